@@ -1,0 +1,56 @@
+"""The command line. Commands are thin: they read options, call one operation and print what it returns.
+
+Each command lives in a module that is imported only when that command runs, so `paddock --help` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from paddock import __version__
+
+
+class _Command(NamedTuple):
+    module: str
+    summary: str
+
+
+# In the order in which a newcomer meets them; the summaries stand here so that help needs no imports.
+COMMANDS: dict[str, _Command] = {
+    "render": _Command("render", "Write images/ and compose/ from the templates, or check that they are current."),
+    "build": _Command("build", "Build the two images of a target."),
+    "models": _Command("models", "Fetch model weights, check them, or make small test weights."),
+    "up": _Command("launch", "Start a stack and wait until it has parsed a page."),
+    "down": _Command("launch", "Stop a stack."),
+    "status": _Command("operate", "Show state, health, ports, model, versions and memory of a stack."),
+    "logs": _Command("operate", "Show what the containers of a stack print."),
+    "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
+    "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"paddock.cli.{COMMANDS[cmd_name].module}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def paddock() -> None:
+    """Build, launch and operate PaddleOCR-VL document parsing on your own hardware."""

@@ -1,0 +1,73 @@
+"""The terminal: results on stdout, everything else on stderr, colour and bars only where a person looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from paddock.errors import PaddockError
+from paddock.report import Advance, Unit
+
+
+def _styled(text: str, **style: Any) -> str:
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        return text
+    return click.style(text, **style)
+
+
+def result(text: str) -> None:
+    """Print one result line to stdout."""
+    click.echo(text)
+
+
+def result_json(value: object) -> None:
+    """Print `value` as JSON for a machine to read; keys keep their order."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned columns to stdout."""
+    widths = [max(len(line[i]) for line in [headings, *rows]) for i in range(len(headings))]
+    for line in [headings, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def error(failure: PaddockError) -> None:
+    """Print an expected failure and its hint to stderr."""
+    click.echo(f"{_styled('error:', fg='red', bold=True)} {failure.message}", err=True)
+    if failure.hint:
+        click.echo(f"{_styled('hint:', fg='cyan')} {failure.hint}", err=True)
+
+
+class TerminalReporter:
+    """The `Reporter` of the command line."""
+
+    def say(self, message: str, /) -> None:
+        click.echo(message, err=True)
+
+    def warn(self, message: str, /) -> None:
+        click.echo(f"{_styled('warning:', fg='yellow', bold=True)} {message}", err=True)
+
+    @contextmanager
+    def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
+        """Draw a bar on a terminal; elsewhere print the label once, so that logs stay readable."""
+        if not sys.stderr.isatty():
+            self.say(f"{label} ...")
+            yield lambda _amount: None
+            return
+        with click.progressbar(
+            length=total or 0,
+            label=label,
+            file=sys.stderr,
+            show_pos=unit != "bytes",
+            item_show_func=None,
+        ) as bar:
+            if done:
+                bar.update(done)
+            yield bar.update

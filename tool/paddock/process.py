@@ -1,0 +1,102 @@
+"""Starting other programs. The only module that does, always from an argument list, never through a shell.
+
+Ctrl-C reaches the child too (same process group); we wait for it to clean up, then raise `Interrupted`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock.errors import Interrupted, ProgramError
+
+LAST_LINES = 25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """What a program left behind: its exit status (negative: killed by that signal) and its output."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command as one could paste it into a shell."""
+    return shlex.join(argv)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    check: bool = True,
+    timeout: float | None = None,
+) -> Finished:
+    """Run a short program to its end and return its output.
+
+    Raises ProgramError when it is not there, fails (with `check`) or runs over `timeout` seconds.
+    """
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, env=_merged(environment), capture_output=True, text=True, errors="replace",
+            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as absent:
+        raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+    except subprocess.TimeoutExpired as late:
+        raise ProgramError(f"{command_line(argv)}: no end after {timeout:.0f} s") from late
+    if check and done.returncode != 0:
+        raise _failed(argv, done.returncode, (done.stderr or done.stdout).splitlines())
+    return Finished(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def stream(
+    argv: Sequence[str],
+    *,
+    on_line: Callable[[str], None],
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Run a long program and hand over each line (stdout and stderr together) as it comes.
+
+    Raises ProgramError with the last lines when it fails, Interrupted after Ctrl-C once it has ended.
+    """
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    try:
+        child = subprocess.Popen(
+            argv, cwd=cwd, env=_merged(environment), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+        )
+    except FileNotFoundError as absent:
+        raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+    with child:
+        assert child.stdout is not None  # noqa: S101 - PIPE was asked for
+        try:
+            for raw in child.stdout:
+                line = raw.rstrip("\n")
+                last.append(line)
+                on_line(line)
+            status = child.wait()
+        except KeyboardInterrupt:
+            child.wait()
+            raise Interrupted(f"{argv[0]} was interrupted") from None
+    if status != 0:
+        raise _failed(argv, status, last)
+
+
+def _merged(environment: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if environment is None else {**os.environ, **environment}
+
+
+def _failed(argv: Sequence[str], status: int, lines: Sequence[str] | deque[str]) -> ProgramError:
+    how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    tail = "\n".join(f"  | {line}" for line in list(lines)[-LAST_LINES:])
+    return ProgramError(f"{command_line(argv)}: {how}" + (f"\n{tail}" if tail else ""))
