@@ -7,18 +7,21 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from paddock.errors import PaddockError
 from paddock.report import Advance, Unit
 
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
-def _styled(text: str, **style: Any) -> str:
+
+def _label(text: str, colour: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text
-    return click.style(text, **style)
+    return click.style(text, fg=colour, bold=True)
 
 
 def result(text: str) -> None:
@@ -40,9 +43,9 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def error(failure: PaddockError) -> None:
     """Print an expected failure and its hint to stderr."""
-    click.echo(f"{_styled('error:', fg='red', bold=True)} {failure.message}", err=True)
+    click.echo(f"{_label('error:', 'red')} {failure.message}", err=True)
     if failure.hint:
-        click.echo(f"{_styled('hint:', fg='cyan')} {failure.hint}", err=True)
+        click.echo(f"{_label('hint:', 'cyan')} {failure.hint}", err=True)
 
 
 class TerminalReporter:
@@ -52,7 +55,7 @@ class TerminalReporter:
         click.echo(message, err=True)
 
     def warn(self, message: str, /) -> None:
-        click.echo(f"{_styled('warning:', fg='yellow', bold=True)} {message}", err=True)
+        click.echo(f"{_label('warning:', 'yellow')} {message}", err=True)
 
     @contextmanager
     def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
@@ -61,13 +64,8 @@ class TerminalReporter:
             self.say(f"{label} ...")
             yield lambda _amount: None
             return
-        with click.progressbar(
-            length=total or 0,
-            label=label,
-            file=sys.stderr,
-            show_pos=unit != "bytes",
-            item_show_func=None,
-        ) as bar:
+        bar: ProgressBar[int]
+        with click.progressbar(length=total or 0, label=label, file=sys.stderr, show_pos=unit != "bytes") as bar:
             if done:
                 bar.update(done)
             yield bar.update

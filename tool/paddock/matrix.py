@@ -1,7 +1,7 @@
 """The records of the matrix: what a target, a backend and a model are, and the stack that joins one of each.
 
-Pure data. `paddock.registry` fills these from `templates/{targets,backends,models}/*.yaml`, strictly; field names here are
-the keys of those files. Sizes are bytes unless a name says otherwise.
+Pure data. `paddock.registry` fills these from `templates/{targets,backends,models}/*.yaml`, strictly; the field names
+here are the keys of those files. Sizes are bytes unless a name says otherwise.
 """
 
 from __future__ import annotations

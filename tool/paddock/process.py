@@ -46,8 +46,15 @@ def capture(
     """
     try:
         done = subprocess.run(
-            argv, cwd=cwd, env=_merged(environment), capture_output=True, text=True, errors="replace",
-            timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+            argv,
+            cwd=cwd,
+            env=_merged(environment),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as absent:
         raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
@@ -72,8 +79,15 @@ def stream(
     last: deque[str] = deque(maxlen=LAST_LINES)
     try:
         child = subprocess.Popen(
-            argv, cwd=cwd, env=_merged(environment), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", bufsize=1,
+            argv,
+            cwd=cwd,
+            env=_merged(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
         )
     except FileNotFoundError as absent:
         raise ProgramError(f"{argv[0]}: no such program on PATH") from absent

@@ -5,15 +5,16 @@ Each command lives in a module that is imported only when that command runs, so 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
 
 import click
 
 from paddock import __version__
 
 
-class _Command(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Command:
     module: str
     summary: str
 
