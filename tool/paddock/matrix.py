@@ -9,6 +9,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, NoReturn, TypeVar
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class FrozenDict(dict[_Key, _Value]):
+    """A dict in the order of its file that refuses changes; `json`, Jinja and `dataclasses.asdict` see a dict."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def _refuse(self, *_arguments: object, **_named: object) -> NoReturn:
+        raise TypeError("the records of the matrix do not change")
+
+    __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Narrows a string field: `expression` must match the whole value, `meaning` says in words what is wanted."""
+
+    expression: str
+    meaning: str
+
+
+# A version stands in an image's history and in a lock: one version, never a range, never `latest`.
+Pin = Annotated[str, Pattern(r"v?[0-9][0-9A-Za-z.+_-]*", 'one exact version such as "3.7.2"')]
+PythonVersion = Annotated[str, Pattern(r"3\.[0-9]+", 'a Python as major.minor such as "3.11"')]
+Size = Annotated[str, Pattern(r"[1-9][0-9]*[kmg]", 'a size in Compose\'s notation such as "4g"')]
+HttpPath = Annotated[str, Pattern(r"/[!-~]*", 'a path such as "/health"')]
+Url = Annotated[str, Pattern(r"https?://[!-~]+", "an http or https URL")]
+RepositoryId = Annotated[str, Pattern(r"[\w.-]+/[\w.-]+", "a repository as owner/name")]
+DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
 
 class Accelerator(StrEnum):
@@ -66,11 +100,11 @@ class Task(StrEnum):
 class WeightSet:
     """One directory of weights. `name` is upstream's directory name; at least one source is given."""
 
-    name: str
+    name: DirectoryName
     role: WeightsRole
-    bos: str | None = None  # URL of a tar
-    huggingface: str | None = None  # repository id
-    modelscope: str | None = None  # repository id
+    bos: Url | None = None  # URL of a tar
+    huggingface: RepositoryId | None = None  # repository id
+    modelscope: RepositoryId | None = None  # repository id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +146,7 @@ class Backend:
     weights_role: WeightsRole
     port: int
     accelerators: tuple[Accelerator, ...]
-    health: str  # path that answers 200 once the model is loaded
+    health: HttpPath  # path that answers 200 once the model is loaded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +155,7 @@ class Base:
 
     image: str
     debootstrap: str | None = None  # Debian suite from which the image can be made when no container registry answers
+    provides: Mapping[str, Pin] = field(default_factory=FrozenDict)  # packages that the image already holds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,10 +163,10 @@ class Image:
     """What one image of a target is made of. Pins are exact versions."""
 
     base: Base
-    python: str  # interpreter on the base, as major.minor
-    pins: Mapping[str, str]  # package or program -> exact version
+    python: PythonVersion  # interpreter on the base, as major.minor
+    pins: Mapping[str, Pin]  # package or program -> exact version
     excludes: tuple[str, ...] = ()  # requirements that must not be installed
-    index: str | None = None  # extra Python package index that holds vendor wheels
+    index: Url | None = None  # extra Python package index that holds vendor wheels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,9 +190,9 @@ class Devices:
 class Limits:
     """Memory and shared memory of one container, in Compose's notation (`4g`)."""
 
-    memory: str
-    shm: str
-    tmpfs: str
+    memory: Size
+    shm: Size
+    tmpfs: Size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +212,7 @@ class VlmServer:
     limits: Limits
     start_period: int  # seconds in which a slow load is not a failure
     settings: Mapping[str, str | int | float | bool]  # the server's own option names, without dashes in front
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=FrozenDict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +227,7 @@ class Target:
     default_model: str
     backends: Mapping[str, VlmServer]
     api: PipelineApi | None
-    refuses: Mapping[str, str] = field(default_factory=dict)  # backend -> why it cannot run here
+    refuses: Mapping[str, str] = field(default_factory=FrozenDict)  # backend -> why it cannot run here
     compute_capability: str | None = None  # version specifier, NVIDIA only
     driver: Driver | None = None
     devices: Devices = field(default_factory=Devices)

@@ -1,0 +1,334 @@
+"""The registry: all targets, backends and models, and which of them go together.
+
+`load` reads and checks `templates/{targets,backends,models}/*.yaml`. `Registry.stack` turns names into one stack or
+says why that stack cannot be; nothing impossible reaches the templates. Files whose name starts with `_` are parents
+for `extends` only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from paddock import schema
+from paddock.errors import ConfigurationError, UsageError
+from paddock.matrix import Backend, FrozenDict, Image, Model, Stack, Target, Variant, WeightsRole
+from paddock.schema import Loaded, Place
+
+_Record = TypeVar("_Record", Target, Backend, Model)
+_Files = Mapping[str, Loaded[_Record]]
+
+OFFLINE_SUFFIX = "-offline"
+_STEM = re.compile(r"_?[a-z0-9]+([.-][a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registry:
+    """All records by name, in alphabetical order. Made by `load`, which has checked every cross reference."""
+
+    targets: Mapping[str, Target]
+    backends: Mapping[str, Backend]
+    models: Mapping[str, Model]
+
+    def target(self, name: str) -> Target:
+        """The target of that name. Raises UsageError."""
+        return _look_up("target", name, self.targets)
+
+    def backend(self, name: str) -> Backend:
+        """The backend of that name. Raises UsageError."""
+        return _look_up("backend", name, self.backends)
+
+    def model(self, name: str) -> Model:
+        """The model of that name. Raises UsageError."""
+        return _look_up("model", name, self.models)
+
+    def stack(
+        self,
+        *,
+        target: str,
+        backend: str | None = None,
+        model: str | None = None,
+        variant: Variant = Variant.ONLINE,
+    ) -> Stack:
+        """One stack from names; what is not named is the target's default.
+
+        `<target>-offline` is the target with the variant offline. Where a model is named that the default backend
+        cannot serve, the target's first backend that can serve it is taken.
+        Raises UsageError for an unknown name, ConfigurationError for a pair that cannot be.
+        """
+        base, variant = self._split(target, variant)
+        chosen_target = self.target(base)
+        chosen_model = self.model(model or chosen_target.default_model)
+        chosen_backend = self.backend(backend or _default_backend(chosen_target, chosen_model))
+        stack = Stack(target=chosen_target, backend=chosen_backend, model=chosen_model, variant=variant)
+        _refuse_impossible(stack)
+        return stack
+
+    def stacks(self) -> Iterator[Stack]:
+        """Every target with each of its backends in both variants, serving its default model: what is committed."""
+        for target in self.targets.values():
+            for backend in target.backends:
+                for variant in Variant:
+                    yield self.stack(target=target.name, backend=backend, variant=variant)
+
+    def _split(self, target: str, variant: Variant) -> tuple[str, Variant]:
+        if target not in self.targets and target.endswith(OFFLINE_SUFFIX):
+            return target.removesuffix(OFFLINE_SUFFIX), Variant.OFFLINE
+        return target, variant
+
+
+def load(templates: Path) -> Registry:
+    """Read and check all data below `templates`. Raises DataError or ConfigurationError at the first fault."""
+    targets = _read_folder(templates / "targets", Target)
+    backends = _read_folder(templates / "backends", Backend)
+    models = _read_folder(templates / "models", Model)
+    registry = Registry(targets=_records(targets), backends=_records(backends), models=_records(models))
+    _Check(registry=registry, targets=targets, backends=backends, models=models).run()
+    return registry
+
+
+def _records(files: _Files[_Record]) -> Mapping[str, _Record]:
+    return FrozenDict({name: loaded.record for name, loaded in files.items()})
+
+
+def _look_up(kind: str, name: str, known: Mapping[str, _Record]) -> _Record:
+    if name in known:
+        return known[name]
+    close = schema.nearest(name, known)
+    meant = f': did you mean "{close}"?' if close else ""
+    raise UsageError(f'unknown {kind} "{name}"{meant}', hint=f"known: {', '.join(known)}")
+
+
+# --- which stacks can be ---------------------------------------------------------------------------------------------
+
+
+def _default_backend(target: Target, model: Model) -> str:
+    if target.default_backend in model.backends:
+        return target.default_backend
+    return next((name for name in target.backends if name in model.backends), target.default_backend)
+
+
+def _refuse_impossible(stack: Stack) -> None:
+    """Raise ConfigurationError with the reason if this stack cannot run."""
+    _refuse_backend(stack.target, stack.backend)
+    _refuse_model(stack.backend, stack.model)
+    _refuse_pipeline(stack.target, stack.model)
+    for image in _images(stack):
+        _refuse_versions(stack, image)
+
+
+def _refuse_backend(target: Target, backend: Backend) -> None:
+    where = f"target {target.name}, backend {backend.name}"
+    offered = f"choose one of {', '.join(target.backends)}"
+    if backend.name in target.refuses:
+        raise ConfigurationError(f"{where}: cannot run: {target.refuses[backend.name]}", hint=offered)
+    if target.accelerator not in backend.accelerators:
+        runs = ", ".join(backend.accelerators)
+        raise ConfigurationError(
+            f"{where}: found the accelerator {target.accelerator}, expected one that it runs on: {runs}", hint=offered
+        )
+    if backend.name not in target.backends:
+        raise ConfigurationError(f"{where}: this target does not offer that backend", hint=offered)
+
+
+def _refuse_model(backend: Backend, model: Model) -> None:
+    where = f"model {model.name}, backend {backend.name}"
+    if backend.name not in model.backends:
+        raise ConfigurationError(
+            f"{where}: this backend cannot serve that model", hint=f"choose one of {', '.join(model.backends)}"
+        )
+    if model.weight_set(backend.weights_role) is None:
+        raise ConfigurationError(
+            f"{where}: found no {backend.weights_role} weights of that model, expected them",
+            hint=f"its weights are: {', '.join(weights.role for weights in model.weights)}",
+        )
+
+
+def _refuse_pipeline(target: Target, model: Model) -> None:
+    if model.pipeline is not None and target.api is None:
+        raise ConfigurationError(
+            f"target {target.name}, model {model.name}: the model needs a pipeline API, which this target does not run"
+        )
+
+
+def _images(stack: Stack) -> Iterator[Image]:
+    """The images that a stack runs: a model without a pipeline has no pipeline API."""
+    yield stack.vlm.image
+    if stack.target.api is not None and stack.model.pipeline is not None:
+        yield stack.target.api.image
+
+
+def _refuse_versions(stack: Stack, image: Image) -> None:
+    held = _held(image)
+    for package, wanted in stack.model.requires.items():
+        version = held.get(canonicalize_name(package))
+        if version is not None and not SpecifierSet(wanted).contains(version, prereleases=True):
+            raise ConfigurationError(
+                f"target {stack.target.name}, model {stack.model.name}: found {package} {version}, expected {wanted}",
+                hint=f"choose another model, or move the pin in templates/targets/{stack.target.name}.yaml",
+            )
+
+
+def _held(image: Image) -> dict[str, str]:
+    """What the image holds: canonical package name -> version."""
+    return {canonicalize_name(name): pin for name, pin in {**image.base.provides, **image.pins}.items()}
+
+
+# --- reading and checking the files ----------------------------------------------------------------------------------
+
+
+def _read_folder(folder: Path, record: type[_Record]) -> dict[str, Loaded[_Record]]:
+    _refuse_file_names(folder)
+    paths = sorted(folder.glob("*.yaml"))
+    files = {
+        path.stem: schema.read(path, record, given={"name": path.stem})
+        for path in paths
+        if not path.stem.startswith("_")
+    }
+    if not files:
+        raise ConfigurationError(f"{folder}: found no data, expected at least one YAML file")
+    extended = {stem for loaded in files.values() for stem in loaded.parents}
+    for path in paths:
+        if path.stem.startswith("_") and path.stem not in extended:
+            raise Place(path=path).error("found a parent file that nothing extends, expected a child or no file")
+    return files
+
+
+def _refuse_file_names(folder: Path) -> None:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix != ".yaml" or not _STEM.fullmatch(path.stem):
+            raise Place(path=path).error(
+                f'found the file name "{path.name}", expected small letters, digits, dots and dashes, ending in .yaml'
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Check:
+    """Cross references between files, each refused where it stands."""
+
+    registry: Registry
+    targets: _Files[Target]
+    backends: _Files[Backend]
+    models: _Files[Model]
+
+    def run(self) -> None:
+        for model in self.models.values():
+            self._model(model)
+        for target in self.targets.values():
+            self._target(target)
+        for model in self.models.values():
+            self._requires_something_held(model)
+
+    def _model(self, file: Loaded[Model]) -> None:
+        model = file.record
+        for index, backend in enumerate(model.backends):
+            self._known(file.place("backends", index), "backends", backend, self.backends)
+            role = self.backends[backend].record.weights_role
+            if model.weight_set(role) is None:
+                raise file.place("weights").error(
+                    f"weights: found none with the role {role}, expected one: backend {backend} reads it"
+                )
+        if not model.backends:
+            raise file.place("backends").error("backends: found none, expected one that can serve the model")
+        self._weights(file)
+        self._specifiers(file)
+        self._pipeline(file)
+
+    def _weights(self, file: Loaded[Model]) -> None:
+        names: set[str] = set()
+        for index, weights in enumerate(file.record.weights):
+            place = file.place("weights", index)
+            if weights.name in names:
+                raise place.error(f'weights[{index}].name: found "{weights.name}" again, expected each set once')
+            if not (weights.bos or weights.huggingface or weights.modelscope):
+                raise place.error(f"weights[{index}]: found no source, expected one of bos, huggingface, modelscope")
+            names.add(weights.name)
+
+    def _specifiers(self, file: Loaded[Model]) -> None:
+        for package, wanted in file.record.requires.items():
+            try:
+                SpecifierSet(wanted)
+            except InvalidSpecifier:
+                raise file.place("requires", package).error(
+                    f'requires.{package}: found "{wanted}", expected a version specifier such as ">=3.6"'
+                ) from None
+
+    def _pipeline(self, file: Loaded[Model]) -> None:
+        pipeline = file.record.pipeline
+        if pipeline is None:
+            return
+        layouts = [weights.name for weights in file.record.weights if weights.role is WeightsRole.LAYOUT]
+        if pipeline.layout_model not in layouts:
+            raise file.place("pipeline", "layout_model").error(
+                f'pipeline.layout_model: found "{pipeline.layout_model}", expected the name of weights with the role '
+                f"layout: {', '.join(layouts) or 'there are none'}"
+            )
+
+    def _target(self, file: Loaded[Target]) -> None:
+        target = file.record
+        if target.name.endswith(OFFLINE_SUFFIX):
+            raise file.place().error(
+                f"found the target {target.name}, expected another name: {OFFLINE_SUFFIX} is a variant"
+            )
+        for key in target.backends:
+            self._known(file.place("backends", key), "backends", key, self.backends)
+        for key in target.refuses:
+            self._known(file.place("refuses", key), "refuses", key, self.backends)
+            if key in target.backends:
+                raise file.place("refuses", key).error(f"refuses: found {key}, which the target also offers")
+        self._known(file.place("default_backend"), "default_backend", target.default_backend, target.backends)
+        self._known(file.place("default_model"), "default_model", target.default_model, self.models)
+        if not target.platforms:
+            raise file.place("platforms").error("platforms: found none, expected at least one")
+        self._images(file)
+        self._stacks(file)
+
+    def _images(self, file: Loaded[Target]) -> None:
+        for keys, image in _target_images(file.record).items():
+            for package in set(image.excludes) & set(image.pins):
+                raise file.place(*keys, "pins", package).error(f"{package} is pinned and also excluded, expected one")
+
+    def _stacks(self, file: Loaded[Target]) -> None:
+        """The stacks that get rendered for this target must all be possible."""
+        for backend in file.record.backends:
+            try:
+                self.registry.stack(target=file.record.name, backend=backend)
+            except ConfigurationError as failure:
+                raise file.place("backends", backend).error(failure.message, hint=failure.hint) from None
+            except InvalidVersion as failure:
+                raise file.place("backends", backend).error(f"{failure}, expected a Python version number") from None
+
+    def _requires_something_held(self, file: Loaded[Model]) -> None:
+        """A requirement on a package that no image holds would check nothing."""
+        targets = self.registry.targets.values()
+        held = {package for target in targets for image in _target_images(target).values() for package in _held(image)}
+        for package in file.record.requires:
+            if canonicalize_name(package) not in held:
+                raise file.place("requires", package).error(
+                    f'requires: found "{package}", expected a package that an image of some target holds'
+                )
+
+    def _known(self, place: Place, where: str, name: str, known: Mapping[str, object]) -> None:
+        if name not in known:
+            close = schema.nearest(name, known)
+            raise place.error(
+                f'{where}: found "{name}", expected one of {", ".join(known) or "none"}',
+                hint=f'did you mean "{close}"?' if close else "",
+            )
+
+
+def _target_images(target: Target) -> dict[tuple[str, ...], Image]:
+    """All images of a target by their keys in its file."""
+    images: dict[tuple[str, ...], Image] = {
+        ("backends", name, "image"): server.image for name, server in target.backends.items()
+    }
+    if target.api is not None:
+        images["api", "image"] = target.api.image
+    return images
