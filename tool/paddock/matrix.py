@@ -167,6 +167,11 @@ class Image:
     pins: Mapping[str, Pin]  # package or program -> exact version
     excludes: tuple[str, ...] = ()  # requirements that must not be installed
     index: Url | None = None  # extra Python package index that holds vendor wheels
+    platform_pins: Mapping[Platform, Mapping[str, Pin]] = field(default_factory=FrozenDict)  # where `pins` cannot hold
+
+    def pins_on(self, platform: Platform) -> Mapping[str, str]:
+        """The pins on one platform: its own go before the common ones."""
+        return FrozenDict({**self.pins, **self.platform_pins.get(platform, {})})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

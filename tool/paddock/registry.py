@@ -8,7 +8,7 @@ for `extends` only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion
 
 from paddock import schema
 from paddock.errors import ConfigurationError, UsageError
-from paddock.matrix import Backend, FrozenDict, Image, Model, Stack, Target, Variant, WeightsRole
+from paddock.matrix import Backend, FrozenDict, Image, Model, Platform, Stack, Target, Variant, WeightsRole
 from paddock.schema import Loaded, Place
 
 _Record = TypeVar("_Record", Target, Backend, Model)
@@ -121,7 +121,8 @@ def _refuse_impossible(stack: Stack) -> None:
     _refuse_model(stack.backend, stack.model)
     _refuse_pipeline(stack.target, stack.model)
     for image in _images(stack):
-        _refuse_versions(stack, image)
+        for platform in stack.target.platforms:
+            _refuse_versions(stack, image, platform)
 
 
 def _refuse_backend(target: Target, backend: Backend) -> None:
@@ -165,20 +166,21 @@ def _images(stack: Stack) -> Iterator[Image]:
         yield stack.target.api.image
 
 
-def _refuse_versions(stack: Stack, image: Image) -> None:
-    held = _held(image)
+def _refuse_versions(stack: Stack, image: Image, platform: Platform) -> None:
+    held = _held(image, platform)
     for package, wanted in stack.model.requires.items():
         version = held.get(canonicalize_name(package))
         if version is not None and not SpecifierSet(wanted).contains(version, prereleases=True):
             raise ConfigurationError(
-                f"target {stack.target.name}, model {stack.model.name}: found {package} {version}, expected {wanted}",
+                f"target {stack.target.name}, model {stack.model.name}: found {package} {version} on {platform}, "
+                f"expected {wanted}",
                 hint=f"choose another model, or move the pin in templates/targets/{stack.target.name}.yaml",
             )
 
 
-def _held(image: Image) -> dict[str, str]:
+def _held(image: Image, platform: Platform) -> dict[str, str]:
     """What the image holds: canonical package name -> version."""
-    return {canonicalize_name(name): pin for name, pin in {**image.base.provides, **image.pins}.items()}
+    return {canonicalize_name(name): pin for name, pin in {**image.base.provides, **image.pins_on(platform)}.items()}
 
 
 # --- reading and checking the files ----------------------------------------------------------------------------------
@@ -291,9 +293,14 @@ class _Check:
         self._stacks(file)
 
     def _images(self, file: Loaded[Target]) -> None:
-        for keys, image in _target_images(file.record).items():
-            for package in set(image.excludes) & set(image.pins):
-                raise file.place(*keys, "pins", package).error(f"{package} is pinned and also excluded, expected one")
+        target = file.record
+        for keys, image in _target_images(target).items():
+            for package in image.excludes:
+                if package in image.pins:
+                    where = ".".join((*keys, "pins", package))
+                    raise file.place(*keys, "pins", package).error(f"{where}: found a pin of what is also excluded")
+            for platform in image.platform_pins:
+                self._known(file.place(*keys, "platform_pins", platform), "platform_pins", platform, target.platforms)
 
     def _stacks(self, file: Loaded[Target]) -> None:
         """The stacks that get rendered for this target must all be possible."""
@@ -307,15 +314,14 @@ class _Check:
 
     def _requires_something_held(self, file: Loaded[Model]) -> None:
         """A requirement on a package that no image holds would check nothing."""
-        targets = self.registry.targets.values()
-        held = {package for target in targets for image in _target_images(target).values() for package in _held(image)}
+        held = {package for target in self.registry.targets.values() for package in _all_held(target)}
         for package in file.record.requires:
             if canonicalize_name(package) not in held:
                 raise file.place("requires", package).error(
                     f'requires: found "{package}", expected a package that an image of some target holds'
                 )
 
-    def _known(self, place: Place, where: str, name: str, known: Mapping[str, object]) -> None:
+    def _known(self, place: Place, where: str, name: str, known: Collection[str]) -> None:
         if name not in known:
             close = schema.nearest(name, known)
             raise place.error(
@@ -332,3 +338,8 @@ def _target_images(target: Target) -> dict[tuple[str, ...], Image]:
     if target.api is not None:
         images["api", "image"] = target.api.image
     return images
+
+
+def _all_held(target: Target) -> set[str]:
+    images = _target_images(target).values()
+    return {package for image in images for platform in target.platforms for package in _held(image, platform)}

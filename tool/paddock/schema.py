@@ -4,8 +4,8 @@ Generic: the records and their field types decide what a file may hold; nothing 
 a tree of positioned text, never through YAML's own guesses, so that `12.10`, `0123`, `no` and a date cannot silently
 become something else, and so that every refusal names file, line and column.
 
-Supported field types: str, int, float, bool, StrEnum, Literal, `tuple[T, ...]`, `Mapping[str, T]`, `T | None`,
-unions of scalars, dataclasses, and `Annotated[str, Pattern]`. A field with a default may be left out.
+Supported field types: str, int, float, bool, StrEnum, Literal, `tuple[T, ...]`, `Mapping` with string or StrEnum keys,
+`T | None`, unions of scalars, dataclasses, and `Annotated[str, Pattern]`. A field with a default may be left out.
 
 A file may start from another one of its folder with `extends: <stem>`: maps are merged key by key, lists and scalars
 of the child replace those of the parent.
@@ -334,11 +334,22 @@ def _tuple(node: _Node, item: Any, wanted: Any, where: str) -> tuple[Any, ...]:
     return tuple(_convert(value, item, f"{where}[{index}]") for index, value in enumerate(node.items))
 
 
-def _mapping(node: _Node, wanted: Any, where: str) -> FrozenDict[str, Any]:
+def _mapping(node: _Node, wanted: Any, where: str) -> FrozenDict[Any, Any]:
     if not isinstance(node, _Map):
         raise _mistyped(node, wanted, where)
-    value_type = get_args(wanted)[1]
-    return FrozenDict({key: _convert(value, value_type, _under(where, key)) for key, value in node.values.items()})
+    key_type, value_type = get_args(wanted)
+    return FrozenDict(
+        {
+            _key(node.keys[key], key, key_type, where): _convert(value, value_type, _under(where, key))
+            for key, value in node.values.items()
+        }
+    )
+
+
+def _key(place: Place, key: str, wanted: Any, where: str) -> Any:
+    if wanted is str:
+        return key
+    return _convert(_Scalar(place=place, text=key, tag="str", plain=False), wanted, where)
 
 
 def _scalar(node: _Node, kinds: tuple[type, ...], wanted: Any, where: str) -> Any:
