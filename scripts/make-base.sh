@@ -74,7 +74,7 @@ if ! command -v debootstrap >/dev/null; then
     command -v apt-get >/dev/null ||
         fail 9 "debootstrap is not installed" "install the package debootstrap of this distribution"
     say "installing debootstrap from Debian's packages"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends debootstrap >&2
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
 fi
 
 # --- where the packages come from ----------------------------------------------------------------------------------
