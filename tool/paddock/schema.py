@@ -18,6 +18,7 @@ import dataclasses
 import difflib
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,7 +35,7 @@ _Record = TypeVar("_Record")
 _ScalarValue = str | int | float | bool | None
 
 _YAML_TAG = "tag:yaml.org,2002:"
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,999})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _NAMES: dict[Any, str] = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -123,21 +124,25 @@ def _resolve(path: Path, children: tuple[Path, ...]) -> tuple[_Map, tuple[str, .
     extends = tree.values.get("extends")
     if extends is None:
         return tree, ()
-    stem = _text(extends, "extends")
-    parent = path.with_name(f"{stem}.yaml")
+    parent = _parent(path, extends.place, _text(extends, "extends"))
     line = (*children, path)
     if parent in line:
         chain = " -> ".join(file.stem for file in (*line, parent))
         raise extends.place.error(f"extends: found the circle {chain}, expected a chain that ends")
-    if not re.fullmatch(r"[\w.-]+", stem) or not parent.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml") if file != path)
-        files = ", ".join(known) or "there is none"
-        raise extends.place.error(
-            f'extends: found "{stem}", expected the stem of another file in {path.parent.name}/: {files}',
-            hint=_did_you_mean(stem, known),
-        )
     above, parents = _resolve(parent, line)
-    return _merge(above, _without(tree, "extends")), (stem, *parents)
+    return _merge(above, _without(tree, "extends")), (parent.stem, *parents)
+
+
+def _parent(path: Path, place: Place, stem: str) -> Path:
+    """The file that `stem` names: one of the same folder."""
+    files = {file.stem: file for file in sorted(path.parent.glob("*.yaml"))}
+    if stem not in files:
+        others = [name for name in files if name != path.stem]
+        raise place.error(
+            f'extends: found "{stem}", expected one of the other files of its folder: {", ".join(others) or "none"}',
+            hint=_did_you_mean(stem, others),
+        )
+    return files[stem]
 
 
 def _merge(parent: _Map, child: _Map) -> _Map:
@@ -173,7 +178,10 @@ def _parse(path: Path) -> _Map:
 
 def _decode(path: Path) -> str:
     """The file's text; tabs are refused because YAML allows them in some places and editors hide them."""
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as failure:
+        raise Place(path=path).error(f"cannot be read: {failure.strerror}") from None
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as failure:
@@ -230,8 +238,16 @@ def _node(path: Path, node: yaml.Node) -> _Node:
         return _map(path, place, node)
     if isinstance(node, yaml.SequenceNode):
         return _List(place=place, items=tuple(_node(path, item) for item in node.value))
+    _refuse_control_characters(place, node.value)
     plain = isinstance(node, yaml.ScalarNode) and node.style is None
     return _Scalar(place=place, text=node.value, tag=node.tag.removeprefix(_YAML_TAG), plain=plain)
+
+
+def _refuse_control_characters(place: Place, text: str) -> None:
+    """Escapes such as "\\0" bring them in; no value has a use for one, and a Dockerfile or YAML file breaks on them."""
+    for character in text:
+        if unicodedata.category(character) in ("Cc", "Cs") and character != "\n":
+            raise place.error(f"found the character U+{ord(character):04X}, expected text without control characters")
 
 
 def _map(path: Path, place: Place, node: yaml.MappingNode) -> _Map:
@@ -410,7 +426,7 @@ def _mistyped_hint(node: _Node, wanted: Any) -> str:
         return f'write it in quotes: "{node.text}"'
     if node.plain and node.tag == "bool" and bool in kinds:
         return "write true or false"
-    if not node.plain and kinds:
+    if not node.plain and (node.text in _WORDS or _NUMBER.fullmatch(node.text)):
         return "write it without quotes"
     return ""
 
@@ -462,7 +478,7 @@ def _expected(wanted: Any) -> str:  # noqa: PLR0911 - one line a kind of type
     if origin is Annotated:
         return next((note.meaning for note in get_args(wanted)[1:] if isinstance(note, Pattern)), "a string")
     if origin in (Union, UnionType):
-        return " or ".join("null" if option is NoneType else _expected(option) for option in get_args(wanted))
+        return _either(["null" if option is NoneType else _expected(option) for option in get_args(wanted)])
     if origin is Literal:
         return f"one of {', '.join(map(str, get_args(wanted)))}"
     if origin is tuple:
@@ -472,6 +488,10 @@ def _expected(wanted: Any) -> str:  # noqa: PLR0911 - one line a kind of type
     if isinstance(wanted, type) and issubclass(wanted, StrEnum):
         return f"one of {', '.join(member.value for member in wanted)}"
     return "a map"
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _child(node: _Node, key: str | int) -> _Node | None:
