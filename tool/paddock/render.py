@@ -1,0 +1,283 @@
+"""Rendering: from the registry and the templates to every generated file, in memory first.
+
+`render_all` returns all files as a mapping of path to text; `write` and `differences` compare that with a workspace.
+The same input gives the same bytes. Nothing here reads the clock, the network or the engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+import jinja2
+
+from paddock import __version__
+from paddock.errors import ConfigurationError
+from paddock.matrix import Image, Stack, Variant, WeightSet, WeightsRole
+from paddock.registry import Registry
+
+Files = Mapping[PurePosixPath, str]
+
+GENERATED = ("images", "compose")
+BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+_ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
+_SHARED = {
+    "api": ("install-os.sh", "install-python.sh", "no-glx.sh"),
+    "vllm": ("install-os.sh", "install-python.sh", "key.sh", "health.sh"),
+    "llama.cpp": ("install-os.sh", "key.sh", "health.sh"),
+}
+
+
+class Fault(StrEnum):
+    """How a generated file on disk is not what it should be."""
+
+    MISSING = "missing"
+    DIFFERENT = "different"
+    STALE = "stale"  # nothing generates it any more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One generated file that is not current."""
+
+    path: PurePosixPath
+    fault: Fault
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackImage:
+    """One image of a stack: how bake calls it, what it is made from and what it is called."""
+
+    role: str  # "api" or "vlm"
+    target: str  # in the bake file
+    context: str  # build context, relative to the workspace
+    name: str  # repository without prefix
+    suffix: str  # of the tag, after the version
+    weights: WeightSet  # what it serves; an offline image holds it
+
+    def reference(self, *, prefix: str = "paddock/", version: str = __version__) -> str:
+        """The image's full reference."""
+        return f"{prefix}{self.name}:{version}{self.suffix}"
+
+
+def stack_images(stack: Stack) -> tuple[StackImage, ...]:
+    """The images of a stack, pipeline API first."""
+    parts = [("vlm", stack.backend.name, stack.backend.weights_role)]
+    if stack.model.pipeline is not None:
+        parts.insert(0, ("api", "api", WeightsRole.LAYOUT))
+    offline = stack.variant is Variant.OFFLINE
+    return tuple(
+        StackImage(
+            role=role,
+            target=f"{stack.name}-{role}".replace(".", "-"),
+            context=f"images/{stack.target.name}/{context}",
+            name=f"{stack.target.name}-{context}",
+            suffix=f"-{stack.model.name}-offline" if offline else "",
+            weights=_weights(stack, weights_role),
+        )
+        for role, context, weights_role in parts
+    )
+
+
+def vlm_configuration(stack: Stack) -> str:
+    """File name of the VLM server's configuration."""
+    return "vlm.conf" if stack.backend.template == "llama.cpp" else "vlm.yaml"
+
+
+class Renderer:
+    """Turns templates into text; `templates` is the folder that holds image/, compose/ and locks/."""
+
+    def __init__(self, templates: Path) -> None:
+        self._templates = templates
+        self._jinja = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # noqa: S701 - no HTML here; each template quotes for its own format
+        )
+
+    def all(self, registry: Registry, *, also: Iterable[Stack] = ()) -> Files:
+        """Every generated file: the committed stacks, and those in `also`."""
+        committed = list(registry.stacks())
+        stacks = [*committed, *(stack for stack in also if stack not in committed)]
+        files: dict[PurePosixPath, str] = {}
+        for stack in committed:
+            files |= self.contexts(stack)
+        for stack in stacks:
+            files |= self.stack(stack)
+        files[BAKE_FILE] = self.bake(stacks)
+        return dict(sorted(files.items()))
+
+    def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
+        """The build contexts of a stack's images."""
+        files: dict[PurePosixPath, str] = {}
+        for image in stack_images(stack):
+            template = "api" if image.role == "api" else stack.backend.template
+            files |= self._context(stack, image, template)
+        return files
+
+    def stack(self, stack: Stack) -> dict[PurePosixPath, str]:
+        """The folder compose/<stack>: compose file, both servers' configuration, settings."""
+        folder = PurePosixPath("compose") / stack.name
+        configuration = vlm_configuration(stack)
+        templates = {
+            "compose.yaml": "compose/compose.yaml.j2",
+            "pipeline.yaml": "compose/pipeline.yaml.j2",
+            configuration: f"compose/{configuration}.j2",
+            ".env": "compose/env.j2",
+        }
+        return {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
+
+    def bake(self, stacks: Iterable[Stack]) -> str:
+        """The bake file for these stacks; its paths are relative to the workspace."""
+        return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images)
+
+    def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
+        folder = PurePosixPath(image.context)
+        source = self._templates / "image" / template
+        copied = [path for path in sorted(source.iterdir()) if path.suffix != ".j2"]
+        copied += [self._templates / "image/shared" / name for name in _SHARED[template]]
+        files = {folder / path.name: self._copy(path) for path in copied}
+        files |= self._locks(folder, image, stack)
+        files[folder / "Dockerfile"] = self._text(
+            f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image)
+        )
+        return files
+
+    def _locks(self, folder: PurePosixPath, image: StackImage, stack: Stack) -> dict[PurePosixPath, str]:
+        files = {}
+        for platform in stack.target.platforms:
+            arch = platform.rpartition("/")[2]
+            lock = self._templates / "locks" / f"{image.name}.{arch}.txt"
+            if lock.is_file():
+                files[folder / f"requirements.{arch}.txt"] = self._copy(lock)
+        return files
+
+    def _copy(self, source: Path) -> str:
+        """A file that is taken as it is, with the header put after a `#!` line."""
+        text = source.read_text("utf-8")
+        first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
+        header = _header(source.relative_to(self._templates).as_posix())
+        return "\n".join([*([first] if first else []), header, rest])
+
+    def _text(self, template: str, *, stack: Stack | None = None, **names: object) -> str:
+        if stack is not None:
+            names |= _stack_names(stack)
+        names["version"] = __version__
+        names["header"] = _header(template)
+        try:
+            return self._jinja.get_template(template).render(names)
+        except jinja2.TemplateError as failure:
+            raise ConfigurationError(f"templates/{template}: {failure}") from failure
+
+
+def _header(template: str) -> str:
+    return f"# Generated by `paddock render` from templates/{template}; change that file instead."
+
+
+def _stack_names(stack: Stack) -> dict[str, object]:
+    """What templates can say about one stack."""
+    references = {image.role: image for image in stack_images(stack)}
+
+    def image_reference(role: str) -> str:
+        image = references[role]
+        return f"${{IMAGE_PREFIX:-paddock/}}{image.name}:${{IMAGE_VERSION:-{__version__}}}{image.suffix}"
+
+    return {
+        "stack": stack,
+        "vlm": stack.vlm,
+        "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
+        "vlm_configuration": vlm_configuration(stack),
+        "image_reference": image_reference,
+    }
+
+
+def _recipe(stack: Stack, image: StackImage) -> Image:
+    if image.role == "api" and stack.target.api is not None:
+        return stack.target.api.image
+    return stack.vlm.image
+
+
+def _weights(stack: Stack, role: WeightsRole) -> WeightSet:
+    found = stack.model.weight_set(role)
+    if found is None:
+        raise ConfigurationError(f"model {stack.model.name}: found no {role} weights, expected them")
+    return found
+
+
+# --- a workspace on disk ---------------------------------------------------------------------------------------------
+
+
+def differences(files: Files, workspace: Path) -> list[Difference]:
+    """What in `workspace` is not as in `files`, in order of path."""
+    found = [
+        Difference(path=path, fault=fault)
+        for path, text in files.items()
+        if (fault := _fault(workspace / path, text)) is not None
+    ]
+    found += [Difference(path=path, fault=Fault.STALE) for path in _present(workspace) if path not in files]
+    return sorted(found, key=lambda difference: difference.path)
+
+
+def write(files: Files, workspace: Path) -> list[Difference]:
+    """Bring `workspace` to `files`; returns what changed. Settings that somebody made in an .env are kept."""
+    changed = differences(files, workspace)
+    for difference in changed:
+        path = workspace / difference.path
+        if difference.fault is Fault.STALE:
+            path.unlink()
+            _remove_empty_parents(path.parent, workspace)
+        else:
+            _replace(path, _with_kept_settings(path, files[difference.path]))
+    return changed
+
+
+def _fault(path: Path, text: str) -> Fault | None:
+    if not path.is_file():
+        return Fault.MISSING
+    return None if path.read_text("utf-8") == _with_kept_settings(path, text) else Fault.DIFFERENT
+
+
+def _present(workspace: Path) -> Iterator[PurePosixPath]:
+    for top in GENERATED:
+        for path in sorted((workspace / top).rglob("*")):
+            if path.is_file():
+                yield PurePosixPath(path.relative_to(workspace).as_posix())
+
+
+def _with_kept_settings(path: Path, text: str) -> str:
+    """`text` of an .env with the values, and the further variables, of the file that is there."""
+    if path.name != ".env" or not path.is_file():
+        return text
+    present = dict(_assignments(path.read_text("utf-8")))
+    known = dict(_assignments(text))
+    lines = [
+        f"{match[1]}={present.get(match[1], match[2])}" if (match := _ASSIGNMENT.match(line)) else line
+        for line in text.splitlines()
+    ]
+    lines += [f"{name}={value}" for name, value in present.items() if name not in known]
+    return "\n".join(lines) + "\n"
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        if match := _ASSIGNMENT.match(line):
+            yield match[1], match[2]
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+
+
+def _remove_empty_parents(folder: Path, workspace: Path) -> None:
+    while folder != workspace and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
