@@ -13,6 +13,8 @@ OFFLINE ?=
 MODEL ?= paddleocr-vl-1.6
 #> JOBS      documents that `make demo` sends at a time (default: 2)
 JOBS ?= 2
+#> WEIGHTS   test makes `make demo` use test weights at once (default: try upstream's first)
+WEIGHTS ?=
 #> ARGS      more arguments for pytest, such as ARGS='-k render -x' (default: empty)
 ARGS ?=
 
@@ -32,7 +34,7 @@ help: ## print this
 
 .PHONY: demo
 demo: setup ## set everything up, build, start the cpu stack and parse a document
-	@JOBS='$(JOBS)' scripts/demo.sh
+	@JOBS='$(JOBS)' WEIGHTS='$(WEIGHTS)' scripts/demo.sh
 
 .PHONY: test
 test: setup ## run every test except the benchmark; needs the engine, and starts it
