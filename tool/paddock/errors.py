@@ -65,10 +65,18 @@ class WeightsError(PaddockError):
     exit_code = 7
 
 
+class SourceError(WeightsError):
+    """One source of weights does not answer, does not have them, or does not keep its word; another one may."""
+
+
 class UnhealthyError(PaddockError):
     """A stack is not able to answer, or an answer was not what it should be."""
 
     exit_code = 8
+
+
+class UnreachableError(UnhealthyError):
+    """Nothing answers at the address of a pipeline API: sending more to it is pointless until it is up."""
 
 
 class PreflightError(PaddockError):

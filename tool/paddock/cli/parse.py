@@ -1,0 +1,96 @@
+"""`paddock parse`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from paddock import console
+from paddock.client import DEFAULT_TIMEOUT, Client, ParseOptions
+from paddock.document import shown
+from paddock.parse import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
+from paddock.result_folder import MARKDOWN
+
+
+def _default_url() -> str:
+    return f"http://127.0.0.1:{os.environ.get('API_PORT') or 8080}"
+
+
+@click.command("parse")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+              help="Folder for the results; made when it is not there.")  # fmt: skip
+@click.option("--url", envvar="PADDOCK_URL", default=_default_url, show_default="http://127.0.0.1:${API_PORT:-8080}",
+              show_envvar=True, help="The pipeline API.")  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=DEFAULT_JOBS, show_default=True, metavar="N",
+              help="Documents sent at the same time.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
+              metavar="S", help="Seconds that one document may take.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Parse finished documents again.")
+@click.option("--restructure", is_flag=True, help="Join tables that run over pages, and level the titles.")
+@click.option("--no-pictures", is_flag=True, help="Leave out the layout pictures: smaller and quicker.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def parse(
+    *,
+    files: tuple[Path, ...],
+    output: Path,
+    url: str,
+    jobs: int,
+    timeout: float,
+    force: bool,
+    restructure: bool,
+    no_pictures: bool,
+    as_json: bool,
+) -> None:
+    """Send documents to a pipeline API; keep Markdown, JSON and layout pictures.
+
+    FILES are PDF, PNG, JPEG and TIFF files, told by their content, and folders of them. Each becomes a folder below
+    DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged documents are not sent again,
+    so an interrupted run goes on when it is repeated.
+
+    Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left pages out;
+    9 a result could not be written; 130 interrupted.
+    """
+    report = console.TerminalReporter()
+    found = collect(files, output=output)
+    if found.ignored:
+        report.say(f"left out: {found.ignored} other file(s) in these folders")
+    with Client(url, timeout=timeout) as client:
+        summary = parse_all(
+            found.inputs,
+            client=client,
+            output=output,
+            options=ParseOptions(pictures=not no_pictures, restructure=restructure),
+            report=report,
+            force=force,
+            jobs=jobs,
+        )
+        _show(summary, url=client.url, output=output, as_json=as_json)
+    if failure := summary.failure():
+        raise failure
+
+
+def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
+    if as_json:
+        documents = [_machine(outcome) for outcome in summary.outcomes]
+        console.result_json({"url": url, "output": shown(output), **summary.count(), "documents": documents})
+        return
+    whole = [outcome for outcome in summary.outcomes if outcome.pages is not None]
+    if whole:
+        rows = [[outcome.status.value, str(outcome.pages), shown(outcome.folder / MARKDOWN)] for outcome in whole]
+        console.table(["STATUS", "PAGES", "RESULT"], rows)
+    counts = summary.count()
+    console.TerminalReporter().say(", ".join(f"{counts[status]} {status.value}" for status in Status))
+
+
+def _machine(outcome: Outcome) -> dict[str, object]:
+    return {
+        "source": outcome.source,
+        "status": outcome.status.value,
+        "folder": shown(outcome.folder) if outcome.pages is not None else None,
+        "pages": outcome.pages,
+        "reason": outcome.error.message if outcome.error else None,
+        "hint": (outcome.error.hint or None) if outcome.error else None,
+    }
