@@ -18,6 +18,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from paddock import schema
 from paddock.errors import DataError
 from paddock.matrix import FrozenDict, Pattern

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion
+from packaging.version import InvalidVersion, Version
 
 from paddock import schema
 from paddock.errors import ConfigurationError, UsageError
@@ -72,11 +72,26 @@ class Registry:
         return stack
 
     def stacks(self) -> Iterator[Stack]:
-        """Every target with each of its backends in both variants, serving its default model: what is committed."""
+        """Every target with each of its backends in both variants: what is rendered and committed.
+
+        They serve the target's default model, or where the backend cannot serve it the first model that it can.
+        """
         for target in self.targets.values():
             for backend in target.backends:
                 for variant in Variant:
-                    yield self.stack(target=target.name, backend=backend, variant=variant)
+                    yield self.stack(
+                        target=target.name,
+                        backend=backend,
+                        model=self.committed_model(target, backend),
+                        variant=variant,
+                    )
+
+    def committed_model(self, target: Target, backend: str) -> str:
+        """The model of the stack that is rendered for that backend of that target."""
+        if backend in self.models[target.default_model].backends:
+            return target.default_model
+        served = (model.name for model in self.models.values() if backend in model.backends)
+        return next(served, target.default_model)
 
     def _split(self, target: str, variant: Variant) -> tuple[str, Variant]:
         if target not in self.targets and target.endswith(OFFLINE_SUFFIX):
@@ -118,7 +133,7 @@ def _default_backend(target: Target, model: Model) -> str:
 def _refuse_impossible(stack: Stack) -> None:
     """Raise ConfigurationError with the reason if this stack cannot run."""
     _refuse_backend(stack.target, stack.backend)
-    _refuse_model(stack.backend, stack.model)
+    _refuse_model(stack.target, stack.backend, stack.model)
     _refuse_pipeline(stack.target, stack.model)
     for image in _images(stack):
         for platform in stack.target.platforms:
@@ -139,12 +154,12 @@ def _refuse_backend(target: Target, backend: Backend) -> None:
         raise ConfigurationError(f"{where}: this target does not offer that backend", hint=offered)
 
 
-def _refuse_model(backend: Backend, model: Model) -> None:
+def _refuse_model(target: Target, backend: Backend, model: Model) -> None:
     where = f"model {model.name}, backend {backend.name}"
     if backend.name not in model.backends:
-        raise ConfigurationError(
-            f"{where}: this backend cannot serve that model", hint=f"choose one of {', '.join(model.backends)}"
-        )
+        both = [name for name in model.backends if name in target.backends]
+        choice = f"choose one of {', '.join(both)}" if both else f"no backend of target {target.name} serves this model"
+        raise ConfigurationError(f"{where}: this backend cannot serve that model", hint=choice)
     if model.weight_set(backend.weights_role) is None:
         raise ConfigurationError(
             f"{where}: found no {backend.weights_role} weights of that model, expected them",
@@ -170,12 +185,20 @@ def _refuse_versions(stack: Stack, image: Image, platform: Platform) -> None:
     held = _held(image, platform)
     for package, wanted in stack.model.requires.items():
         version = held.get(canonicalize_name(package))
-        if version is not None and not SpecifierSet(wanted).contains(version, prereleases=True):
+        if version is not None and not _satisfies(version, wanted):
             raise ConfigurationError(
                 f"target {stack.target.name}, model {stack.model.name}: found {package} {version} on {platform}, "
                 f"expected {wanted}",
                 hint=f"choose another model, or move the pin in templates/targets/{stack.target.name}.yaml",
             )
+
+
+def _satisfies(version: str, wanted: str) -> bool:
+    """Pre-releases count: a pin on one is on purpose. What is no Python version satisfies nothing."""
+    try:
+        return SpecifierSet(wanted).contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 def _held(image: Image, platform: Platform) -> dict[str, str]:
@@ -245,13 +268,17 @@ class _Check:
 
     def _weights(self, file: Loaded[Model]) -> None:
         names: set[str] = set()
+        roles: set[WeightsRole] = set()
         for index, weights in enumerate(file.record.weights):
             place = file.place("weights", index)
             if weights.name in names:
                 raise place.error(f'weights[{index}].name: found "{weights.name}" again, expected each set once')
             if not (weights.bos or weights.huggingface or weights.modelscope):
                 raise place.error(f"weights[{index}]: found no source, expected one of bos, huggingface, modelscope")
+            if weights.role in roles:
+                raise place.error(f"weights[{index}].role: found {weights.role} again, expected one set a role")
             names.add(weights.name)
+            roles.add(weights.role)
 
     def _specifiers(self, file: Loaded[Model]) -> None:
         for package, wanted in file.record.requires.items():
@@ -293,24 +320,25 @@ class _Check:
         self._stacks(file)
 
     def _images(self, file: Loaded[Target]) -> None:
-        target = file.record
-        for keys, image in _target_images(target).items():
+        for keys, image in _target_images(file.record).items():
             for package in image.excludes:
                 if package in image.pins:
                     where = ".".join((*keys, "pins", package))
                     raise file.place(*keys, "pins", package).error(f"{where}: found a pin of what is also excluded")
-            for platform in image.platform_pins:
-                self._known(file.place(*keys, "platform_pins", platform), "platform_pins", platform, target.platforms)
 
     def _stacks(self, file: Loaded[Target]) -> None:
-        """The stacks that get rendered for this target must all be possible."""
-        for backend in file.record.backends:
-            try:
-                self.registry.stack(target=file.record.name, backend=backend)
-            except ConfigurationError as failure:
-                raise file.place("backends", backend).error(failure.message, hint=failure.hint) from None
-            except InvalidVersion as failure:
-                raise file.place("backends", backend).error(f"{failure}, expected a Python version number") from None
+        """The default stack and every other one that gets rendered for this target must be possible."""
+        target = file.record
+        self._possible(file.place("default_model"), target.name, target.default_backend, target.default_model)
+        for backend in target.backends:
+            model = self.registry.committed_model(target, backend)
+            self._possible(file.place("backends", backend), target.name, backend, model)
+
+    def _possible(self, place: Place, target: str, backend: str, model: str) -> None:
+        try:
+            self.registry.stack(target=target, backend=backend, model=model)
+        except ConfigurationError as failure:
+            raise place.error(failure.message, hint=failure.hint) from None
 
     def _requires_something_held(self, file: Loaded[Model]) -> None:
         """A requirement on a package that no image holds would check nothing."""

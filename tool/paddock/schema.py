@@ -317,12 +317,16 @@ def _convert(node: _Node, wanted: Any, where: str) -> Any:  # noqa: PLR0911 - on
 
 
 def _patterned(node: _Node, wanted: Any, where: str) -> str:
-    kind, *patterns = get_args(wanted)
-    text: str = _scalar(node, (kind,), wanted, where)
-    for pattern in patterns:
-        if isinstance(pattern, Pattern) and not re.fullmatch(pattern.expression, text):
-            raise node.place.error(_at(where, f'found "{text}", expected {pattern.meaning}'))
+    text: str = _scalar(node, (get_args(wanted)[0],), wanted, where)
+    if not _matches(text, wanted):
+        raise node.place.error(_at(where, f'found "{text}", expected {_expected(wanted)}'))
     return text
+
+
+def _matches(text: str, wanted: Any) -> bool:
+    """Whether the text has the form that the type asks for, if it asks for one."""
+    patterns = [note for note in get_args(wanted) if isinstance(note, Pattern)]
+    return all(re.fullmatch(pattern.expression, text) for pattern in patterns)
 
 
 def _union(node: _Node, wanted: Any, where: str) -> Any:
@@ -422,7 +426,7 @@ def _mistyped_hint(node: _Node, wanted: Any) -> str:
     if not isinstance(node, _Scalar):
         return ""
     kinds = _scalar_kinds(wanted)
-    if node.plain and node.text and str in kinds:
+    if node.plain and node.text and str in kinds and _matches(node.text, wanted):
         return f'write it in quotes: "{node.text}"'
     if node.plain and node.tag == "bool" and bool in kinds:
         return "write true or false"
