@@ -1,0 +1,194 @@
+"""The test VLM as the two GGUF files that llama.cpp reads: the language model, and the vision tower ("mmproj").
+
+The same tensors as `vlm.py`, under llama.cpp's names and as float32.
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from paddock.testweights import tokenizer, vlm
+from paddock.testweights.marker import MARKER, marker_text
+from paddock.testweights.tokenizer import Kind, Vocabulary
+from paddock.testweights.vlm import Tensor
+
+ALIGNMENT = 32  # bytes
+FLOAT32 = 0  # both as a tensor's type and as a file's type
+
+_LANGUAGE_NAMES = {
+    r"model\.embed_tokens\.": "token_embd.",
+    r"lm_head\.": "output.",
+    r"model\.norm\.": "output_norm.",
+    r"model\.layers\.(\d+)\.": r"blk.\1.",
+    r"input_layernorm\.": "attn_norm.",
+    r"post_attention_layernorm\.": "ffn_norm.",
+    r"self_attn\.([qkv])_proj\.": r"attn_\1.",
+    r"self_attn\.o_proj\.": "attn_output.",
+    r"mlp\.(gate|up|down)_proj\.": r"ffn_\1.",
+}
+_VISION_NAMES = {
+    r"mlp_AR\.pre_norm\.": "mm.input_norm.",
+    r"mlp_AR\.linear_(\d)\.": r"mm.\1.",
+    r"visual\.vision_model\.": "v.",
+    r"embeddings\.patch_embedding\.": "patch_embd.",
+    r"embeddings\.position_embedding\.": "position_embd.",
+    r"post_layernorm\.": "post_ln.",
+    r"encoder\.layers\.(\d+)\.": r"blk.\1.",
+    r"layer_norm(\d)\.": r"ln\1.",
+    r"self_attn\.([qkv])_proj\.": r"attn_\1.",
+    r"self_attn\.out_proj\.": "attn_out.",
+    r"mlp\.fc1\.": "ffn_up.",
+    r"mlp\.fc2\.": "ffn_down.",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Value:
+    """One value of a GGUF header; `many` makes it an array."""
+
+    kind: Literal["u32", "i32", "f32", "bool", "string"]
+    value: Sequence[str] | Sequence[int] | Sequence[float]
+    many: bool = False
+
+
+_KINDS = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?"), "string": (8, "")}
+_ARRAY = 9
+
+
+def gguf_files(*, name: str, served_name: str, text: str = vlm.DEFAULT_TEXT) -> dict[str, bytes]:
+    """All files of the weight set `name` (upstream's directory name, which upstream's file names repeat).
+
+    Raises ValueError for a `text` that the chain cannot hold.
+    """
+    words = vlm.vocabulary_of(text)
+    template = vlm.chat_template(served_name)
+    language = [_renamed(tensor, _LANGUAGE_NAMES) for tensor in vlm.language_tensors(words)]
+    vision = [_renamed(tensor, _VISION_NAMES) for tensor in vlm.vision_tensors()]
+    return {
+        MARKER: marker_text(name, vlm.what_it_does(text)),
+        f"{name}.gguf": gguf(_language_header(name, words, template), language),
+        f"{name}-mmproj.gguf": gguf(_vision_header(name), vision),
+    }
+
+
+def gguf(header: Mapping[str, Value], tensors: Sequence[Tensor]) -> bytes:
+    """A GGUF file; shapes are written innermost first."""
+    ordered = sorted(tensors, key=lambda tensor: tensor.name)
+    blobs = [_padded(_float32(tensor.data)) for tensor in ordered]
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(ordered), len(header))
+    out += b"".join(_string(key) + _value(value) for key, value in header.items())
+    offset = 0
+    for tensor, blob in zip(ordered, blobs, strict=True):
+        shape = tensor.shape[::-1]
+        out += _string(tensor.name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, FLOAT32, offset)
+        offset += len(blob)
+    return _padded(out) + b"".join(blobs)
+
+
+def _language_header(name: str, words: Vocabulary, template: str) -> dict[str, Value]:
+    kinds = [Kind.CONTROL if piece.kind is Kind.USER_DEFINED else piece.kind for piece in words.pieces]
+    at = "paddleocr."
+    return {
+        "general.architecture": _text("paddleocr"),
+        "general.type": _text("model"),
+        "general.name": _text(f"{name} (test weights)"),
+        f"{at}block_count": _count(vlm.LAYERS),
+        f"{at}context_length": _count(tokenizer.CONTEXT),
+        f"{at}embedding_length": _count(vlm.HIDDEN),
+        f"{at}feed_forward_length": _count(vlm.INNER),
+        f"{at}attention.head_count": _count(vlm.HEADS),
+        f"{at}attention.head_count_kv": _count(vlm.KEY_HEADS),
+        f"{at}attention.key_length": _count(vlm.HEAD_SIZE),
+        f"{at}attention.value_length": _count(vlm.HEAD_SIZE),
+        f"{at}attention.layer_norm_rms_epsilon": _real(vlm.RMS_EPSILON),
+        f"{at}rope.freq_base": _real(vlm.ROPE_BASE),
+        f"{at}rope.dimension_sections": Value(kind="i32", value=[*vlm.ROPE_SECTIONS, 0], many=True),
+        "general.file_type": _count(FLOAT32),
+        "general.quantization_version": _count(2),
+        "tokenizer.ggml.model": _text("llama"),
+        "tokenizer.ggml.pre": _text("default"),
+        "tokenizer.ggml.tokens": Value(kind="string", value=[piece.text for piece in words.pieces], many=True),
+        "tokenizer.ggml.scores": Value(kind="f32", value=[-float(place) for place in range(len(words))], many=True),
+        "tokenizer.ggml.token_type": Value(kind="i32", value=kinds, many=True),
+        "tokenizer.ggml.bos_token_id": _count(1),
+        "tokenizer.ggml.eos_token_id": _count(2),
+        "tokenizer.ggml.unknown_token_id": _count(0),
+        "tokenizer.ggml.padding_token_id": _count(0),
+        "tokenizer.ggml.add_bos_token": Value(kind="bool", value=[False]),
+        "tokenizer.ggml.add_space_prefix": Value(kind="bool", value=[False]),
+        "tokenizer.chat_template": _text(template),
+    }
+
+
+def _vision_header(name: str) -> dict[str, Value]:
+    at = "clip.vision."
+    return {
+        "general.architecture": _text("clip"),
+        "general.type": _text("mmproj"),
+        "general.name": _text(f"{name} (test weights)"),
+        "general.file_type": _count(FLOAT32),
+        "general.quantization_version": _count(2),
+        "clip.projector_type": _text("paddleocr"),
+        "clip.has_vision_encoder": Value(kind="bool", value=[True]),
+        "clip.use_gelu": Value(kind="bool", value=[True]),
+        f"{at}projection_dim": _count(vlm.HIDDEN),
+        f"{at}image_size": _count(int(vlm.MAX_PIXELS**0.5)),
+        f"{at}image_min_pixels": _count(vlm.MIN_PIXELS),
+        f"{at}image_max_pixels": _count(vlm.MAX_PIXELS),
+        f"{at}image_mean": Value(kind="f32", value=[0.5, 0.5, 0.5], many=True),
+        f"{at}image_std": Value(kind="f32", value=[0.5, 0.5, 0.5], many=True),
+        f"{at}patch_size": _count(vlm.PATCH),
+        f"{at}embedding_length": _count(vlm.VISION_HIDDEN),
+        f"{at}feed_forward_length": _count(vlm.VISION_INNER),
+        f"{at}block_count": _count(vlm.VISION_LAYERS),
+        f"{at}attention.head_count": _count(vlm.VISION_HEADS),
+        f"{at}attention.layer_norm_epsilon": _real(vlm.LAYER_EPSILON),
+    }
+
+
+def _renamed(tensor: Tensor, names: Mapping[str, str]) -> Tensor:
+    name = tensor.name
+    for pattern, replacement in names.items():
+        name = re.sub(pattern, replacement, name)
+    return Tensor(name=name, shape=tensor.shape, data=tensor.data)
+
+
+def _float32(data: bytes) -> bytes:
+    """bfloat16 is the upper half of float32."""
+    out = bytearray(2 * len(data))
+    out[2::4], out[3::4] = data[0::2], data[1::2]
+    return bytes(out)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % ALIGNMENT)
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _value(value: Value) -> bytes:
+    number, form = _KINDS[value.kind]
+    items = b"".join(_string(str(item)) if value.kind == "string" else struct.pack(form, item) for item in value.value)
+    if value.many:
+        return struct.pack("<IIQ", _ARRAY, number, len(value.value)) + items
+    return struct.pack("<I", number) + items
+
+
+def _text(text: str) -> Value:
+    return Value(kind="string", value=[text])
+
+
+def _count(number: int) -> Value:
+    return Value(kind="u32", value=[number])
+
+
+def _real(number: float) -> Value:
+    return Value(kind="f32", value=[number])
