@@ -287,9 +287,7 @@ def test_test_weights_are_made_anew_and_nothing_else_is_replaced(tmp_path: Path)
     assert "second text" in (tmp_path / "set-vlm" / MARKER).read_text(encoding="utf-8")
     before = (tmp_path / "models.lock.json").read_bytes()
     weights.record(tmp_path, "set-gguf", kind=Kind.CARRIED, report=Recorder())
-    with pytest.raises(
-        WeightsError, match=r"weights that are not test weights \(set-gguf\), expected none there"
-    ):
+    with pytest.raises(WeightsError, match=r"weights that are not test weights \(set-gguf\), expected none there"):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text="third text")
     assert "second text" in (tmp_path / "set-vlm" / MARKER).read_text(encoding="utf-8")
     assert (tmp_path / "models.lock.json").read_bytes() != before  # set-gguf is recorded as carried, and stays so
