@@ -185,6 +185,24 @@ def test_no_server_is_given_more_context_than_the_model_has(ours: Registry) -> N
         assert context // parallel == stack.model.max_context
 
 
+def test_the_locks_hold_what_the_targets_pin(ours: Registry) -> None:
+    """`templates/locks/<target>-<part>.<architecture>.txt` lists all packages of an image; its pins are among them."""
+    checked = 0
+    for target in ours.targets.values():
+        assert target.api is not None
+        images = {"api": target.api.image, **{name: server.image for name, server in target.backends.items()}}
+        for part, image in images.items():
+            for platform in target.platforms:
+                lock = paths.templates() / "locks" / f"{target.name}-{part}.{platform.removeprefix('linux/')}.txt"
+                if not lock.exists():
+                    continue
+                locked = dict(line.split("==") for line in lock.read_text().split() if "==" in line)
+                for package, version in image.pins_on(platform).items():
+                    assert locked[package].split("+")[0] == version, f"{lock.name}: {package}"
+                    checked += 1
+    assert checked >= 8
+
+
 DECIDED = re.compile(r"(pins|platform_pins|excludes|index|limits|start_period|settings|environment|requires|bos)\b")
 
 

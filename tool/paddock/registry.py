@@ -93,6 +93,15 @@ class Registry:
         served = (model.name for model in self.models.values() if backend in model.backends)
         return next(served, target.default_model)
 
+    def all_stacks(self) -> Iterator[Stack]:
+        """Every stack that can be, with every model."""
+        for target in self.targets.values():
+            for backend in target.backends:
+                for model in self.models.values():
+                    if backend in model.backends and (model.pipeline is None or target.api is not None):
+                        for variant in Variant:
+                            yield self.stack(target=target.name, backend=backend, model=model.name, variant=variant)
+
     def _split(self, target: str, variant: Variant) -> tuple[str, Variant]:
         if target not in self.targets and target.endswith(OFFLINE_SUFFIX):
             return target.removesuffix(OFFLINE_SUFFIX), Variant.OFFLINE
@@ -317,6 +326,7 @@ class _Check:
         if not target.platforms:
             raise file.place("platforms").error("platforms: found none, expected at least one")
         self._images(file)
+        self._settings(file)
         self._stacks(file)
 
     def _images(self, file: Loaded[Target]) -> None:
@@ -325,6 +335,16 @@ class _Check:
                 if package in image.pins:
                     where = ".".join((*keys, "pins", package))
                     raise file.place(*keys, "pins", package).error(f"{where}: found a pin of what is also excluded")
+
+    def _settings(self, file: Loaded[Target]) -> None:
+        """`false` is refused: servers drop it, take it for true, or ask for another option's name."""
+        for backend, server in file.record.backends.items():
+            for name, value in server.settings.items():
+                if value is False:
+                    raise file.place("backends", backend, "settings", name).error(
+                        f"backends.{backend}.settings.{name}: found false, expected a value or no such line",
+                        hint=f"to switch it off, write the server's own option for that, often no-{name}: true",
+                    )
 
     def _stacks(self, file: Loaded[Target]) -> None:
         """The default stack and every other one that gets rendered for this target must be possible."""
