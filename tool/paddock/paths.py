@@ -48,3 +48,11 @@ def _chosen(root: Path) -> Path:
 
 def _is_checkout(root: Path) -> bool:
     return (root / "pyproject.toml").is_file() and (root / "templates" / "targets").is_dir()
+
+
+def scripts() -> Path:
+    """The scripts that the tool runs: inside the package of an installed wheel, at the top of a checkout otherwise."""
+    for folder in (_PACKAGE / "scripts", _CHECKOUT / "scripts"):
+        if (folder / "make-base.sh").is_file():
+            return folder
+    raise ConfigurationError(f"{_PACKAGE}: found no scripts beside the package", hint="install paddock again")

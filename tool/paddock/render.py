@@ -224,9 +224,12 @@ def differences(files: Files, workspace: Path) -> list[Difference]:
     return sorted(found, key=lambda difference: difference.path)
 
 
-def write(files: Files, workspace: Path) -> list[Difference]:
-    """Bring `workspace` to `files`; returns what changed. Settings that somebody made in an .env are kept."""
-    changed = differences(files, workspace)
+def write(files: Files, workspace: Path, *, remove: bool = True) -> list[Difference]:
+    """Bring `workspace` to `files`; returns what changed. Settings that somebody made in an .env are kept.
+
+    With `remove`, generated files that nothing generates any more are removed.
+    """
+    changed = [each for each in differences(files, workspace) if remove or each.fault is not Fault.STALE]
     for difference in changed:
         path = workspace / difference.path
         if difference.fault is Fault.STALE:

@@ -1,0 +1,248 @@
+"""Building: the two images of a stack with `docker buildx bake`.
+
+`plan` is pure: a stack and settings become one command and its environment. `build` sees to the base images first,
+runs the command and tells which step failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from paddock import engine, paths, process
+from paddock.errors import EngineError, ProgramError, WeightsError
+from paddock.matrix import Base, Stack, Variant
+from paddock.render import BAKE_FILE, Fault, Files, StackImage, differences, stack_images, write
+from paddock.report import Reporter
+from paddock.settings import BuildSettings
+
+PULL_TIMEOUT = 120.0  # seconds without an answer before a container registry counts as out of reach
+SHOWN_OF_FAILURE = 40  # lines
+_STEP = re.compile(r"^#(?P<number>\d+) \[(?P<image>[\w.-]+) (?P<stage>[^\]]*)\] (?P<instruction>[A-Z]+ .*)$")
+_DONE = re.compile(r"^#(?P<number>\d+) DONE (?P<seconds>[\d.]+)s$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """One bake command, ready to run in the workspace."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def plan(
+    stack: Stack,
+    settings: BuildSettings,
+    *,
+    revision: str,
+    epoch: int,
+    stand_ins: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+) -> Build:
+    """The command that builds the images of `stack`.
+
+    `epoch` is SOURCE_DATE_EPOCH in seconds; `stand_ins` maps the name in a FROM to the image to build on instead.
+    """
+    group = stack.name.replace(".", "-")
+    argv = ["docker", "buildx", "bake", "--progress=plain", f"--file={BAKE_FILE}"]
+    argv += [f"--set=*.contexts.{name}=docker-image://{image}" for name, image in (stand_ins or {}).items()]
+    argv += ["--no-cache"] if no_cache else []
+    environment = {
+        "REVISION": revision,
+        "CREATED": datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "IMAGE_PREFIX": settings.image_prefix,
+        "MODELS_DIR": str(settings.models_dir),
+        "BASE_REGISTRY": settings.base_registry,
+        "WHEELHOUSE": str(settings.wheelhouse or ""),
+        "CA_BUNDLE": str(settings.ca_bundle or ""),
+        "PIP_INDEX_URL": settings.pip_index_url,
+        "APT_MIRROR": settings.apt_mirror,
+        "HTTP_PROXY": settings.http_proxy,
+        "HTTPS_PROXY": settings.https_proxy,
+        "NO_PROXY": settings.no_proxy,
+    }
+    return Build(argv=(*argv, group), environment=environment)
+
+
+def build_images(
+    stack: Stack,
+    settings: BuildSettings,
+    *,
+    bake_files: Files,
+    workspace: Path,
+    report: Reporter,
+    stand_ins: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+) -> tuple[str, ...]:
+    """Build the images of `stack` and return their references.
+
+    `bake_files` are the generated files of the workspace, see `paddock.render`; missing ones are written.
+    Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
+    """
+    engine.require_buildx()
+    _have_files(bake_files, workspace, report)
+    images = stack_images(stack)
+    if stack.variant is Variant.OFFLINE:
+        _require_weights(images, settings.models_dir)
+    for base in _bases(stack):
+        _have_base(base, settings.base_registry, stand_ins or {}, report)
+    command = plan(
+        stack, settings, revision=_revision(workspace), epoch=_epoch(workspace), stand_ins=stand_ins, no_cache=no_cache
+    )
+    _say_settings(settings, report)
+    report.say(f"$ {process.command_line(command.argv)}")
+    _bake(command, workspace, workspace / ".paddock" / f"build-{stack.name}.log", report)
+    return tuple(image.reference(prefix=settings.image_prefix) for image in images)
+
+
+# --- before the build ------------------------------------------------------------------------------------------------
+
+
+def _have_files(files: Files, workspace: Path, report: Reporter) -> None:
+    """Write generated files that are missing (a new workspace has none); never over what somebody changed."""
+    found = differences(files, workspace)
+    write({each.path: files[each.path] for each in found if each.fault is Fault.MISSING}, workspace, remove=False)
+    changed = [str(each.path) for each in found if each.fault is Fault.DIFFERENT]
+    if changed:
+        report.warn(
+            f"building from files that differ from a fresh render ({', '.join(changed)}); `paddock render` writes them"
+        )
+
+
+def _require_weights(images: Sequence[StackImage], models_dir: Path) -> None:
+    for image in images:
+        if not (models_dir / image.weights.name).is_dir():
+            raise WeightsError(
+                f"{models_dir}: found no {image.weights.name}, expected the weights that the offline image holds",
+                hint="paddock models fetch MODEL, or paddock models make-test MODEL for a trial",
+            )
+
+
+def _bases(stack: Stack) -> list[Base]:
+    found = [stack.vlm.image.base]
+    if stack.target.api is not None and stack.model.pipeline is not None:
+        found.insert(0, stack.target.api.image.base)
+    return list(dict.fromkeys(found))
+
+
+def _have_base(base: Base, base_registry: str, stand_ins: Mapping[str, str], report: Reporter) -> None:
+    """See that a base image is there: locally, from its container registry, or made from Debian's packages."""
+    reference = f"{base_registry}{base.image}"
+    if reference in stand_ins or _is_present(reference):
+        return
+    report.say(f"pulling {reference}")
+    try:
+        process.capture(["docker", "pull", "--quiet", reference], timeout=PULL_TIMEOUT)
+    except ProgramError as failure:
+        if base.debootstrap is None:
+            raise EngineError(
+                f"{reference}: cannot be pulled\n{failure.message}",
+                hint="name a mirror with BASE_REGISTRY, or another image with --base REFERENCE=IMAGE",
+            ) from failure
+        report.warn(
+            f"no container registry gives {reference}: making it from Debian's packages, which is not the same image"
+        )
+        process.stream(["bash", str(paths.scripts() / "make-base.sh"), reference, base.debootstrap], on_line=report.say)
+
+
+def _is_present(reference: str) -> bool:
+    return process.capture(["docker", "image", "inspect", reference], check=False).status == 0
+
+
+def _say_settings(settings: BuildSettings, report: Reporter) -> None:
+    given = {
+        "wheels from": settings.wheelhouse,
+        "certificates from": settings.ca_bundle,
+        "base images from": settings.base_registry,
+        "Python packages from": settings.pip_index_url and "the index in PIP_INDEX_URL",
+        "Debian packages from": settings.apt_mirror and "the mirror in APT_MIRROR",
+    }
+    for what, value in given.items():
+        if value:
+            report.say(f"{what} {value}")
+
+
+def _revision(workspace: Path) -> str:
+    """The git commit of the workspace, with `-dirty` where files differ from it; `unknown` outside git."""
+    commit = _git(workspace, "rev-parse", "HEAD")
+    if not commit:
+        return "unknown"
+    return f"{commit}-dirty" if _git(workspace, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _epoch(workspace: Path) -> int:
+    """SOURCE_DATE_EPOCH, else the time of the last commit, else now (https://reproducible-builds.org/specs/source-date-epoch)."""
+    given = os.environ.get("SOURCE_DATE_EPOCH") or _git(workspace, "log", "-1", "--format=%ct")
+    return int(given) if given.isdigit() else int(time.time())
+
+
+def _git(workspace: Path, *arguments: str) -> str:
+    try:
+        done = process.capture(["git", "-C", str(workspace), *arguments], check=False)
+    except ProgramError:
+        return ""
+    return done.stdout.strip() if done.status == 0 else ""
+
+
+# --- the build itself ------------------------------------------------------------------------------------------------
+
+
+def _bake(command: Build, workspace: Path, log: Path, report: Reporter) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    steps = _Steps(report)
+    with log.open("w", encoding="utf-8") as written:
+
+        def on_line(line: str) -> None:
+            written.write(line + "\n")
+            steps.see(line)
+
+        try:
+            process.stream(command.argv, on_line=on_line, cwd=workspace, environment=command.environment)
+        except ProgramError as failure:
+            written.flush()
+            raise _explained(log) from failure
+
+
+class _Steps:
+    """Says each step of a build once when it starts and once when it took long; the rest is in the log."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._names: dict[str, str] = {}
+
+    def see(self, line: str) -> None:
+        if match := _STEP.match(line):
+            number = match["number"]
+            if number not in self._names:
+                self._names[number] = f"{match['image']}: {match['instruction']}"
+                self._report.say(_shortened(self._names[number]))
+        elif (match := _DONE.match(line)) and float(match["seconds"]) >= 1 and match["number"] in self._names:
+            self._report.say(f"{_shortened(self._names[match['number']])} ({match['seconds']} s)")
+
+
+def _shortened(text: str, width: int = 110) -> str:
+    # The mounts of a RUN say nothing about what it does.
+    text = re.sub(r"--mount=\S+\s+", "", text)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _explained(log: Path) -> ProgramError | EngineError:
+    """The failing step's own last lines, which buildx repeats at the end between two rules."""
+    lines = log.read_text("utf-8").splitlines()
+    start = next(
+        (number for number, line in enumerate(lines) if line == "------"), max(0, len(lines) - SHOWN_OF_FAILURE)
+    )
+    shown = [line for line in lines[start:] if line.strip("-")][-SHOWN_OF_FAILURE:]
+    text = "\n".join(f"  | {line}" for line in shown)
+    if any("no space left on device" in line.lower() for line in lines):
+        return EngineError(
+            f"the build ran out of disk space\n{text}",
+            hint="docker system df shows what takes it; docker builder prune frees the build cache",
+        )
+    return ProgramError(f"the build failed\n{text}", hint=f"the whole output: {log}")

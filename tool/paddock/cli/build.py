@@ -1,0 +1,83 @@
+"""`paddock build`."""
+
+from __future__ import annotations
+
+import click
+
+from paddock import console, paths, registry, settings
+from paddock.build import build_images
+from paddock.errors import UsageError
+from paddock.matrix import Variant
+from paddock.render import Renderer
+
+
+@click.command("build")
+@click.argument("target")
+@click.option("--backend", help="Serving program; the target's default otherwise.")
+@click.option("--model", help="Model; the target's default otherwise.")
+@click.option("--offline", is_flag=True, help="Put the weights into the images.")
+@click.option("--wheelhouse", metavar="DIR", help="Folder of wheels to take before any index (WHEELHOUSE).")
+@click.option("--ca-bundle", metavar="FILE", help="PEM file for proxies that inspect TLS (CA_BUNDLE).")
+@click.option("--pip-index-url", metavar="URL", help="Index instead of PyPI (PIP_INDEX_URL).")
+@click.option("--apt-mirror", metavar="URL", help="Mirror instead of Debian's archive (APT_MIRROR).")
+@click.option("--base-registry", metavar="PREFIX", help="In front of every base image (BASE_REGISTRY).")
+@click.option("--base", "bases", multiple=True, metavar="REFERENCE=IMAGE", help="Build on IMAGE instead of REFERENCE.")
+@click.option("--image-prefix", metavar="PREFIX", help="In front of the built images' names (IMAGE_PREFIX).")
+@click.option("--no-cache", is_flag=True, help="Run every step again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the images as JSON.")
+def build(
+    *,
+    target: str,
+    backend: str | None,
+    model: str | None,
+    offline: bool,
+    wheelhouse: str | None,
+    ca_bundle: str | None,
+    pip_index_url: str | None,
+    apt_mirror: str | None,
+    base_registry: str | None,
+    bases: tuple[str, ...],
+    image_prefix: str | None,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Build the two images of TARGET, both at once.
+
+    Options can stand in the environment or in .env under the names in brackets. What pip is told on this machine
+    (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
+    """
+    workspace = paths.workspace()
+    templates = paths.templates()
+    data = registry.load(templates)
+    stack = data.stack(
+        target=target, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
+    )
+    options = {
+        "WHEELHOUSE": wheelhouse,
+        "CA_BUNDLE": ca_bundle,
+        "PIP_INDEX_URL": pip_index_url,
+        "APT_MIRROR": apt_mirror,
+        "BASE_REGISTRY": base_registry,
+        "IMAGE_PREFIX": image_prefix,
+    }
+    references = build_images(
+        stack,
+        settings.build_settings(workspace, options),
+        bake_files=Renderer(templates).all(data, also=[stack]),
+        workspace=workspace,
+        report=console.TerminalReporter(),
+        stand_ins=_stand_ins(bases),
+        no_cache=no_cache,
+    )
+    if as_json:
+        console.result_json({"stack": stack.name, "images": list(references)})
+    for reference in () if as_json else references:
+        console.result(reference)
+
+
+def _stand_ins(bases: tuple[str, ...]) -> dict[str, str]:
+    pairs = [base.partition("=") for base in bases]
+    for reference, equals, image in pairs:
+        if not (reference and equals and image):
+            raise UsageError(f"--base {reference}{equals}{image}: expected REFERENCE=IMAGE")
+    return {reference: image for reference, _, image in pairs}
