@@ -1,0 +1,153 @@
+"""Docker: connecting to the engine, and finding the compose and buildx commands. Each refusal says what to install.
+
+The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the local socket.
+Nothing here knows stacks; `paddock.containers` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from paddock import process
+from paddock.errors import EngineError, ProgramError
+
+MINIMUM_ENGINE = "20.10.10"  # older ones' seccomp profile breaks programs of current Debian (clone3)
+MINIMUM_COMPOSE = "2.0.0"
+TIMEOUT = 60  # seconds for one answer of the engine
+_PROGRAM_TIMEOUT = 60.0  # seconds for a program that prints its version
+_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_INSTALL_HINT = "install Docker Engine (Debian: `make engine`, or the package docker.io), then try again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Release:
+    """The numbers in front of a version such as `26.1.5+dfsg1` or `v2.26.1-4`."""
+
+    numbers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Release | None:
+        """None where the text does not start with a version."""
+        found = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+        return cls(numbers=tuple(int(number) for number in found[1].split("."))) if found else None
+
+
+def connect() -> docker.DockerClient:
+    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong."""
+    try:
+        client = docker.from_env(timeout=TIMEOUT, version="auto")
+        version = str(client.version()["Version"])
+    except (DockerException, requests.RequestException, OSError, KeyError) as failure:
+        raise _no_engine(failure) from failure
+    release, minimum = Release.of(version), Release.of(MINIMUM_ENGINE)
+    if release and minimum and release < minimum:
+        client.close()
+        raise EngineError(
+            f"Docker Engine at {address()}: found version {version}, expected {MINIMUM_ENGINE} or later",
+            hint="update Docker Engine; Debian 12 and Ubuntu 22.04 packages are new enough",
+        )
+    return client
+
+
+def address() -> str:
+    """Where the engine is looked for."""
+    named = os.environ.get("DOCKER_HOST")
+    if named:
+        return named
+    try:
+        return docker.ContextAPI.kwargs_from_context(environment=os.environ).get("base_url", _DEFAULT_ADDRESS)
+    except (DockerException, OSError):
+        return _DEFAULT_ADDRESS
+
+
+def is_local() -> bool:
+    """Whether the engine runs on this machine: its ports and bind mounts are this machine's."""
+    return address().removeprefix("http+").startswith("unix:")
+
+
+@cache
+def compose_argv() -> tuple[str, ...]:
+    """How Compose v2 is started: `docker compose` or the standalone `docker-compose`. Raises EngineError."""
+    found = [(argv, version) for argv in _COMPOSE_COMMANDS if (version := _version_of(argv))]
+    for argv, version in found:
+        release, minimum = Release.of(version), Release.of(MINIMUM_COMPOSE)
+        if release and minimum and release >= minimum:
+            return argv
+    have = ", ".join(f"`{process.command_line(argv)}` {version}" for argv, version in found) or "none"
+    raise EngineError(
+        f"Docker Compose: found {have}, expected version {MINIMUM_COMPOSE} or later",
+        hint="install Compose v2 (Debian 12: `make engine`; elsewhere the package docker-compose-plugin)",
+    )
+
+
+@cache
+def require_buildx() -> str:
+    """The version of `docker buildx`. Raises EngineError when it is not there."""
+    try:
+        printed = process.capture(["docker", "buildx", "version"], timeout=_PROGRAM_TIMEOUT).stdout.split()
+    except ProgramError as absent:
+        raise EngineError(
+            f"Docker Buildx: found none ({_first_line(absent)}), expected the docker plugin buildx",
+            hint="install it (Debian: the package docker-buildx or `make engine`; elsewhere docker-buildx-plugin)",
+        ) from absent
+    return printed[1] if len(printed) > 1 else "unknown"
+
+
+_COMPOSE_COMMANDS = (("docker", "compose"), ("docker-compose",))
+
+
+def _version_of(argv: tuple[str, ...]) -> str:
+    """What `argv version --short` prints; empty when there is no such command."""
+    try:
+        return process.capture([*argv, "version", "--short"], timeout=_PROGRAM_TIMEOUT).stdout.strip()
+    except ProgramError:
+        return ""
+
+
+def _first_line(failure: ProgramError) -> str:
+    return failure.message.splitlines()[-1].removeprefix("  | ").strip()
+
+
+def _no_engine(failure: BaseException) -> EngineError:
+    where = f"Docker Engine at {address()}"
+    causes = list(_causes(failure))
+    if any(isinstance(cause, PermissionError) for cause in causes):
+        return EngineError(
+            f"{where}: permission denied for this user",
+            hint="add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again), or use sudo",
+        )
+    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+        if shutil.which("docker") is None and shutil.which("dockerd") is None:
+            return EngineError(f"{where}: Docker is not installed", hint=_INSTALL_HINT)
+        return EngineError(
+            f"{where}: there is no engine; it is not started, or listens elsewhere",
+            hint="start it (`sudo systemctl start docker`, or `make engine`), or set DOCKER_HOST",
+        )
+    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        return EngineError(f"{where}: the engine does not answer: connection refused",
+                           hint="start it (`sudo systemctl start docker`), or correct DOCKER_HOST")  # fmt: skip
+    reason = str(failure).removeprefix("Error while fetching server API version: ")
+    return EngineError(f"{where}: no usable answer: {reason}", hint="`docker version` shows what docker itself says")
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure and everything that it was made from; urllib3 keeps its reasons in the arguments."""
+    seen: set[int] = set()
+    pending: list[BaseException] = [failure]
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        linked = [current.__cause__, current.__context__, *current.args]
+        pending += [each for each in linked if isinstance(each, BaseException)]
