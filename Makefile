@@ -121,6 +121,10 @@ format: python ## rewrite the Python files in the house format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: fresh
+fresh: engine ## run .ci/run in a new Debian machine with nothing in it (a privileged container)
+	@scripts/fresh-machine.sh
+
 # --- housekeeping -----------------------------------------------------------------------------------------------------
 
 .PHONY: lock
