@@ -85,6 +85,7 @@ def build_images(
     `bake_files` are the generated files of the workspace, see `paddock.render`; missing ones are written.
     Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
     """
+    engine.connect().close()
     engine.require_buildx()
     _have_files(bake_files, workspace, report)
     images = stack_images(stack)

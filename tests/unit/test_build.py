@@ -1,0 +1,106 @@
+"""Planning a build: one bake command and its environment, from a stack and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paddock import build, paths, registry
+from paddock.errors import EngineError, ProgramError
+from paddock.matrix import Stack, Variant
+from paddock.render import stack_images
+from paddock.settings import BuildSettings
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    return registry.load(paths.templates()).stack(target="cpu", backend="llama.cpp")
+
+
+def test_plan_is_the_whole_command(stack: Stack) -> None:
+    settings = BuildSettings(
+        models_dir=Path("/srv/models"),
+        base_registry="harbor.example/proxy/",
+        wheelhouse=Path("/srv/wheels"),
+        ca_bundle=Path("/etc/ca.pem"),
+        pip_index_url="https://user:secret@mirror.example/simple",
+    )
+    planned = build.plan(
+        stack, settings, revision="abc", epoch=1700000000, stand_ins={"debian:bookworm-slim": "mine:1"}, no_cache=True
+    )
+    assert planned.argv == (
+        "docker",
+        "buildx",
+        "bake",
+        "--progress=plain",
+        "--file=images/docker-bake.hcl",
+        "--set=*.contexts.debian:bookworm-slim=docker-image://mine:1",
+        "--no-cache",
+        "cpu-llama-cpp",
+    )
+    assert planned.environment["CREATED"] == "2023-11-14T22:13:20Z"
+    assert planned.environment["SOURCE_DATE_EPOCH"] == "1700000000"
+    assert planned.environment["REVISION"] == "abc"
+    assert planned.environment["BASE_REGISTRY"] == "harbor.example/proxy/"
+    assert planned.environment["WHEELHOUSE"] == "/srv/wheels"
+    assert "secret" not in " ".join(planned.argv)
+
+
+def test_images_of_a_stack_name_target_program_version_and_model() -> None:
+    offline = registry.load(paths.templates()).stack(target="cpu", variant=Variant.OFFLINE)
+    assert [image.reference(prefix="p/", version="1") for image in stack_images(offline)] == [
+        "p/cpu-api:1-paddleocr-vl-1.6-offline",
+        "p/cpu-vllm:1-paddleocr-vl-1.6-offline",
+    ]
+
+
+class Recorder:
+    """A reporter that keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, message: str, /) -> None:
+        self.said.append(message)
+
+
+def test_steps_are_said_once_and_without_their_mounts() -> None:
+    recorder = Recorder()
+    steps = build._Steps(recorder)  # type: ignore[arg-type]
+    for line in (
+        "#7 [cpu-api os 1/2] RUN --mount=type=cache,target=/var/cache/apt  sh /run/install-os.sh python3",
+        "#7 0.5 Get:1 something",
+        "#7 [cpu-api os 1/2] RUN --mount=type=cache,target=/var/cache/apt  sh /run/install-os.sh python3",
+        "#7 DONE 12.3s",
+        "#8 DONE 3.0s",
+    ):
+        steps.see(line)
+    assert recorder.said == [
+        "cpu-api: RUN sh /run/install-os.sh python3",
+        "cpu-api: RUN sh /run/install-os.sh python3 (12.3 s)",
+    ]
+
+
+def test_a_failure_shows_the_failing_step_only(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    noise = "\n".join(f"#5 {number} Unpacking something" for number in range(500))
+    log.write_text(f"{noise}\n------\n > [cpu-api os 2/2] RUN false:\n0.1 about to fail\n------\nERROR: exit code: 1\n")
+    failure = build._explained(log)
+    assert isinstance(failure, ProgramError)
+    assert failure.message.splitlines() == [
+        "the build failed",
+        "  |  > [cpu-api os 2/2] RUN false:",
+        "  | 0.1 about to fail",
+        "  | ERROR: exit code: 1",
+    ]
+    assert str(log) in failure.hint
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    log = tmp_path / "build.log"
+    log.write_text("------\n > RUN cp:\ncp: error writing 'x': No space left on device\n------\n")
+    failure = build._explained(log)
+    assert isinstance(failure, EngineError)
+    assert "disk space" in failure.message
+    assert "docker builder prune" in failure.hint
