@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
-from paddock import weights
-from paddock.errors import ConfigurationError, EngineError, PreflightError, UsageError, WeightsError
+from docker.errors import ImageNotFound
+
+from paddock import engine, weights
+from paddock.errors import ConfigurationError, PreflightError, UsageError, WeightsError
 from paddock.matrix import Model, WeightSet, WeightsRole
-from paddock.process import capture, stream
+from paddock.process import stream
 from paddock.report import Reporter
 from paddock.testweights import vlm
 from paddock.testweights.gguf import gguf_files
@@ -132,14 +135,14 @@ def _make_layout(name: str, tree: Path, image: str) -> None:
 
 
 def _require_image(image: str) -> None:
-    found = capture(("docker", "image", "inspect", "--format", "{{.Id}}", image), check=False)
-    if found.status == 0:
-        return
-    said = found.stderr.strip()
-    if "no such image" in said.lower():
-        hint = "build the images first: paddock build TARGET"
-        raise PreflightError(f"{image}: no such image here, expected the pipeline API image", hint=hint)
-    raise EngineError(f"docker image inspect {image}: {said}", hint="is the engine running? docker info")
+    with closing(engine.connect()) as client:
+        try:
+            client.images.get(image)
+        except ImageNotFound as absent:
+            raise PreflightError(
+                f"{image}: no such image here, expected the pipeline API image in which the layout model is made",
+                hint="build the images first: paddock build TARGET",
+            ) from absent
 
 
 def _write(tree: Path, files: Mapping[str, bytes]) -> None:
