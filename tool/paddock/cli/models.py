@@ -1,0 +1,204 @@
+"""`paddock models`: fetch, list and check."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from paddock import console, paths, registry, weights
+from paddock.errors import UsageError
+from paddock.matrix import Source, WeightsRole
+from paddock.sources import Endpoints
+from paddock.weights import Checked, Outcome, Stored
+
+
+def _default_directory() -> Path:
+    return paths.workspace() / "models"
+
+
+def _complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    known = registry.load(paths.templates()).models.values()
+    return [CompletionItem(model.name, help=model.description) for model in known if model.name.startswith(incomplete)]
+
+
+_directory = click.option(
+    "--to", "models_dir", envvar="MODELS_DIR", show_envvar=True, default=_default_directory, metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False), show_default="models/ in the workspace",
+    help="The models directory.",
+)  # fmt: skip
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("models")
+def models() -> None:
+    """Fetch model weights, check them, or make small test weights.
+
+    Weights lie in one directory per set, named as upstream names it, beside models.lock.json, which records where each
+    set came from and the SHA-256 of every file.
+    """
+
+
+@models.command("fetch")
+@click.argument("model", shell_complete=_complete_model)
+@click.option("--source", type=click.Choice([source.value for source in Source]),
+              help="Ask only this one. Otherwise the first of bos, huggingface, modelscope that answers.")  # fmt: skip
+@_directory
+@click.option("--from", "carried", metavar="DIR", type=click.Path(path_type=Path),
+              help="Copy weights carried by hand: a folder of sets or upstream's tars, a set, or a tar.")  # fmt: skip
+@click.option("--role", "roles", multiple=True, type=click.Choice([role.value for role in WeightsRole]),
+              help="Only sets with this role; may be repeated.")  # fmt: skip
+@click.option("--backend", metavar="NAME",
+              help="What a stack with this backend reads: llama.cpp reads gguf instead of vlm.")  # fmt: skip
+@click.option("--replace", is_flag=True, help="Take the files anew, and accept that they differ from the lock.")
+@click.option("--ca-bundle", envvar="CA_BUNDLE", show_envvar=True, metavar="FILE",
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Certificates to trust, at a site that inspects TLS.")  # fmt: skip
+@_json
+def fetch(
+    *,
+    model: str,
+    source: str | None,
+    models_dir: Path,
+    carried: Path | None,
+    roles: tuple[str, ...],
+    backend: str | None,
+    replace: bool,
+    ca_bundle: Path | None,
+    as_json: bool,
+) -> None:
+    """Have the weights of MODEL in the models directory.
+
+    A set that is here already stays; test weights are replaced. Interrupted downloads go on when the command is
+    repeated. Each file is checked against what its source publishes and against models.lock.json.
+
+    Mirrors: HF_ENDPOINT, MODELSCOPE_ENDPOINT, PADDOCK_BOS_ENDPOINT. Proxies: HTTPS_PROXY, NO_PROXY.
+
+    Exit status: 0 all sets are here; 2 unknown MODEL; 7 no source gave a set, or its files are wrong; 9 the disk is too
+    small or cannot be written; 130 interrupted.
+    """
+    if source and carried:
+        raise UsageError("--source and --from: found both, expected one of them")
+    known = registry.load(paths.templates())
+    reads = known.backend(backend).weights_role if backend else WeightsRole.VLM
+    chosen = weights.wanted(known.model(model).weights, [WeightsRole(role) for role in roles], vlm=reads)
+    if not chosen:
+        raise UsageError(f"model {model}: found no weights with the role {', '.join(roles)}")
+    report = console.TerminalReporter()
+    if carried is not None:
+        done = weights.carry(chosen, carried=carried, models_dir=models_dir, report=report, replace=replace)
+    else:
+        done = weights.fetch(
+            chosen,
+            models_dir=models_dir,
+            report=report,
+            source=Source(source) if source else None,
+            endpoints=Endpoints.of(os.environ),
+            ca_bundle=str(ca_bundle) if ca_bundle else None,
+            replace=replace,
+        )
+    _show_outcomes(done, as_json=as_json)
+
+
+@models.command("list")
+@_directory
+@_json
+def list_(models_dir: Path, as_json: bool) -> None:
+    """Show which weight sets are here, of what kind, how large, and which models need them."""
+    known = registry.load(paths.templates()).models.values()
+    found = [(each, weights.needed_by(each.name, known)) for each in weights.stored(models_dir)]
+    if as_json:
+        console.result_json([_stored_record(each, needed) for each, needed in found])
+        return
+    rows = [
+        [each.name, _kind(each.kind), each.source or "-", _size(each.size), ", ".join(needed) or "-"]
+        for each, needed in found
+    ]
+    console.table(["SET", "KIND", "SOURCE", "SIZE", "NEEDED BY"], rows)
+    if not found:
+        console.TerminalReporter().say(f"{models_dir}: no weights are here")
+
+
+@models.command("check")
+@click.argument("sets", nargs=-1)
+@_directory
+@_json
+def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
+    """Hash every file again and compare it with models.lock.json.
+
+    SETS are names of weight sets; without them, all that are here or in the lock. Exit status 7 when anything differs.
+    """
+    checked = weights.inspect(models_dir, list(sets) or None, report=console.TerminalReporter())
+    if as_json:
+        console.result_json([_checked_record(each) for each in checked])
+    elif checked:
+        rows = [
+            [
+                each.name,
+                _kind(each.kind),
+                str(each.files),
+                _size(each.size),
+                f"{len(each.problems)} bad" if each.problems else "ok",
+            ]
+            for each in checked
+        ]
+        console.table(["SET", "KIND", "FILES", "SIZE", "STATE"], rows)
+    weights.refuse_problems(models_dir, checked)
+
+
+def _show_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
+    if as_json:
+        console.result_json([_outcome_record(each) for each in done])
+        return
+    rows = [[each.name, each.how, each.kind, each.source or "-", _size(each.size), str(each.path)] for each in done]
+    console.table(["SET", "DONE", "KIND", "SOURCE", "SIZE", "PATH"], rows)
+
+
+def _outcome_record(each: Outcome) -> dict[str, object]:
+    return {
+        "name": each.name,
+        "done": each.how,
+        "kind": each.kind,
+        "source": each.source,
+        "size": each.size,
+        "path": str(each.path),
+    }
+
+
+def _stored_record(each: Stored, needed: Sequence[str]) -> dict[str, object]:
+    return {
+        "name": each.name,
+        "kind": each.kind,
+        "source": each.source,
+        "size": each.size,
+        "files": each.files,
+        "path": str(each.path),
+        "needed_by": list(needed),
+    }
+
+
+def _checked_record(each: Checked) -> dict[str, object]:
+    return {
+        "name": each.name,
+        "kind": each.kind,
+        "files": each.files,
+        "size": each.size,
+        "problems": list(each.problems),
+    }
+
+
+def _kind(kind: weights.Kind | None) -> str:
+    return kind or "not recorded"
+
+
+def _size(size: int) -> str:
+    """Bytes as people read them."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.2f} GB"
