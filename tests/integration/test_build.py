@@ -1,0 +1,197 @@
+"""Building for real: what is in the images, what a rebuild repeats, and how a build fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PADDOCK = [sys.executable, "-m", "paddock"]
+BUILD_LIMIT = 1800  # seconds
+
+
+def paddock(*arguments: str, root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real program in a workspace of its own."""
+    return subprocess.run(
+        [*PADDOCK, *arguments],
+        env={**os.environ, "PADDOCK_ROOT": str(root), **environment},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_LIMIT,
+        check=False,
+    )
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A copy of the generated files, free to be changed."""
+    for name in ("images", "compose"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def prefix() -> Iterator[str]:
+    """Names for images that only one test uses; removed after it."""
+    name = f"paddock-test-{os.getpid()}/"
+    yield name
+    made = docker("image", "ls", "--quiet", "--filter", f"reference={name}*").split()
+    if made:
+        docker("image", "rm", "--force", *made)
+
+
+def test_images_carry_labels_and_run_as_anyone(workspace: Path, prefix: str) -> None:
+    built = paddock(
+        "build", "cpu", "--json", root=workspace, IMAGE_PREFIX=prefix, SOURCE_DATE_EPOCH="1700000000"
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    images = json.loads(built.stdout)["images"]
+    assert images == [f"{prefix}cpu-api:0.1.0", f"{prefix}cpu-vllm:0.1.0"]
+    for image, backend in zip(images, ("paddlex", "vllm"), strict=True):
+        found = json.loads(docker("image", "inspect", image))[0]["Config"]
+        assert found["User"] == "10001:0"
+        assert found["Healthcheck"]
+        labels = found["Labels"]
+        assert labels["org.opencontainers.image.created"] == "2023-11-14T22:13:20Z"
+        assert labels["org.opencontainers.image.version"] == "0.1.0"
+        assert labels["org.opencontainers.image.revision"]
+        assert (labels["io.paddock.target"], labels["io.paddock.backend"]) == ("cpu", backend)
+        assert labels["io.paddock.variant"] == "online"
+
+
+@pytest.mark.parametrize("image", ["paddock/cpu-api:0.1.0", "paddock/cpu-vllm:0.1.0"])
+def test_images_hold_no_compiler_no_cache_and_no_secret(image: str) -> None:
+    script = """
+        for program in gcc g++ cc make pip pip3 uv apt-listchanges; do command -v $program && exit 1; done
+        for place in /root/.cache /var/cache/uv /run/secrets /tmp/uv; do
+            [ -z "$(ls -A $place 2>/dev/null)" ] || { ls -lA $place; exit 1; }
+        done
+        [ -n "$(find /opt/venv -name '*.pyc' | head -n 1)" ] || { echo no byte code; exit 1; }
+        [ -z "$(find / -xdev -type f -perm /6000 -path '/opt/*')" ]
+    """
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    history = docker("image", "history", "--no-trunc", image)
+    assert "BEGIN CERTIFICATE" not in history
+    assert os.environ.get("PIP_INDEX_URL", "no index") not in history
+
+
+def test_a_change_of_a_late_file_repeats_no_installation(workspace: Path, prefix: str) -> None:
+    serve = workspace / "images/cpu/api/serve.py"
+    serve.write_text(serve.read_text() + "# changed\n")
+    built = paddock("build", "cpu", root=workspace, IMAGE_PREFIX=prefix)
+    assert built.returncode == 0, built.stderr
+    assert "differ from a fresh render (images/cpu/api/serve.py)" in built.stderr
+    log = (workspace / ".paddock/build-cpu.log").read_text()
+    steps = {line.split()[0]: line for line in log.splitlines() if "] RUN " in line}
+    cached = {line.split()[0] for line in log.splitlines() if line.endswith(" CACHED")}
+    assert len(steps) > 6
+    assert set(steps) <= cached, [steps[number] for number in set(steps) - cached]
+
+
+def test_a_failing_step_shows_its_own_last_lines(workspace: Path, prefix: str) -> None:
+    dockerfile = workspace / "images/cpu/vllm/Dockerfile"
+    dockerfile.write_text(
+        dockerfile.read_text().replace(
+            "USER 10001:0", "RUN seq 1 2000 && echo it broke here >&2 && exit 3\nUSER 10001:0"
+        )
+    )
+    built = paddock("build", "cpu", root=workspace, IMAGE_PREFIX=prefix)
+    assert built.returncode == 6
+    assert "it broke here" in built.stderr
+    assert "exit code: 3" in built.stderr
+    failure = built.stderr[built.stderr.index("error:") :]
+    assert len(failure.splitlines()) < 60
+    assert "build-cpu.log" in failure
+
+
+def test_a_full_disk_is_named(workspace: Path, prefix: str) -> None:
+    dockerfile = workspace / "images/cpu/vllm/Dockerfile"
+    full = "RUN --mount=type=tmpfs,target=/full,size=1048576 dd if=/dev/zero of=/full/file bs=1M count=2\nUSER 10001:0"
+    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", f"USER 0:0\n{full}"))
+    built = paddock("build", "cpu", root=workspace, IMAGE_PREFIX=prefix)
+    assert built.returncode == 5, built.stderr
+    assert "ran out of disk space" in built.stderr
+    assert "docker builder prune" in built.stderr
+
+
+def test_ctrl_c_ends_a_build_with_130_and_no_image(workspace: Path, prefix: str) -> None:
+    dockerfile = workspace / "images/cpu/vllm/Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", "RUN sleep 600\nUSER 10001:0"))
+    running = subprocess.Popen(
+        [*PADDOCK, "build", "cpu"],
+        env={**os.environ, "PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "RUN sleep 600" in line:
+                break
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGINT)
+        _, stderr = running.communicate(timeout=60)
+    assert running.returncode == 130, stderr
+    assert "interrupted" in stderr
+    assert f"{prefix}cpu-vllm" not in docker("image", "ls")
+
+
+def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str) -> None:
+    built = [_offline_vlm(workspace, f"{prefix}first-", REPOSITORY / "models")]
+    # Other content below the weights, and weights that somebody copied with other times and modes.
+    dockerfile = workspace / "images/cpu/vllm/Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", "RUN echo other > /other\nUSER 10001:0"))
+    copied = workspace / "copied"
+    for name in ("PaddleOCR-VL-1.6", "PP-DocLayoutV3"):
+        shutil.copytree(REPOSITORY / "models" / name, copied / name, copy_function=shutil.copyfile)
+        for path in (copied / name).iterdir():
+            path.chmod(0o600)
+    built.append(_offline_vlm(workspace, f"{prefix}second-", copied))
+    layers = [json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"] for image in built]
+    assert layers[0] != layers[1]
+    assert layers[0][-1] == layers[1][-1]
+    listed = docker("run", "--rm", "--network=none", "--entrypoint=ls", built[1], "-l", "/models/PaddleOCR-VL-1.6")
+    assert "-rw-r--r--" in listed
+    assert "model.safetensors" in listed
+
+
+def _offline_vlm(workspace: Path, prefix: str, models: Path) -> str:
+    built = paddock("build", "cpu-offline", "--json", root=workspace, IMAGE_PREFIX=prefix, MODELS_DIR=str(models))
+    assert built.returncode == 0, built.stderr
+    image: str = json.loads(built.stdout)["images"][1]
+    return image
+
+
+def test_weights_that_are_missing_are_named(workspace: Path) -> None:
+    built = paddock("build", "cpu", "--offline", root=workspace)
+    assert built.returncode == 7
+    assert "PP-DocLayoutV3" in built.stderr
+    assert "paddock models fetch" in built.stderr
+
+
+def test_without_an_engine(workspace: Path) -> None:
+    built = paddock("build", "cpu", root=workspace, DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert built.returncode == 5
+    assert "/nowhere/docker.sock" in built.stderr
