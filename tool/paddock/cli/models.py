@@ -1,4 +1,4 @@
-"""`paddock models`: fetch, list and check."""
+"""`paddock models`: fetch, make test weights, list and check."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from paddock import console, paths, registry, weights
+from paddock import __version__, console, paths, registry, settings, weights
 from paddock.errors import UsageError
+from paddock.make_test import make_test
 from paddock.matrix import Source, WeightsRole
+from paddock.render import stack_images
 from paddock.sources import Endpoints
+from paddock.testweights import vlm
 from paddock.weights import Checked, Outcome, Stored
 
 
@@ -103,6 +106,38 @@ def fetch(
     _show_outcomes(done, as_json=as_json)
 
 
+@models.command("make-test")
+@click.argument("model", shell_complete=_complete_model)
+@_directory
+@click.option("--role", "roles", multiple=True, type=click.Choice([role.value for role in WeightsRole]),
+              help="Only sets with this role; may be repeated.")  # fmt: skip
+@click.option("--text", default=vlm.DEFAULT_TEXT, show_default=True, help="The answer to everything; each word once.")
+@click.option("--target", default="cpu", show_default=True, help="The target whose pipeline API image is used.")
+@click.option("--image", metavar="REFERENCE", help="The pipeline API image, if it is not called as usual.")
+@_json
+def make_test_(
+    *, model: str, models_dir: Path, roles: tuple[str, ...], text: str, target: str, image: str | None, as_json: bool
+) -> None:
+    """Make small test weights for MODEL: they let a stack run, and read nothing.
+
+    The language model answers one fixed text, the layout model finds six fixed regions. Both are marked and recorded as
+    test weights; `models fetch` replaces them. The layout model is made in the pipeline API image: build it first.
+
+    Exit status: 0 all sets are made; 2 unknown MODEL or unfit --text; 5 no engine; 7 other weights are there; 9 the
+    image is not there.
+    """
+    known = registry.load(paths.templates())
+    made = make_test(
+        known.model(model),
+        models_dir=models_dir,
+        api_image=image or _api_image(known, target),
+        report=console.TerminalReporter(),
+        roles=[WeightsRole(role) for role in roles],
+        text=text,
+    )
+    _show_outcomes(made, as_json=as_json)
+
+
 @models.command("list")
 @_directory
 @_json
@@ -147,6 +182,16 @@ def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
         ]
         console.table(["SET", "KIND", "FILES", "SIZE", "STATE"], rows)
     weights.refuse_problems(models_dir, checked)
+
+
+def _api_image(known: registry.Registry, target: str) -> str:
+    """What the target's pipeline API image is called, here and now."""
+    found = settings.variables(paths.workspace())
+    prefix, version = found.get("IMAGE_PREFIX", "paddock/"), found.get("IMAGE_VERSION", __version__)
+    api = next((image for image in stack_images(known.stack(target=target)) if image.role == "api"), None)
+    if api is None:
+        raise UsageError(f"target {target}: found no pipeline API, expected a target that has one")
+    return api.reference(prefix=prefix, version=version)
 
 
 def _show_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
