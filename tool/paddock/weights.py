@@ -51,6 +51,7 @@ class How(StrEnum):
 
     FETCHED = "fetched"
     COPIED = "copied"
+    MADE = "made"
     HERE = "already here"
     ADOPTED = "recorded"  # was in the directory, unknown to the lock
 
@@ -342,7 +343,7 @@ def publish(
             partial=partial,
             expected=None,
             report=report,
-            how=How.COPIED,
+            how=How.MADE,
         )
 
 
