@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from urllib.parse import urlsplit
 
 import docker
 import requests
@@ -72,6 +73,11 @@ def address() -> str:
 def is_local() -> bool:
     """Whether the engine runs on this machine: its ports and bind mounts are this machine's."""
     return address().removeprefix("http+").startswith("unix:")
+
+
+def host() -> str:
+    """The name or address under which ports that containers publish can be reached from here."""
+    return "127.0.0.1" if is_local() else urlsplit(address()).hostname or "127.0.0.1"
 
 
 @cache

@@ -1,0 +1,43 @@
+"""What the containers of a stack print: `docker compose logs`, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from paddock import process
+from paddock.stackfolder import StackFolder
+
+
+def follow(
+    folder: StackFolder,
+    services: Sequence[str] = (),
+    *,
+    on_line: Callable[[str], None],
+    follow: bool = False,
+    tail: str | None = None,
+    since: str | None = None,
+) -> None:
+    """Hand over each line of the named services, or of all; with `follow` until Ctrl-C.
+
+    `tail` and `since` are Docker's own: a number of lines; a time or a duration such as 10m.
+    Raises ProgramError with Compose's reason, such as an unknown service.
+    """
+    process.stream(
+        folder.argv(*arguments(services, follow=follow, tail=tail, since=since)),
+        on_line=on_line,
+        cwd=folder.path,
+        environment=folder.environment,
+    )
+
+
+def arguments(services: Sequence[str], *, follow: bool, tail: str | None, since: str | None) -> list[str]:
+    """The arguments of `docker compose` for these logs."""
+    return [
+        "logs",
+        "--no-color",
+        *(["--follow"] if follow else []),
+        *(["--tail", tail] if tail else []),
+        *(["--since", since] if since else []),
+        "--",
+        *services,
+    ]

@@ -1,0 +1,233 @@
+"""The folder of one stack: finding it, and what its compose.yaml comes to once `.env` is filled in.
+
+Compose itself resolves the file (`docker compose config`), so overrides and settings count exactly as they will at the
+start. A folder alone is enough: nothing here needs templates, except to make the folder of a stack that has none yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paddock import engine, paths, process
+from paddock.errors import ConfigurationError, Interrupted, UsageError
+from paddock.matrix import FrozenDict, Stack, Variant
+from paddock.registry import load
+from paddock.render import Renderer
+from paddock.report import Reporter
+
+COMPOSE_FILE = "compose.yaml"
+_CONFIG_TIMEOUT = 60.0  # seconds
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
+_UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bind:
+    """A host path that a container sees."""
+
+    source: Path
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A port of the host that leads into a container. `host` is empty where it listens on every address."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One container of a stack as it will be started. `memory` in bytes, `start_period` in seconds."""
+
+    name: str
+    image: str
+    pull_policy: str  # Compose's words; empty where the file says nothing
+    published: tuple[Published, ...]
+    binds: tuple[Bind, ...]
+    environment: Mapping[str, str]
+    memory: int | None
+    start_period: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Configuration:
+    """What a stack's compose.yaml comes to."""
+
+    project: str
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackFolder:
+    """A folder with a compose.yaml, and how Compose is to be called for it.
+
+    `project` None: the name that the file gives itself. `environment` goes before `.env`. `called` is how messages
+    name the stack, `options` what `paddock build` is to be given for it; empty where only the folder is known.
+    """
+
+    path: Path
+    called: str
+    options: str = ""
+    project: str | None = None
+    environment: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The Compose command for this stack; it is to run in `path`, where Compose finds compose.yaml and .env."""
+        named = ["--project-name", self.project] if self.project else []
+        # COMPOSE_FILE of somebody's shell would lead to another stack
+        files = [f"--file={name}" for name in self._files()] if os.environ.get("COMPOSE_FILE") else []
+        return [*engine.compose_argv(), *files, *named, *arguments]
+
+    def command_line(self, *arguments: str) -> str:
+        """The same as one could paste it into a shell."""
+        settings = "".join(f"{name}={value} " for name, value in self.environment.items())
+        where = process.command_line(["cd", str(_short(self.path))])
+        return f"({where} && {settings}{process.command_line(self.argv(*arguments))})"
+
+    def read(self) -> Configuration:
+        """What the stack comes to. Raises ConfigurationError with Compose's own reason when the file is not valid."""
+        argv = self.argv("config", "--format", "json")
+        done = process.capture(argv, cwd=self.path, environment=self.environment, check=False, timeout=_CONFIG_TIMEOUT)
+        if done.status != 0:
+            reason = " ".join(done.stderr.split()) or f"exit status {done.status}"
+            raise ConfigurationError(
+                f"{_short(self.path / COMPOSE_FILE)}: Compose refuses it: {reason}",
+                hint=f"correct compose.yaml or .env; {self.command_line('config', '--quiet')} checks them",
+            )
+        return _configuration(json.loads(done.stdout))
+
+    def _files(self) -> list[str]:
+        names = (COMPOSE_FILE, "compose.override.yaml", "compose.override.yml")
+        return [name for name in names if (self.path / name).is_file()]
+
+
+def locate(
+    target_or_dir: str,
+    *,
+    backend: str | None = None,
+    model: str | None = None,
+    offline: bool = False,
+    project: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    report: Reporter | None = None,
+) -> StackFolder:
+    """The folder of a stack: a path to one, or `<workspace>/compose/<stack>` of a target.
+
+    With a `report`, the folder of a stack that has none yet is rendered; without, that is a UsageError.
+    Raises UsageError and ConfigurationError as the registry does.
+    """
+    _refuse_bad_project(project)
+    given = Path(target_or_dir).expanduser()
+    if (given / COMPOSE_FILE).is_file():
+        if backend or model or offline:
+            raise UsageError(f"{target_or_dir}: a folder's stack is fixed, found --backend, --model or --offline")
+        path, called, options = given.resolve(), target_or_dir, ""
+    elif os.sep in target_or_dir or target_or_dir in (".", ".."):
+        raise UsageError(
+            f"{target_or_dir}: found no {COMPOSE_FILE} there", hint="name a target, or the folder of a stack"
+        )
+    else:
+        stack = load(paths.templates()).stack(
+            target=target_or_dir, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
+        )
+        path, called, options = _of_stack(stack, report), stack.name, _as_options(stack)
+    return StackFolder(
+        path=path, called=called, options=options, project=project, environment=FrozenDict(environment or {})
+    )
+
+
+def _refuse_bad_project(project: str | None) -> None:
+    if project is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
+        raise UsageError(
+            f'--project: found "{project}", expected lowercase letters, digits, - and _, not starting with - or _'
+        )
+
+
+def _as_options(stack: Stack) -> str:
+    """The stack as one names it to `paddock up` and `paddock build`."""
+    words = [stack.target.name]
+    if stack.backend.name != stack.target.default_backend:
+        words += ["--backend", stack.backend.name]
+    if stack.model.name != stack.target.default_model:
+        words += ["--model", stack.model.name]
+    if stack.variant is Variant.OFFLINE:
+        words.append("--offline")
+    return " ".join(words)
+
+
+def _of_stack(stack: Stack, report: Reporter | None) -> Path:
+    path = paths.workspace() / "compose" / stack.name
+    if (path / COMPOSE_FILE).is_file():
+        return path
+    if report is None:
+        raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
+    report.say(f"{_short(path)}: is not there; rendering it")
+    _render(stack, path)
+    return path
+
+
+def _render(stack: Stack, path: Path) -> None:
+    """Write the folder of a stack: whole or not at all."""
+    files = Renderer(paths.templates()).stack(stack)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        for name, text in files.items():
+            (partial / name.name).write_text(text, "utf-8")
+        partial.chmod(0o755)
+        partial.replace(path)
+    except KeyboardInterrupt:
+        raise Interrupted(f"{path}: interrupted, nothing was written") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _configuration(found: Mapping[str, Any]) -> Configuration:
+    services = found.get("services") or {}
+    return Configuration(
+        project=str(found["name"]), services=tuple(_service(name, each) for name, each in services.items())
+    )
+
+
+def _service(name: str, found: Mapping[str, Any]) -> Service:
+    health = found.get("healthcheck") or {}
+    memory = found.get("mem_limit")
+    return Service(
+        name=name,
+        image=str(found.get("image", "")),
+        pull_policy=str(found.get("pull_policy") or ""),
+        published=tuple(
+            Published(host=str(port.get("host_ip") or ""), port=int(port["published"]))
+            for port in found.get("ports") or ()
+            if str(port.get("published") or "").isdigit()
+        ),
+        binds=tuple(
+            Bind(source=Path(volume["source"]), target=str(volume["target"]))
+            for volume in found.get("volumes") or ()
+            if volume.get("type") == "bind"
+        ),
+        environment=FrozenDict({key: str(value or "") for key, value in (found.get("environment") or {}).items()}),
+        memory=int(memory) if memory else None,
+        start_period=seconds(str(health.get("start_period") or "")),
+    )
+
+
+def seconds(duration: str) -> float:
+    """Seconds of a duration in Compose's notation, such as `10m0s`; 0 for an empty one."""
+    return sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in _DURATION.findall(duration))
+
+
+def _short(path: Path) -> Path:
+    """Relative to the current folder where it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
