@@ -20,8 +20,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -92,8 +91,7 @@ def parse_page(url: str, png: bytes, *, timeout: float) -> Page:
     when nothing answers, UnhealthyError when the API or its VLM server fails, UsageError when it refuses the image.
     """
     page = Document(name="test page", kind=Kind.PNG, size=len(png), pages=1, open=lambda: BytesIO(png))
-    with Client(url, timeout=timeout, resends=0) as client:
-        return client.parse(page, ParseOptions(pictures=False)).pages[0]
+    return Client(url, timeout=timeout, resends=0).parse(page, ParseOptions(pictures=False)).pages[0]
 
 
 class _LostError(Exception):
@@ -232,20 +230,7 @@ class Client:
         self._timeout, self._resends, self._patience, self._pause = timeout, resends, patience, pause
         self._answered = False
         self._sockets = _Sockets()
-        self._session = requests.Session()
-        self._session.trust_env = not local
-        self._session.mount("http://", _Adapter(self._sockets))
-        self._session.mount("https://", _Adapter(self._sockets))
-        # A parse takes seconds, a connection none: a kept one could be closed by the server just as we send.
-        self._session.headers["Connection"] = "close"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.close()
+        self._use_proxies = not local
 
     def abort(self) -> None:
         """End every wait of this client, in whatever thread: each call under way raises Interrupted."""
@@ -298,20 +283,28 @@ class Client:
     ) -> dict[str, Any]:
         """The JSON of a good answer. Raises _LostError where another attempt may help."""
         try:
-            response = self._session.request(
-                method,
-                self._base + path,
-                data=body,
-                headers={"Content-Type": "application/json"} if body else None,
-                timeout=(CONNECT_TIMEOUT, timeout),
-                allow_redirects=False,
-            )
+            response = self._send(method, path, timeout, body)
         except requests.RequestException as failure:
             if self._sockets.aborted.is_set():
                 raise Interrupted("interrupted") from failure
             raise self._no_answer(failure, timeout) from failure
         self._answered = True
         return self._good(response, method, path, document)
+
+    def _send(self, method: str, path: str, timeout: float, body: _Body | None) -> requests.Response:
+        """One request on a connection of its own: a parse takes seconds, and a kept one may be closed as we send."""
+        with requests.Session() as session:
+            session.trust_env = self._use_proxies
+            session.mount("http://", _Adapter(self._sockets))
+            session.mount("https://", _Adapter(self._sockets))
+            return session.request(
+                method,
+                self._base + path,
+                data=body,
+                headers={"Connection": "close", "Content-Type": "application/json"},
+                timeout=(CONNECT_TIMEOUT, timeout),
+                allow_redirects=False,
+            )
 
     def _no_answer(self, failure: requests.RequestException, timeout: float) -> PaddockError | _LostError:
         causes = list(_causes(failure))

@@ -285,7 +285,7 @@ def _tiff_size(form: _TiffForm, entries: bytes) -> tuple[int, int]:
 def _unpack_at(file: BinaryIO, offset: int, form: str) -> int:
     try:
         file.seek(offset)
-    except (OSError, OverflowError) as wild:
+    except (OSError, OverflowError, ValueError) as wild:
         raise struct.error("offset out of range") from wild
     value: int
     (value,) = struct.unpack(form, file.read(struct.calcsize(form)))

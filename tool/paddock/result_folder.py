@@ -95,12 +95,11 @@ def _exchange(folder: Path, partial: Path, older: Path) -> None:
 
 
 def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
-    width = max(3, len(str(len(parsed.pages))))
     texts: list[str] = []
     entries: list[dict[str, Any]] = []
     folder.mkdir()
     for number, page in enumerate(parsed.pages, 1):
-        at = f"pages/{number:0{width}d}"
+        at = page_folder(number, len(parsed.pages))
         images = {name: f"{at}/{_safe(name)}" for name in page.images}
         pictures = {key: f"{at}/{_picture_name(key, data)}" for key, data in page.pictures.items()}
         for name, path in images.items():
@@ -121,9 +120,13 @@ def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: 
         files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
     )
     _write(folder / RECORD, _json(asdict(record)))
-    for inner in (path for path in folder.rglob("*") if path.is_dir()):
-        _sync(inner)
-    _sync(folder)
+    for written in (folder, *folder.rglob("*")):  # all at the end: the first one makes the others cheap
+        _sync(written)
+
+
+def page_folder(number: int, total: int) -> str:
+    """Where page `number` (from 1) of `total` lies in its document's folder; names sort as the pages do."""
+    return f"pages/{number:0{max(3, len(str(total)))}d}"
 
 
 def _entry(page: Page, images: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
@@ -173,16 +176,15 @@ def _json(value: object) -> str:
 
 
 def _write(path: Path, content: bytes | str) -> None:
-    """Write a new file through to the disk; two of one name are an error."""
+    """Write a new file; two of one name are an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Write a file or a folder through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -57,17 +57,17 @@ def parse(
     found = collect(files, output=output)
     if found.ignored:
         report.say(f"left out: {found.ignored} other file(s) in these folders")
-    with Client(url, timeout=timeout) as client:
-        summary = parse_all(
-            found.inputs,
-            client=client,
-            output=output,
-            options=ParseOptions(pictures=not no_pictures, restructure=restructure),
-            report=report,
-            force=force,
-            jobs=jobs,
-        )
-        _show(summary, url=client.url, output=output, as_json=as_json)
+    client = Client(url, timeout=timeout)
+    summary = parse_all(
+        found.inputs,
+        client=client,
+        output=output,
+        options=ParseOptions(pictures=not no_pictures, restructure=restructure),
+        report=report,
+        force=force,
+        jobs=jobs,
+    )
+    _show(summary, url=client.url, output=output, as_json=as_json)
     if failure := summary.failure():
         raise failure
 
