@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds llama-server from the sources that the source distribution of llama-cpp-python carries, because that one
-# comes from PyPI and every mirror of it. The converter from Hugging Face weights to GGUF is kept beside it.
+# comes from PyPI and every mirror of it.
 set -eu
 if [ -s /run/secrets/ca-bundle ]; then
     export PIP_CERT=/run/secrets/ca-bundle
@@ -22,6 +22,4 @@ cmake -S "$source" -B /tmp/build -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHA
 cmake --build /tmp/build --target llama-server
 install -D --strip /tmp/build/bin/llama-server /opt/llama.cpp/bin/llama-server
 install -D -m 0644 "$source/LICENSE" /opt/llama.cpp/LICENSE
-install -d /opt/llama.cpp/convert
-cp -r "$source/convert_hf_to_gguf.py" "$source/gguf-py/gguf" /opt/llama.cpp/convert/
 rm -rf /tmp/source /tmp/build /tmp/venv
