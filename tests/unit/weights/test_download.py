@@ -203,11 +203,11 @@ def test_a_length_that_promises_too_much_is_found_out(get, server):
     refused(get, "300,000 of 300,100 bytes", "4 attempts")
 
 
-def test_a_length_other_than_the_published_one_is_refused_at_once(get, server, part):
+def test_a_length_other_than_the_published_one_is_refused_at_once(get, server, report):
     server.serve(PATH, CONTENT)
     server.fail(PATH, headers={"Content-Length": "299000"})
     refused(get, "found 299,000", "expected 300,000", published=Published(size=len(CONTENT)))
-    assert len(server.asked) == 1
+    assert (len(server.asked), report.bars) == (1, [])
 
 
 def test_a_body_beyond_the_published_size_stops_there(get, server, part):
@@ -246,6 +246,19 @@ def test_a_range_that_does_not_continue_the_file_is_not_appended(get, server, fo
     server.serve(PATH, CONTENT)
     server.fail(PATH, cut_after=100_000)
     server.fail(PATH, headers={"Content-Range": found})
+    assert get().read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("start", [0, 50_000])
+def test_another_range_than_asked_for_is_not_appended(get, server, start):
+    server.serve(PATH, CONTENT)
+    server.fail(PATH, cut_after=100_000)
+    server.fail(
+        PATH,
+        status=206,
+        body=CONTENT[start:],
+        headers={"Content-Range": f"bytes {start}-299999/300000", "ETag": '"v1"'},
+    )
     assert get().read_bytes() == CONTENT
 
 
