@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 
 try:
-    urllib.request.urlopen("http://127.0.0.1:8080/health/ready", timeout=8)  # noqa: S310 - fixed scheme
+    urllib.request.urlopen("http://127.0.0.1:8080/health/ready", timeout=8)
 except urllib.error.HTTPError as failure:
     sys.exit(failure.read().decode(errors="replace"))
 except OSError as failure:

@@ -35,7 +35,9 @@ def read_key() -> str:
     end = time.monotonic() + KEY_TIMEOUT
     while not (KEY_FILE.is_file() and KEY_FILE.stat().st_size):
         if time.monotonic() > end:
-            sys.exit(f"{KEY_FILE}: no API key after {KEY_TIMEOUT:.0f} s; the VLM server's container writes it at its start")
+            sys.exit(
+                f"{KEY_FILE}: no API key after {KEY_TIMEOUT:.0f} s; the VLM server's container writes it at its start"
+            )
         time.sleep(0.1)
     return KEY_FILE.read_text(encoding="ascii").strip()
 
@@ -45,7 +47,7 @@ def keep_paddle_in_one_thread() -> None:
 
     A predictor's input and output handles are shared, so two threads in one predictor read each other's pages.
     """
-    from paddlex.inference.models.runners.paddle_static.runner import PaddleStaticRunner  # noqa: PLC0415
+    from paddlex.inference.models.runners.paddle_static.runner import PaddleStaticRunner
 
     paddle = ThreadPoolExecutor(max_workers=1, thread_name_prefix="paddle")
     run = PaddleStaticRunner.__call__
@@ -58,8 +60,8 @@ def keep_paddle_in_one_thread() -> None:
 
 def add_readiness(app: Any, genai: dict[str, Any], model_name: str) -> None:
     """Add `GET /health/ready`: 200 with the model's name, or 503 with the reason."""
-    import aiohttp  # noqa: PLC0415
-    from fastapi.responses import JSONResponse  # noqa: PLC0415
+    import aiohttp
+    from fastapi.responses import JSONResponse
 
     url = genai["server_url"].rstrip("/") + "/models"
     headers = {"Authorization": f"Bearer {genai['client_kwargs']['api_key']}"}
@@ -96,7 +98,7 @@ def quiet_health_checks() -> None:
 
 async def serve(app: Any) -> None:
     """Serve until SIGTERM, with as many worker threads as requests may run at once."""
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PARALLEL_REQUESTS, "request"))
     await uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=8080, log_level="info")).serve()  # noqa: S104
@@ -104,15 +106,15 @@ async def serve(app: Any) -> None:
 
 def main() -> None:
     """Load the configuration, build the pipeline and serve it."""
-    import yaml  # noqa: PLC0415
+    import yaml
 
     configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
     recognition = configuration["SubModules"]["VLRecognition"]
     genai = recognition["genai_config"]
     genai.setdefault("client_kwargs", {})["api_key"] = read_key()
 
-    from paddlex import create_pipeline  # noqa: PLC0415
-    from paddlex.inference.serving.basic_serving import create_pipeline_app  # noqa: PLC0415
+    from paddlex import create_pipeline
+    from paddlex.inference.serving.basic_serving import create_pipeline_app
 
     keep_paddle_in_one_thread()
     pipeline = create_pipeline(config=configuration, device=DEVICE)
