@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from paddock import paths, registry
+from paddock.cli.render import present_stacks
 from paddock.matrix import Stack, Variant
 from paddock.render import Files, Renderer, differences, write
 
@@ -56,7 +57,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
 
 
 def test_committed_files_equal_a_fresh_render(repository: Path) -> None:
-    committed = Renderer(TEMPLATES).all(REGISTRY)
+    committed = Renderer(TEMPLATES).all(REGISTRY, also=present_stacks(REGISTRY, repository))
     assert len(committed) > 20
     found = [f"{each.fault} {each.path}" for each in differences(committed, repository)]
     assert not found, "run `paddock render`"
