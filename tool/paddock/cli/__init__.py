@@ -28,6 +28,7 @@ COMMANDS: dict[str, _Command] = {
     "down": _Command("launch", "Stop a stack."),
     "status": _Command("operate", "Show state, health, ports, model, versions and memory of a stack."),
     "logs": _Command("operate", "Show what the containers of a stack print."),
+    "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }
