@@ -6,9 +6,11 @@ A container belongs to a stack by Compose's labels; it is ours by the label `io.
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 
 import docker
@@ -91,6 +93,19 @@ def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
     except APIError as failure:
         raise _refused(failure) from failure
     return True
+
+
+def file_in(client: docker.DockerClient, container: Container, path: str) -> bytes | None:
+    """A small file of a container's file system; None where it does not exist."""
+    try:
+        stream, _ = client.api.get_archive(container.id, path)
+        with tarfile.open(fileobj=BytesIO(b"".join(stream))) as archive:
+            files = [archive.extractfile(member) for member in archive.getmembers() if member.isfile()]
+    except NotFound:
+        return None
+    except APIError as failure:
+        raise _refused(failure) from failure
+    return files[0].read() if files and files[0] else None
 
 
 def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Container, ...]:
