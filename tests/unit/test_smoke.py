@@ -338,7 +338,7 @@ def _result(*checks: smoke.Check) -> smoke.Smoke:
 
 def _check(side: Side, *, ok: bool) -> smoke.Check:
     verdict = Verdict.PASSED if ok else Verdict.WRONG
-    return smoke.Check(side=side, name="ocr", verdict=verdict, seconds=1, reason="" if ok else "why")
+    return smoke.Check(side=side, name="ocr", verdict=verdict, seconds=1, reason="" if ok else f"the {side} is off")
 
 
 @pytest.mark.parametrize(
@@ -348,8 +348,17 @@ def _check(side: Side, *, ok: bool) -> smoke.Check:
 def test_the_side_that_is_off(server, pipeline, blamed, service):
     failure = _result(_check(Side.VLM, ok=server), _check(Side.API, ok=pipeline)).failure()
     assert failure is not None
-    assert failure.message.startswith(f"cpu: {blamed}: ocr: why")
+    assert failure.message.startswith(f"cpu: {blamed}: ocr: the {blamed} is off")
     assert f"`paddock logs cpu {service}`" in failure.hint
+
+
+def test_one_reason_is_told_once():
+    checks = [
+        smoke.Check(side=Side.VLM, name=name, verdict=Verdict.FAILED, seconds=0, reason="gone") for name in ("a", "b")
+    ]
+    failure = _result(*checks).failure()
+    assert failure is not None
+    assert failure.message == "cpu: VLM server: a, b: gone"
 
 
 def test_nothing_off():

@@ -247,7 +247,7 @@ def _collect(found: list[dict[str, Any]], report: Reporter, line: str) -> None:
     if isinstance(value, dict):
         found.append(value)
         if "name" in value:
-            report.say(f"  {value['name']}: {value['seconds']:.1f} s")
+            report.say(f"  {value['name']}: {value['seconds']:.2f} s")
 
 
 def _judged(task: Task, answer: Mapping[str, Any], expectation: Expectation) -> Check:
@@ -415,4 +415,8 @@ def clipped(text: str, width: int = 60) -> str:
 
 
 def _sentence(wrong: Sequence[Check]) -> str:
-    return "; ".join(f"{each.name}: {each.reason}" for each in wrong)
+    """What is off; checks that are off for the same reason are named together."""
+    names: dict[str, list[str]] = {}
+    for each in wrong:
+        names.setdefault(each.reason, []).append(each.name)
+    return "; ".join(f"{', '.join(together)}: {reason}" for reason, together in names.items())

@@ -55,7 +55,7 @@ def _show(found: Smoke, *, as_json: bool) -> None:
         return
     headings = ("SIDE", "CHECK", "RESULT", "SECONDS", "ANSWER", "NOTE")
     console.table(headings, [_row(check) for check in found.checks])
-    if found.test_weights:
+    if any(check.reason == functional.NO_READING for check in found.checks):
         console.result(functional.NO_READING)
 
 
@@ -65,7 +65,7 @@ def _row(check: Check) -> list[str]:
         check.side.value,
         check.name,
         check.verdict.value,
-        f"{check.seconds:.1f}",
+        f"{check.seconds:.2f}",
         functional.clipped(check.answer, 40) or "-",
         functional.clipped(note, 100) or "-",
     ]
