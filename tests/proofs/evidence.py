@@ -59,6 +59,7 @@ class Options:
 
     parser: bool
     source: str
+    accepted: frozenset[str]  # stacks whose whole configuration was given to that parser, which took it
     options: Mapping[str, Option]
     environment: frozenset[str]
 
@@ -98,6 +99,7 @@ def read_options(table: Path) -> Options:
     return Options(
         parser=read["kind"] == "parser",
         source=read["source"],
+        accepted=frozenset(read["accepted"]),
         options={
             name: Option(values=values, type=type_, choices=tuple(choices))
             for name, (values, type_, choices) in read["options"].items()
@@ -107,11 +109,17 @@ def read_options(table: Path) -> Options:
 
 
 def write_options(
-    table: Path, *, kind: str, source: str, options: Mapping[str, Any], environment: Sequence[str]
+    table: Path,
+    *,
+    kind: str,
+    source: str,
+    accepted: Sequence[str],
+    options: Mapping[str, Any],
+    environment: Sequence[str],
 ) -> None:
     """Record a command line, one option a line so that a new version shows as a difference."""
     lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(options[name])}" for name in sorted(options))
-    head = f'"kind": {json.dumps(kind)},\n  "source": {json.dumps(source)}'
+    head = f'"kind": {json.dumps(kind)},\n  "source": {json.dumps(source)},\n  "accepted": {json.dumps(accepted)}'
     body = f'"options": {{\n{lines}\n  }},\n  "environment": {json.dumps(sorted(environment))}'
     table.write_text(f"{{\n  {head},\n  {body}\n}}\n", "utf-8")
 

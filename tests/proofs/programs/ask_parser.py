@@ -2,7 +2,8 @@
 
 Runs in the interpreter that has the server: the standard library and that server, nothing of paddock's.
 
-usage: ask_parser.py vllm|sglang < REQUEST > ANSWER
+usage: ask_parser.py vllm|sglang [EMPTY]... < REQUEST > ANSWER
+EMPTY     a module that cannot be had here and only matters for computing; an empty one takes its place
 REQUEST   JSON: {"configurations": {name: {"file": "vlm.yaml" | "vlm.conf", "text": ...}}}
 ANSWER    the last line of stdout, JSON:
           {"version": ..., "options": {option: [how many values, type, choices]}, "environment": [names],
@@ -14,12 +15,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import io
 import json
 import os
 import sys
 import tempfile
+import types
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -30,10 +33,41 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_
 Parse = Callable[[list[str]], object]
 
 
-def vllm() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
-    """The parser of `vllm serve`; the module moved between versions."""
-    import vllm.envs  # noqa: PLC0415
+class _Empty:
+    """Finds modules that cannot be had, and makes them of nothing: every name in them is a class."""
 
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    def find_spec(self, name: str, *_more: object) -> importlib.machinery.ModuleSpec | None:
+        if not any(name == each or name.startswith(f"{each}.") for each in self._names):
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        module = types.ModuleType(spec.name)
+        module.__version__ = "0"  # type: ignore[attr-defined]
+        module.__getattr__ = _empty_class  # type: ignore[method-assign]
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Nothing to run."""
+
+
+def _empty_class(name: str) -> type:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return type(name, (), {})
+
+
+def vllm() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
+    """The parser of `vllm serve`; modules moved between versions."""
+    import vllm.envs  # noqa: PLC0415
+    import vllm.platforms  # noqa: PLC0415
+
+    if not vllm.platforms.current_platform.device_type:
+        # Built for a card, and there is none: the parser makes its defaults for a CPU instead.
+        vllm.platforms._current_platform = importlib.import_module("vllm.platforms.cpu").CpuPlatform()
     try:
         arguments = importlib.import_module("vllm.entrypoints.launchers.cli_args")
     except ModuleNotFoundError:
@@ -58,13 +92,9 @@ def sglang() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
     parser = argparse.ArgumentParser(prog="sglang")
     server_args.ServerArgs.add_cli_args(parser)
 
-    def parse(options: list[str]) -> object:
-        if "--config" in options:
-            merger = importlib.import_module("sglang.srt.utils.server_args_config_parser").ConfigArgumentMerger
-            options = merger(parser).merge_config_with_args(options)
-        return parser.parse_args(options)
-
-    return parser, parse, ()
+    # What follows the parser wants a card; what goes before it, such as reading the file of --config, is its own.
+    server_args.ServerArgs.from_cli_args = classmethod(lambda _class, parsed: parsed)
+    return parser, server_args.prepare_server_args, ()
 
 
 def grammar(parser: argparse.ArgumentParser) -> dict[str, list[Any]]:
@@ -109,7 +139,8 @@ def reason_against(parse: Parse, options: list[str]) -> str:
 
 def main() -> None:
     """Read the request, ask, print the answer."""
-    server = sys.argv[1]
+    server, *empty = sys.argv[1:]
+    sys.meta_path.insert(0, _Empty(empty))  # type: ignore[arg-type]
     request = json.load(sys.stdin)
     parser, parse, environment = {"vllm": vllm, "sglang": sglang}[server]()
     refused = {}
