@@ -51,7 +51,7 @@ def end_with_stdin() -> None:
 
 def key(options: dict[str, Any]) -> str:
     """The API key: of paddock's stacks in a file, of others in the configuration."""
-    file = os.environ.get("PADDOCK_KEY_FILE")
+    file = os.getenv("PADDOCK_KEY_FILE")  # of the container
     if file and Path(file).is_file():
         return Path(file).read_text("ascii").strip()
     return str(options.get("api_key") or "null")
