@@ -79,9 +79,9 @@ class Asking:
 def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
     """What the file is to hold, for exactly what the data names."""
     bases: dict[str, dict[Platform, PinnedBase]] = {}
-    for each in sorted(doctor.wanted(data.targets.values()), key=lambda one: (one.base.image, one.platform)):
-        before = old.bases.get(each.base.image, {}).get(each.platform)
-        bases.setdefault(each.base.image, {})[each.platform] = asking.base(each.base.image, each.platform, before)
+    for each in sorted(doctor.wanted(data.targets.values()), key=lambda one: (one.image, one.platform)):
+        before = old.bases.get(each.image, {}).get(each.platform)
+        bases.setdefault(each.image, {})[each.platform] = asking.base(each.image, each.platform, before)
     packages: dict[str, dict[Platform, PinnedPackages]] = {}
     for target in data.targets.values():
         packages |= {name: lists(name, target, templates) for name in doctor.images_of(target)}

@@ -185,7 +185,7 @@ def test_silence_is_well_only_where_the_base_can_be_made_here(address: str) -> N
 def test_every_base_is_asked_for_once_for_each_platform() -> None:
     data = registry.load(templates())
     found = doctor.wanted(data.targets.values())
-    pairs = [(each.base.image, each.platform) for each in found]
+    pairs = [(each.image, each.platform) for each in found]
     assert len(pairs) == len(set(pairs)) >= 2
     asked = {name for each in found for name in each.used_by}
     assert asked == {name for target in data.targets.values() for name in doctor.images_of(target)}

@@ -180,7 +180,8 @@ def test_no_server_is_given_more_context_than_the_model_has(ours: Registry) -> N
     for stack in ours.stacks():
         settings = stack.vlm.settings
         parallel = settings.get("parallel", 1)
-        context = settings.get("max-model-len", settings.get("ctx-size"))
+        names = ("max-model-len", "ctx-size", "context-length")
+        context = next((settings[name] for name in names if name in settings), None)
         assert isinstance(context, int) and isinstance(parallel, int)
         assert context // parallel == stack.model.max_context
 
@@ -231,7 +232,9 @@ def test_every_decided_value_names_its_source_or_reason() -> None:
     for path in sorted(paths.templates().glob("*/*.yaml")):
         for number, line, above in decided_lines(path.read_text(encoding="utf-8")):
             lines += 1
-            told = "#" in line or above.strip().startswith("#") or "official_inference_model" in line
+            told = (
+                "#" in line or above.strip().startswith("#") or "official_inference_model" in line or "origin: " in line
+            )
             assert told, f"{path.name}:{number}: {line.strip()} names no source or reason"
     assert lines > 40
 

@@ -41,6 +41,11 @@ class Wanted:
     platform: Platform
     used_by: tuple[str, ...]
 
+    @property
+    def image(self) -> str:
+        """The base image's name on that platform."""
+        return self.base.image_on(self.platform)
+
 
 # --- this machine -----------------------------------------------------------------------------------------------------
 
@@ -112,10 +117,10 @@ def of_base_images(
         if ca_bundle:
             session.verify = ca_bundle
         for each in bases:
-            name = f"{base_registry}{each.base.image}"
+            name = f"{base_registry}{each.image}"
             report.say(f"asking for {name} ({each.platform})")
             answer = containerregistry.look_up(name, each.platform, session=session)
-            yield _judged(each, name, answer, pins.base(each.base.image, each.platform))
+            yield _judged(each, name, answer, pins.base(each.image, each.platform))
 
 
 def _judged(each: Wanted, name: str, answer: Answer, pinned: str) -> Check:
