@@ -43,6 +43,11 @@ class Wanted:
 
     @property
     def image(self) -> str:
+        """Its name on that platform."""
+        return self.base.image_on(self.platform)
+
+    @property
+    def image(self) -> str:
         """The base image's name on that platform."""
         return self.base.image_on(self.platform)
 
@@ -92,12 +97,15 @@ def _room() -> Check:
 
 def wanted(targets: Iterable[Target]) -> list[Wanted]:
     """Every base image of these targets on each platform, each once."""
-    used: dict[tuple[Base, Platform], list[str]] = {}
+    used: dict[tuple[str, Platform], list[tuple[str, Base]]] = {}
     for target in targets:
         for name, image in images_of(target).items():
             for platform in target.platforms:
-                used.setdefault((image.base, platform), []).append(name)
-    return [Wanted(base=base, platform=platform, used_by=tuple(by)) for (base, platform), by in used.items()]
+                used.setdefault((image.base.image_on(platform), platform), []).append((name, image.base))
+    return [
+        Wanted(base=by[0][1], platform=platform, used_by=tuple(name for name, _ in by))
+        for (_, platform), by in used.items()
+    ]
 
 
 def images_of(target: Target) -> Mapping[str, Image]:
