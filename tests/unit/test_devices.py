@@ -68,3 +68,19 @@ def test_a_missing_configuration_is_ours_to_render(tmp_path: Path) -> None:
     with pytest.raises(PreflightError) as caught:
         preflight.require_files(configuration(service("vlm", binds=(bind,))))
     assert "paddock render" in caught.value.hint
+
+
+def test_a_card_that_two_services_are_given_is_told() -> None:
+    manager, first, second = (Path(f"/dev/davinci{each}") for each in ("_manager", 0, 1))
+    apart = configuration(service("api", second, manager), service("vlm", first, manager))
+    assert list(preflight.cards_given_twice(apart, {})) == []
+    together = configuration(service("api", first, manager), service("vlm", first, manager))
+    (warning,) = preflight.cards_given_twice(together, {})
+    assert warning.startswith("/dev/davinci0: given to the service vlm and to the service api; ")
+
+
+def test_a_card_that_another_container_has_is_told() -> None:
+    wanted = configuration(service("vlm", Path("/dev/davinci4")))
+    (warning,) = preflight.cards_given_twice(wanted, {Path("/dev/davinci4"): "the container other-vlm-1"})
+    assert "the container other-vlm-1" in warning
+    assert list(preflight.cards_given_twice(wanted, {Path("/dev/davinci5"): "the container other-vlm-1"})) == []

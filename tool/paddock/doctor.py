@@ -46,11 +46,6 @@ class Wanted:
         """Its name on that platform."""
         return self.base.image_on(self.platform)
 
-    @property
-    def image(self) -> str:
-        """The base image's name on that platform."""
-        return self.base.image_on(self.platform)
-
 
 # --- this machine -----------------------------------------------------------------------------------------------------
 

@@ -255,7 +255,7 @@ class Driver:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HostSetting:
+class HostVariable:
     """A variable of a stack's `.env` that tells what this host calls a piece of hardware."""
 
     default: str
@@ -266,10 +266,10 @@ class HostSetting:
 class Devices:
     """What of the host's hardware a container gets; never `privileged`.
 
-    Texts may name a variable of `settings` as `${NAME}`; it gets its default there.
+    Texts may name a variable of `variables` as `${NAME}`; it gets its default there.
     """
 
-    settings: Mapping[str, HostSetting] = field(default_factory=FrozenDict)
+    variables: Mapping[str, HostVariable] = field(default_factory=FrozenDict)
     nodes: tuple[str, ...] = ()  # device nodes
     mounts: Mapping[str, str] = field(default_factory=FrozenDict)  # path in the container -> on the host, read-only
     groups: tuple[str, ...] = ()  # supplementary groups, as numbers of the host

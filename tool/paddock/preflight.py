@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import docker
@@ -198,18 +198,24 @@ def _warn_of_memory(configuration: Configuration, *, client: docker.DockerClient
 
 
 def _warn_of_cards(configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
-    """Drivers that hand out cards as device nodes give each to one container; the second one fails while it starts."""
-    held = dict(_cards_of_others(configuration, client))
+    for warning in cards_given_twice(configuration, dict(_cards_of_others(configuration, client))):
+        report.warn(warning)
+
+
+def cards_given_twice(configuration: Configuration, held: Mapping[Path, str]) -> Iterator[str]:
+    """A warning for each card of this stack that `held` (device node -> by whom) or another of its services has.
+
+    Drivers that hand out cards as device nodes give each to one container; the second one fails while it starts.
+    """
+    holders = dict(held)
     for service in configuration.services:
-        for node in service.devices:
-            if not _CARD.fullmatch(node.name):
-                continue
-            if node in held:
-                report.warn(
-                    f"{node}: given to the service {service.name} and to {held[node]}; the driver lets one container "
-                    "hold a card unless sharing is on (docs/ascend.md)"
+        for node in (each for each in service.devices if _CARD.fullmatch(each.name)):
+            if node in holders:
+                yield (
+                    f"{node}: given to the service {service.name} and to {holders[node]}; the driver lets one "
+                    "container hold a card unless sharing is on (docs/ascend.md)"
                 )
-            held[node] = f"the service {service.name}"
+            holders[node] = f"the service {service.name}"
 
 
 def _cards_of_others(configuration: Configuration, client: docker.DockerClient) -> Iterator[tuple[Path, str]]:

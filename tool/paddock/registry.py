@@ -435,10 +435,10 @@ class _Check:
         for keys, devices in found.items():
             for text in (*devices.nodes, *devices.mounts.values(), *devices.groups):
                 for name in _VARIABLE.findall(text):
-                    if name not in devices.settings:
+                    if name not in devices.variables:
                         where = ".".join(keys)
                         raise file.place(*keys).error(
-                            f"{where}: found ${{{name}}}, expected a variable that {where}.settings gives a default"
+                            f"{where}: found ${{{name}}}, expected a variable that {where}.variables gives a default"
                         )
 
     def _settings(self, file: Loaded[Target]) -> None:

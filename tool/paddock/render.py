@@ -16,7 +16,7 @@ import jinja2
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix import Devices, HostSetting, Image, Stack, Variant, WeightSet, WeightsRole
+from paddock.matrix import Devices, HostVariable, Image, Stack, Variant, WeightSet, WeightsRole
 from paddock.registry import Registry
 
 Files = Mapping[PurePosixPath, str]
@@ -199,21 +199,21 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "vlm_configuration": vlm_configuration(stack),
         "image_reference": image_reference,
         "filled": _filled,
-        "host_settings": _host_settings(stack),
+        "host_variables": _host_variables(stack),
     }
 
 
 def _filled(devices: Devices, text: str) -> str:
     """`${NAME}` of a variable of the host with its default, so that a stack starts without its `.env` too."""
-    for name, setting in devices.settings.items():
-        text = text.replace(f"${{{name}}}", f"${{{name}:-{setting.default}}}")
+    for name, variable in devices.variables.items():
+        text = text.replace(f"${{{name}}}", f"${{{name}:-{variable.default}}}")
     return text
 
 
-def _host_settings(stack: Stack) -> Mapping[str, HostSetting]:
+def _host_variables(stack: Stack) -> Mapping[str, HostVariable]:
     """The variables that tell what the host calls the hardware of a stack."""
-    api = stack.target.api.devices.settings if stack.target.api is not None and stack.model.pipeline else {}
-    return {**stack.target.devices.settings, **api}
+    api = stack.target.api.devices.variables if stack.target.api is not None and stack.model.pipeline else {}
+    return {**stack.target.devices.variables, **api}
 
 
 def _recipe(stack: Stack, image: StackImage) -> Image:
