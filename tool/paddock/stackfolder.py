@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paddock import engine, paths, process
-from paddock.errors import ConfigurationError, Interrupted, UsageError
+from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix import FrozenDict, Stack, Variant
-from paddock.registry import load
-from paddock.render import Renderer
+from paddock.registry import Registry, load
+from paddock.render import include
 from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
@@ -137,10 +135,11 @@ def locate(
             f"{target_or_dir}: found no {COMPOSE_FILE} there", hint="name a target, or the folder of a stack"
         )
     else:
-        stack = load(paths.templates()).stack(
+        data = load(paths.templates())
+        stack = data.stack(
             target=target_or_dir, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
         )
-        path, called, options = _of_stack(stack, report), stack.name, _as_options(stack)
+        path, called, options = _of_stack(stack, data, report), stack.name, _as_options(stack)
     return StackFolder(
         path=path, called=called, options=options, project=project, environment=FrozenDict(environment or {})
     )
@@ -165,31 +164,16 @@ def _as_options(stack: Stack) -> str:
     return " ".join(words)
 
 
-def _of_stack(stack: Stack, report: Reporter | None) -> Path:
-    path = paths.workspace() / "compose" / stack.name
+def _of_stack(stack: Stack, data: Registry, report: Reporter | None) -> Path:
+    workspace = paths.workspace()
+    path = workspace / "compose" / stack.name
     if (path / COMPOSE_FILE).is_file():
         return path
     if report is None:
         raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
     report.say(f"{_short(path)}: is not there; rendering it")
-    _render(stack, path)
+    include(stack, data, paths.templates(), workspace)
     return path
-
-
-def _render(stack: Stack, path: Path) -> None:
-    """Write the folder of a stack: whole or not at all."""
-    files = Renderer(paths.templates()).stack(stack)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        for name, text in files.items():
-            (partial / name.name).write_text(text, "utf-8")
-        partial.chmod(0o755)
-        partial.replace(path)
-    except KeyboardInterrupt:
-        raise Interrupted(f"{path}: interrupted, nothing was written") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _configuration(found: Mapping[str, Any]) -> Configuration:

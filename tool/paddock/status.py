@@ -98,7 +98,9 @@ def of_stack(client: docker.DockerClient, configuration: Configuration, *, folde
 def _status(client: docker.DockerClient, present: Sequence[Container], *, expected: Sequence[str]) -> StackStatus:
     url = containers.url_of(present)
     with ThreadPoolExecutor(_AT_ONCE, "status") as pool:
-        asked = pool.submit(readiness.ask, url) if url is not None else None
+        # a paused API would keep us waiting, and what it is shows without asking
+        answers = all(each.state == "running" for each in present if each.published)
+        asked = pool.submit(readiness.ask, url) if url is not None and answers else None
         memory = [pool.submit(_memory, client, each) for each in present]
         packages = [pool.submit(_packages, client, each) for each in present]
         services = [
@@ -137,7 +139,7 @@ def _service(each: Container, memory: int | None, packages: Mapping[str, str]) -
         container=each.name,
         state=each.state,
         health=each.health if running else "",
-        health_message=each.health_message if each.health == "unhealthy" else "",
+        health_message=each.health_message if running and each.health == "unhealthy" else "",
         exit_code=each.exit_code,
         restarts=each.restarts,
         oom_killed=each.oom_killed,

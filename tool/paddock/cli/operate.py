@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
@@ -37,14 +38,14 @@ def status(
 
     Exit status: 0 all that is shown can parse; 5 no engine; 8 something cannot, or nothing is started.
     """
-    client = engine.connect()
-    if target_or_dir is None:
-        if backend or model or offline:
-            raise UsageError("--backend, --model, --offline: found no TARGET that they belong to")
-        found: Sequence[StackStatus] = stack_status.of_all(client, project=project)
-    else:
-        folder = named_by(target_or_dir, backend, model, offline, project)
-        found = [stack_status.of_stack(client, folder.read(), folder=str(folder.path))]
+    if target_or_dir is None and (backend or model or offline):
+        raise UsageError("--backend, --model, --offline: found no TARGET that they belong to")
+    with closing(engine.connect()) as client:
+        if target_or_dir is None:
+            found: Sequence[StackStatus] = stack_status.of_all(client, project=project)
+        else:
+            folder = named_by(target_or_dir, backend, model, offline, project)
+            found = [stack_status.of_stack(client, folder.read(), folder=str(folder.path))]
     _show(found, as_json=as_json)
     _refuse_unready(found)
 
