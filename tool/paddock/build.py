@@ -17,7 +17,8 @@ from pathlib import Path
 from paddock import engine, paths, process
 from paddock.errors import EngineError, ProgramError, WeightsError
 from paddock.matrix import Base, Stack, Variant
-from paddock.render import BAKE_FILE, Fault, Files, StackImage, differences, stack_images, write
+from paddock.registry import Registry
+from paddock.render import BAKE_FILE, Difference, StackImage, include, stack_images
 from paddock.report import Reporter
 from paddock.settings import BuildSettings
 
@@ -74,7 +75,7 @@ def build_images(
     stack: Stack,
     settings: BuildSettings,
     *,
-    bake_files: Files,
+    data: Registry,
     workspace: Path,
     report: Reporter,
     stand_ins: Mapping[str, str] | None = None,
@@ -82,12 +83,12 @@ def build_images(
 ) -> tuple[str, ...]:
     """Build the images of `stack` and return their references.
 
-    `bake_files` are the generated files of the workspace, see `paddock.render`; missing ones are written.
+    What the workspace lacks of them is rendered from `data` first; what somebody changed there is built as it is.
     Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
     """
     engine.connect().close()
     engine.require_buildx()
-    _have_files(bake_files, workspace, report)
+    _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
     images = stack_images(stack)
     if stack.variant is Variant.OFFLINE:
         _require_weights(images, settings.models_dir)
@@ -105,15 +106,10 @@ def build_images(
 # --- before the build ------------------------------------------------------------------------------------------------
 
 
-def _have_files(files: Files, workspace: Path, report: Reporter) -> None:
-    """Write generated files that are missing (a new workspace has none); never over what somebody changed."""
-    found = differences(files, workspace)
-    write({each.path: files[each.path] for each in found if each.fault is Fault.MISSING}, workspace, remove=False)
-    changed = [str(each.path) for each in found if each.fault is Fault.DIFFERENT]
+def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
     if changed:
-        report.warn(
-            f"building from files that differ from a fresh render ({', '.join(changed)}); `paddock render` writes them"
-        )
+        names = ", ".join(str(each.path) for each in changed)
+        report.warn(f"building from files that differ from a fresh render ({names}); `paddock render` writes them")
 
 
 def _require_weights(images: Sequence[StackImage], models_dir: Path) -> None:

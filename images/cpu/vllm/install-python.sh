@@ -30,4 +30,10 @@ if [ -n "$index" ] && [ -z "$(find /wheels -name "$package-*.whl" | head -n 1)" 
     install --default-index "$index" --requirements /tmp/vendor.txt
 fi
 install --requirements "$requirements"
+
+# A server runs no test suites and compiles nothing: 0.4 GB of tests, C++ headers and build programs.
+site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+find "$site" -type d -name tests -prune -exec rm -rf {} +
+rm -rf "$site/torch/test" "$site/torch/include" "$site/paddle/include"
+find "$site/torch/bin" -type f ! -name torch_shm_manager -delete 2> /dev/null || true
 rm -rf /tmp/uv /tmp/vendor.txt
