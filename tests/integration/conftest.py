@@ -43,10 +43,12 @@ class Workshop:
 
     root: Path
     models: Path
+    prefix: str  # of its images
 
     def environment(self, **more: str) -> dict[str, str]:
         keep = {name: value for name, value in os.environ.items() if name not in ("API_PORT", "PADDOCK_URL", "RUN_AS")}
-        return {**keep, "PADDOCK_ROOT": str(self.root), "MODELS_DIR": str(self.models), **more}
+        return {**keep, "PADDOCK_ROOT": str(self.root), "MODELS_DIR": str(self.models),
+                "IMAGE_PREFIX": self.prefix, **more}  # fmt: skip
 
     def paddock(self, *arguments: str | Path, limit: float = COMMAND_LIMIT, **more: str) -> Any:
         """Run `paddock`; its exit status and output."""
@@ -130,7 +132,18 @@ def images() -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def shop(images: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def stack_prefix(images: tuple[str, ...]) -> Iterator[str]:
+    """Names of our own for the images, so that a build elsewhere on this engine does not change them under us."""
+    own = f"paddock-test-stack-{os.getpid()}/"
+    tags = [(image, image.replace("paddock/", own)) for image in (*images, LLAMA_IMAGE) if has_image(image)]
+    for image, tag in tags:
+        docker("tag", image, tag)
+    yield own
+    docker("image", "rm", *(tag for _, tag in tags), check=False)
+
+
+@pytest.fixture(scope="session")
+def shop(stack_prefix: str, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """A copy of the committed stacks beside test weights."""
     root = tmp_path_factory.mktemp("workshop")
     for name in ("images", "compose"):
@@ -139,14 +152,23 @@ def shop(images: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> W
         if folder.stat().st_uid == os.getuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
     made = subprocess.run(
-        [*PADDOCK, "models", "make-test", "paddleocr-vl-1.6", "--to", str(root / "models"), "--image", images[0]],
+        [
+            *PADDOCK,
+            "models",
+            "make-test",
+            "paddleocr-vl-1.6",
+            "--to",
+            str(root / "models"),
+            "--image",
+            f"{stack_prefix}cpu-api:{__version__}",
+        ],
         capture_output=True,
         text=True,
         timeout=COMMAND_LIMIT,
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    return Workshop(root=root, models=root / "models")
+    return Workshop(root=root, models=root / "models", prefix=stack_prefix)
 
 
 @pytest.fixture

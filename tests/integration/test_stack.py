@@ -257,7 +257,7 @@ def test_a_port_that_another_program_holds(shop, project: str, ids_of: Callable[
 def test_missing_images_are_all_named(shop, project: str, free_port: int) -> None:
     tried = shop.paddock("up", "cpu", "--project", project, "--port", str(free_port), IMAGE_VERSION="9.9.9")
     assert tried.returncode == PREFLIGHT
-    assert "found no image paddock/cpu-api:9.9.9, paddock/cpu-vllm:9.9.9" in tried.stderr
+    assert f"found no image {shop.prefix}cpu-api:9.9.9, {shop.prefix}cpu-vllm:9.9.9" in tried.stderr
     assert "`paddock build cpu`" in tried.stderr
 
 
