@@ -254,7 +254,9 @@ def include(stack: Stack, data: Registry, templates: Path, workspace: Path) -> l
     """
     files = Renderer(templates).all(data, also=[*present_stacks(data, workspace), stack])
     found = differences(files, workspace)
-    wanted = [each.path for each in found if each.fault is Fault.MISSING or each.path == BAKE_FILE]
+    folders = {f"compose/{stack.name}", *(image.context for image in stack_images(stack))}
+    missing = [each.path for each in found if each.fault is Fault.MISSING and str(each.path.parent) in folders]
+    wanted = [*missing, *(each.path for each in found if each.path == BAKE_FILE)]
     write({path: files[path] for path in wanted}, workspace, remove=False)
     return [each for each in found if each.fault is Fault.DIFFERENT and each.path != BAKE_FILE]
 
