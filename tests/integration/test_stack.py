@@ -56,6 +56,7 @@ def test_status_for_machines(stack) -> None:
     (found,) = json.loads(asked.stdout)["stacks"]
     assert (found["project"], found["url"], found["ready"], found["reason"]) == (stack.project, stack.url, True, "")
     assert found["model"] == "PaddleOCR-VL-1.6-0.9B"
+    assert found["test_weights"] is True
     api, vlm = found["services"]
     assert (api["service"], vlm["service"]) == ("api", "vlm")
     for service in (api, vlm):

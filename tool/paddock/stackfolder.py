@@ -18,7 +18,7 @@ from paddock import engine, paths, process
 from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix import FrozenDict, Stack, Variant
 from paddock.registry import Registry, load
-from paddock.render import include
+from paddock.render import Renderer, include
 from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
@@ -121,7 +121,7 @@ def locate(
 ) -> StackFolder:
     """The folder of a stack: a path to one, or `<workspace>/compose/<stack>` of a target.
 
-    With a `report`, the folder of a stack that has none yet is rendered; without, that is a UsageError.
+    With a `report`, what is missing in the folder of a target's stack is rendered; without, that is a UsageError.
     Raises UsageError and ConfigurationError as the registry does.
     """
     _refuse_bad_project(project)
@@ -167,12 +167,13 @@ def _as_options(stack: Stack) -> str:
 def _of_stack(stack: Stack, data: Registry, report: Reporter | None) -> Path:
     workspace = paths.workspace()
     path = workspace / "compose" / stack.name
-    if (path / COMPOSE_FILE).is_file():
-        return path
     if report is None:
-        raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
-    report.say(f"{_short(path)}: is not there; rendering it")
-    include(stack, data, paths.templates(), workspace)
+        if not (path / COMPOSE_FILE).is_file():
+            raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
+        return path
+    if not all((workspace / name).is_file() for name in Renderer(paths.templates()).stack(stack)):
+        report.say(f"{_short(path)}: is not whole; rendering what is missing")
+        include(stack, data, paths.templates(), workspace)
     return path
 
 

@@ -68,6 +68,7 @@ class StackStatus:
     ready: bool
     reason: str
     model: str
+    test_weights: bool
     services: tuple[ServiceStatus, ...]
 
 
@@ -91,6 +92,7 @@ def of_stack(client: docker.DockerClient, configuration: Configuration, *, folde
         ready=False,
         reason="it is not started",
         model="",
+        test_weights=False,
         services=tuple(_absent(name) for name in expected),
     )
 
@@ -117,6 +119,7 @@ def _status(client: docker.DockerClient, present: Sequence[Container], *, expect
         ready=not reason,
         reason=reason,
         model=answer.model if answer is not None else "",
+        test_weights=answer is not None and answer.test_weights,
         services=tuple(services),
     )
 

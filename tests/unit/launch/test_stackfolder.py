@@ -83,8 +83,8 @@ def test_a_stack_without_a_folder_is_rendered(workspace: Path, report) -> None:
     assert found.path == workspace / "compose/cpu-paddleocr-vl-offline"
     assert found.options == "cpu --model paddleocr-vl --offline"
     assert sorted(path.name for path in found.path.iterdir()) == [".env", "compose.yaml", "pipeline.yaml", "vlm.yaml"]
-    assert [path.name for path in sorted((workspace / "compose").iterdir())] == ["cpu", "cpu-paddleocr-vl-offline"]
-    assert "rendering it" in report.said[0]
+    assert "cpu-paddleocr-vl-offline" in (workspace / "images/docker-bake.hcl").read_text()
+    assert "rendering what is missing" in report.said[0]
 
 
 def test_a_stack_without_a_folder_cannot_be_stopped(workspace: Path) -> None:
@@ -140,13 +140,13 @@ def test_durations(text: str, expected: float) -> None:
     assert seconds(text) == pytest.approx(expected)
 
 
-def test_nothing_is_left_of_a_rendering_that_fails(workspace: Path, report, monkeypatch) -> None:
-    (workspace / "compose/cpu-paddleocr-vl").mkdir()
-    (workspace / "compose/cpu-paddleocr-vl/mine.txt").write_text("somebody's own")
-    with pytest.raises(OSError, match="not empty"):
-        locate("cpu", model="paddleocr-vl", report=report)
-    assert [path.name for path in (workspace / "compose/cpu-paddleocr-vl").iterdir()] == ["mine.txt"]
-    assert sorted(path.name for path in (workspace / "compose").iterdir()) == ["cpu", "cpu-paddleocr-vl"]
+def test_what_is_missing_in_a_folder_is_rendered_and_the_rest_kept(workspace: Path, report) -> None:
+    folder = workspace / "compose/cpu"
+    (folder / "vlm.yaml").unlink()
+    (folder / "pipeline.yaml").write_text("somebody's own")
+    locate("cpu", report=report)
+    assert (folder / "vlm.yaml").is_file()
+    assert (folder / "pipeline.yaml").read_text() == "somebody's own"
 
 
 def test_module_needs_no_templates_for_a_folder(folder: Path, monkeypatch) -> None:

@@ -45,6 +45,11 @@ def test_an_api_that_is_ready() -> None:
         assert readiness.ask(url) == Readiness(ready=True, model="M", reason="")
 
 
+def test_an_api_with_test_weights() -> None:
+    with api(200, {"ready": True, "model": "M", "reason": "", "test_weights": True}) as url:
+        assert readiness.ask(url).test_weights
+
+
 def test_an_api_whose_vlm_server_is_away() -> None:
     with api(503, {"ready": False, "model": "M", "reason": "the VLM server does not answer"}) as url:
         assert readiness.ask(url) == Readiness(ready=False, model="M", reason="the VLM server does not answer")
@@ -167,7 +172,9 @@ def test_services_that_are_not_there(fake_engine, describe) -> None:
     fake_engine.containers = [describe()]
     half = status.of_stack(client, configuration, folder="/srv/cpu")
     assert (half.ready, half.reason) == (False, "api is absent")
-    assert set(_machine(nothing)) == {"project", "folder", "url", "ready", "reason", "model", "services"}
+    assert set(_machine(nothing)) == {
+        "project", "folder", "url", "ready", "reason", "model", "test_weights", "services",
+    }  # fmt: skip
     client.close()
 
 

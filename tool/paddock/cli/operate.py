@@ -86,6 +86,7 @@ def _show(found: Sequence[StackStatus], *, as_json: bool) -> None:
         if number:
             console.result("")
         model = f" · model {each.model}" if each.model else ""
+        model += " · test weights" if each.test_weights else ""
         console.result(f"{each.project}: {'ready' if each.ready else 'not ready'} · {each.url or 'no port'}{model}")
         if each.reason:
             console.result(f"  reason: {each.reason}")
@@ -161,6 +162,7 @@ def _machine(each: StackStatus) -> dict[str, object]:
         "ready": each.ready,
         "reason": each.reason,
         "model": each.model or None,
+        "test_weights": each.test_weights,
         "services": [_machine_service(service) for service in each.services],
     }
 
