@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,9 @@ def say(pytestconfig: pytest.Config) -> Say:
 
 
 @pytest.fixture(scope="session")
-def book(pytestconfig: pytest.Config, build_settings: BuildSettings, plan: Plan) -> Book:
+def book(pytestconfig: pytest.Config, stack: Stack, build_settings: BuildSettings, plan: Plan) -> Book:
     """The run's figures."""
-    book = Book(folder=OUT, circumstances=_circumstances(build_settings.models_dir, plan))
+    book = Book(folder=OUT, circumstances=_circumstances(_weights(stack, build_settings.models_dir), plan))
     pytestconfig.stash[_book_key] = book
     return book
 
@@ -92,11 +92,10 @@ def our_images(stack: Stack, build_settings: BuildSettings, say: Say) -> Pair:
 @pytest.fixture(scope="session")
 def models_dir(stack: Stack, build_settings: BuildSettings, say: Say) -> Path:
     """The workspace's weights, or test weights made for this run where a set is missing."""
-    wanted = [image.weights.name for image in stack_images(stack)]
-    if all((build_settings.models_dir / name).is_dir() for name in wanted):
+    if _weights(stack, build_settings.models_dir):
         return build_settings.models_dir
     made = OUT / "models"
-    say(f"{build_settings.models_dir}: not all of {', '.join(wanted)} are there; making test weights in {made}")
+    say(f"{build_settings.models_dir}: found not all weights of {stack.model.name}; making test weights in {made}")
     argv = [sys.executable, "-m", "paddock", "models", "make-test", stack.model.name, "--to", str(made)]
     process.stream(argv, on_line=say)
     return made
@@ -125,11 +124,17 @@ def upstream_service(pair: Pair, models_dir: Path, plan: Plan) -> Service:
     )
 
 
-def _circumstances(models_dir: Path, plan: Plan) -> Mapping[str, str]:
+def _weights(stack: Stack, models_dir: Path) -> list[Path]:
+    """The weight sets of a stack in this folder; none unless all are there."""
+    found = [models_dir / image.weights.name for image in stack_images(stack)]
+    return found if all(path.is_dir() for path in found) else []
+
+
+def _circumstances(weights: Sequence[Path], plan: Plan) -> Mapping[str, str]:
     load = os.getloadavg()[0]
     cores = os.cpu_count() or 1
     busy = "" if load <= QUIET_LOAD * cores else ", TOO HIGH: times and their ratios of this run mean nothing"
-    test_weights = any(models_dir.glob("*/TEST_WEIGHTS.md")) or not models_dir.is_dir()
+    test_weights = not weights or any((path / "TEST_WEIGHTS.md").is_file() for path in weights)
     return {
         "machine": f"{cores} cores ({_processor()}), {_memory() / 2**30:.0f} GiB, {platform.machine()}",
         "load before": f"{load:.2f} on {cores} cores{busy}",
