@@ -22,8 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 PADDOCK = (sys.executable, "-m", "paddock")
 COMMAND_LIMIT = 900  # seconds; a model server starts within two minutes on a busy machine
 BUILD_LIMIT = 3000
-STACK_IMAGES = (f"paddock/cpu-api:{__version__}", f"paddock/cpu-vllm:{__version__}")
-LLAMA_IMAGE = f"paddock/cpu-llama.cpp:{__version__}"
+IMAGES = tuple(f"paddock/cpu-{name}:{__version__}" for name in ("api", "vllm", "llama.cpp"))
 
 
 def docker(*arguments: str, check: bool = True) -> str:
@@ -33,10 +32,6 @@ def docker(*arguments: str, check: bool = True) -> str:
     ).stdout
 
 
-def has_image(reference: str) -> bool:
-    return bool(docker("image", "ls", "--quiet", reference).strip())
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workshop:
     """A workspace with rendered stacks and weights, in which the real program is run."""
@@ -44,6 +39,7 @@ class Workshop:
     root: Path
     models: Path
     prefix: str  # of its images
+    version: str = __version__
 
     def environment(self, **more: str) -> dict[str, str]:
         keep = {name: value for name, value in os.environ.items() if name not in ("API_PORT", "PADDOCK_URL", "RUN_AS")}
@@ -124,18 +120,20 @@ def wait_until(true: Callable[[], bool], what: str, limit: float = 300) -> None:
 
 @pytest.fixture(scope="session")
 def images() -> tuple[str, ...]:
-    """Both images of the cpu stack; built when they are not here."""
-    if not all(has_image(image) for image in STACK_IMAGES):
-        built = subprocess.run([*PADDOCK, "build", "cpu"], cwd=REPOSITORY, timeout=BUILD_LIMIT, check=False)
-        assert built.returncode == 0, "paddock build cpu failed"
-    return STACK_IMAGES
+    """All images of the cpu target, as they are in this working tree; unchanged steps come from the build cache."""
+    for backend in ("vllm", "llama.cpp"):
+        built = subprocess.run(
+            [*PADDOCK, "build", "cpu", "--backend", backend], cwd=REPOSITORY, timeout=BUILD_LIMIT, check=False
+        )
+        assert built.returncode == 0, f"paddock build cpu --backend {backend} failed"
+    return IMAGES
 
 
 @pytest.fixture(scope="session")
 def stack_prefix(images: tuple[str, ...]) -> Iterator[str]:
     """Names of our own for the images, so that a build elsewhere on this engine does not change them under us."""
     own = f"paddock-test-stack-{os.getpid()}/"
-    tags = [(image, image.replace("paddock/", own)) for image in (*images, LLAMA_IMAGE) if has_image(image)]
+    tags = [(image, image.replace("paddock/", own)) for image in images]
     for image, tag in tags:
         docker("tag", image, tag)
     yield own
@@ -212,12 +210,6 @@ def project() -> Iterator[str]:
 def engine_cli() -> Callable[..., str]:
     """Run `docker`."""
     return docker
-
-
-@pytest.fixture
-def second_stack() -> str:
-    """The stack to start beside the first one: on llama.cpp where that image is here, which starts at once."""
-    return "cpu-llama.cpp" if has_image(LLAMA_IMAGE) else "cpu"
 
 
 def _set(file: Path, **values: str) -> None:

@@ -368,9 +368,9 @@ def test_the_time_to_wait_can_be_short(shop, project: str, free_port: int) -> No
 # --- faults of a stack that runs -------------------------------------------------------------------------------------
 
 
-def test_two_stacks_side_by_side(stack, project: str, free_port: int, tmp_path: Path, second_stack: str) -> None:
+def test_two_stacks_side_by_side(stack, project: str, free_port: int, tmp_path: Path) -> None:
     """The second one is named as a folder, as at a site that has no templates, and run as the user of the image."""
-    folder = stack.shop.root / "compose" / second_stack
+    folder = stack.shop.root / "compose/cpu-llama.cpp"
     up = stack.shop.paddock("up", folder, "--project", project, "--port", str(free_port), RUN_AS="10001:0")
     assert up.returncode == 0, up.stderr
     url = f"http://127.0.0.1:{free_port}"

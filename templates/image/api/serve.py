@@ -120,10 +120,12 @@ def main() -> None:
     genai = recognition["genai_config"]
     genai.setdefault("client_kwargs", {})["api_key"] = read_key()
 
+    import drawing
     from paddlex import create_pipeline
     from paddlex.inference.serving.basic_serving import create_pipeline_app
 
     keep_paddle_in_one_thread()
+    drawing.install()
     pipeline = create_pipeline(config=configuration, device=DEVICE)
     app = create_pipeline_app(pipeline, configuration)
     add_readiness(app, genai, recognition["model_name"], test_weights=uses_test_weights(configuration))
