@@ -100,63 +100,6 @@ target "ascend-310p-offline-vlm" {
   }
 }
 
-group "ascend-910b-layout-cpu" {
-  targets = ["ascend-910b-layout-cpu-api", "ascend-910b-layout-cpu-vlm"]
-}
-
-target "ascend-910b-layout-cpu-api" {
-  inherits = ["_image"]
-  context  = "images/ascend-910b-layout-cpu/api"
-  target   = "online"
-  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-api:${VERSION}"]
-}
-
-target "ascend-910b-layout-cpu-vlm" {
-  inherits = ["_image"]
-  context  = "images/ascend-910b-layout-cpu/vllm-ascend"
-  target   = "online"
-  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-vllm-ascend:${VERSION}"]
-}
-
-group "ascend-910b-layout-cpu-offline" {
-  targets = ["ascend-910b-layout-cpu-offline-api", "ascend-910b-layout-cpu-offline-vlm"]
-}
-
-target "ascend-910b-layout-cpu-offline-api" {
-  inherits = ["_image"]
-  context  = "images/ascend-910b-layout-cpu/api"
-  target   = "offline"
-  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-api:${VERSION}-paddleocr-vl-1.6-offline"]
-  contexts = merge({
-    layout-weights = "${MODELS_DIR}/PP-DocLayoutV3"
-  }, notequal("", DOC_PREPROCESSOR) ? {
-    orientation-weights = "${MODELS_DIR}/PP-LCNet_x1_0_doc_ori"
-    unwarping-weights = "${MODELS_DIR}/UVDoc"
-  } : {})
-  args = {
-    MODEL = "paddleocr-vl-1.6"
-    LAYOUT = "PP-DocLayoutV3"
-    ORIENTATION = notequal("", DOC_PREPROCESSOR) ? "PP-LCNet_x1_0_doc_ori" : ""
-    UNWARPING = notequal("", DOC_PREPROCESSOR) ? "UVDoc" : ""
-    WEIGHTS = "PP-DocLayoutV3${notequal("", DOC_PREPROCESSOR) ? " PP-LCNet_x1_0_doc_ori UVDoc" : ""}"
-  }
-}
-
-target "ascend-910b-layout-cpu-offline-vlm" {
-  inherits = ["_image"]
-  context  = "images/ascend-910b-layout-cpu/vllm-ascend"
-  target   = "offline"
-  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-vllm-ascend:${VERSION}-paddleocr-vl-1.6-offline"]
-  contexts = {
-    vlm-weights = "${MODELS_DIR}/PaddleOCR-VL-1.6"
-  }
-  args = {
-    MODEL = "paddleocr-vl-1.6"
-    VLM = "PaddleOCR-VL-1.6"
-    WEIGHTS = "PaddleOCR-VL-1.6"
-  }
-}
-
 group "ascend-910b" {
   targets = ["ascend-910b-api", "ascend-910b-vlm"]
 }
@@ -208,6 +151,63 @@ target "ascend-910b-offline-vlm" {
   context  = "images/ascend-910b/vllm-ascend"
   target   = "offline"
   tags     = ["${IMAGE_PREFIX}ascend-910b-vllm-ascend:${VERSION}-paddleocr-vl-1.6-offline"]
+  contexts = {
+    vlm-weights = "${MODELS_DIR}/PaddleOCR-VL-1.6"
+  }
+  args = {
+    MODEL = "paddleocr-vl-1.6"
+    VLM = "PaddleOCR-VL-1.6"
+    WEIGHTS = "PaddleOCR-VL-1.6"
+  }
+}
+
+group "ascend-910b-layout-cpu" {
+  targets = ["ascend-910b-layout-cpu-api", "ascend-910b-layout-cpu-vlm"]
+}
+
+target "ascend-910b-layout-cpu-api" {
+  inherits = ["_image"]
+  context  = "images/ascend-910b-layout-cpu/api"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-api:${VERSION}"]
+}
+
+target "ascend-910b-layout-cpu-vlm" {
+  inherits = ["_image"]
+  context  = "images/ascend-910b-layout-cpu/vllm-ascend"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-vllm-ascend:${VERSION}"]
+}
+
+group "ascend-910b-layout-cpu-offline" {
+  targets = ["ascend-910b-layout-cpu-offline-api", "ascend-910b-layout-cpu-offline-vlm"]
+}
+
+target "ascend-910b-layout-cpu-offline-api" {
+  inherits = ["_image"]
+  context  = "images/ascend-910b-layout-cpu/api"
+  target   = "offline"
+  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-api:${VERSION}-paddleocr-vl-1.6-offline"]
+  contexts = merge({
+    layout-weights = "${MODELS_DIR}/PP-DocLayoutV3"
+  }, notequal("", DOC_PREPROCESSOR) ? {
+    orientation-weights = "${MODELS_DIR}/PP-LCNet_x1_0_doc_ori"
+    unwarping-weights = "${MODELS_DIR}/UVDoc"
+  } : {})
+  args = {
+    MODEL = "paddleocr-vl-1.6"
+    LAYOUT = "PP-DocLayoutV3"
+    ORIENTATION = notequal("", DOC_PREPROCESSOR) ? "PP-LCNet_x1_0_doc_ori" : ""
+    UNWARPING = notequal("", DOC_PREPROCESSOR) ? "UVDoc" : ""
+    WEIGHTS = "PP-DocLayoutV3${notequal("", DOC_PREPROCESSOR) ? " PP-LCNet_x1_0_doc_ori UVDoc" : ""}"
+  }
+}
+
+target "ascend-910b-layout-cpu-offline-vlm" {
+  inherits = ["_image"]
+  context  = "images/ascend-910b-layout-cpu/vllm-ascend"
+  target   = "offline"
+  tags     = ["${IMAGE_PREFIX}ascend-910b-layout-cpu-vllm-ascend:${VERSION}-paddleocr-vl-1.6-offline"]
   contexts = {
     vlm-weights = "${MODELS_DIR}/PaddleOCR-VL-1.6"
   }

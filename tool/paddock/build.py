@@ -17,7 +17,8 @@ from pathlib import Path
 from paddock import engine, paths, process
 from paddock.errors import EngineError, ProgramError, WeightsError
 from paddock.matrix import Base, Platform, Stack, Variant
-from paddock.render import BAKE_FILE, Fault, Files, StackImage, differences, stack_images, write
+from paddock.registry import Registry
+from paddock.render import BAKE_FILE, Difference, StackImage, include, stack_images
 from paddock.report import Reporter
 from paddock.settings import BuildSettings
 
@@ -80,7 +81,7 @@ def build_images(
     stack: Stack,
     settings: BuildSettings,
     *,
-    bake_files: Files,
+    data: Registry,
     workspace: Path,
     report: Reporter,
     stand_ins: Mapping[str, str] | None = None,
@@ -89,13 +90,13 @@ def build_images(
 ) -> tuple[str, ...]:
     """Build the images of `stack` and return their references.
 
+    What the workspace lacks of generated files is rendered from `data` first; what somebody changed is built as it is.
     An offline pipeline API holds the weights of the document preprocessor when they are in the models directory.
-    `bake_files` are the generated files of the workspace, see `paddock.render`; missing ones are written.
     Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
     """
     platform = _platform(stack)
     engine.require_buildx()
-    _have_files(bake_files, workspace, report)
+    _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
     images = stack_images(stack)
     preprocessor = stack.variant is Variant.OFFLINE and _with_preprocessor(images, settings.models_dir, report)
     if stack.variant is Variant.OFFLINE:
@@ -123,15 +124,10 @@ def build_images(
 # --- before the build ------------------------------------------------------------------------------------------------
 
 
-def _have_files(files: Files, workspace: Path, report: Reporter) -> None:
-    """Write generated files that are missing (a new workspace has none); never over what somebody changed."""
-    found = differences(files, workspace)
-    write({each.path: files[each.path] for each in found if each.fault is Fault.MISSING}, workspace, remove=False)
-    changed = [str(each.path) for each in found if each.fault is Fault.DIFFERENT]
+def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
     if changed:
-        report.warn(
-            f"building from files that differ from a fresh render ({', '.join(changed)}); `paddock render` writes them"
-        )
+        names = ", ".join(str(each.path) for each in changed)
+        report.warn(f"building from files that differ from a fresh render ({names}); `paddock render` writes them")
 
 
 def _platform(stack: Stack) -> Platform:

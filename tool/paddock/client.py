@@ -28,6 +28,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from paddock import readiness
 from paddock.document import Document, Kind
 from paddock.errors import Interrupted, PaddockError, UnhealthyError, UnreachableError, UsageError
 
@@ -214,7 +215,8 @@ class Client:
 
     `timeout` is in seconds and for one document. After a connection that broke the client waits up to `patience`
     seconds until the API is healthy again and sends the document once more, `resends` times at most.
-    Proxies of the environment are used, except for an API on this machine.
+    Proxies of the environment are used, except for an API on this machine. `base` is where requests go; `url` is the
+    same without a password, for people to read.
     """
 
     def __init__(
@@ -226,7 +228,7 @@ class Client:
         patience: float = PATIENCE,
         pause: float = PAUSE,
     ) -> None:
-        self._base, self.url, local = _read_url(url)
+        self.base, self.url, local = _read_url(url)
         self._timeout, self._resends, self._patience, self._pause = timeout, resends, patience, pause
         self._answered = False
         self._sockets = _Sockets()
@@ -299,7 +301,7 @@ class Client:
             session.mount("https://", _Adapter(self._sockets))
             return session.request(
                 method,
-                self._base + path,
+                self.base + path,
                 data=body,
                 headers={"Connection": "close", "Content-Type": "application/json"},
                 timeout=(CONNECT_TIMEOUT, timeout),
@@ -355,11 +357,19 @@ class Client:
             return UnhealthyError(
                 f"{self.url}: the pipeline API could not reach its VLM server ({status}: {said})", hint=_LOOK_HINT
             )
-        # PaddleX hides the reason of every failure inside behind these words, also when its VLM server is down.
+        # PaddleX hides the reason of every failure inside behind these words, also when its VLM server is down; an API
+        # of paddock's can be asked about that.
+        what = f"{self.url}: the pipeline API failed inside ({status}: {said})"
+        state = readiness.ask(self.base)
+        if state.ready:
+            return UnhealthyError(
+                f"{what}, although its VLM server answers: it is this document, or a request that came too early",
+                hint="`paddock logs` shows the reason; a region many times longer than wide is a common one",
+            )
+        if state.model:
+            return UnhealthyError(f"{what}: {state.reason}", hint=_LOOK_HINT)
         return UnhealthyError(
-            f"{self.url}: the pipeline API failed inside ({status}: {said}); it names no reason, and the usual one is "
-            "that it could not reach its VLM server",
-            hint=_LOOK_HINT,
+            f"{what}; it names no reason, and the usual one is that it could not reach its VLM server", hint=_LOOK_HINT
         )
 
 

@@ -25,7 +25,8 @@ SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
 OURS = "io.paddock.target"
 _NEVER = "0001-01-01T00:00:00Z"
-_HEALTH_NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP')
+# Health checks, and the marks below a line of a Python traceback.
+_NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP|^\s*(\([^)]*\) )?[\s~^]+$')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +47,7 @@ class Container:
     health_message: str
     start_period: float  # seconds
     started: datetime | None
+    finished: datetime | None
     published: tuple[Published, ...]
     image: str
     labels: Mapping[str, str]
@@ -72,15 +74,21 @@ def url_of(containers: Sequence[Container]) -> str | None:
 
 
 def last_lines(client: docker.DockerClient, container: Container, count: int = 20) -> list[str]:
-    """The last lines that a container printed, health checks left out."""
+    """The last lines that a container printed, health checks left out.
+
+    Of a container that was started again, those of the run that ended last, not the first ones of the new run.
+    """
+    until = container.finished if container.state == "running" and container.restarts else None
     try:
-        raw: bytes = client.api.logs(container.id, tail=count * 10, stdout=True, stderr=True)
+        raw: bytes = client.api.logs(
+            container.id, tail=count * 10, stdout=True, stderr=True, until=until.timestamp() if until else None
+        )
     except NotFound:
         return []
     except APIError as failure:
         raise _refused(failure) from failure
     lines = [line.rstrip() for line in raw.decode("utf-8", "replace").splitlines()]
-    return [line for line in lines if line and not _HEALTH_NOISE.search(line)][-count:]
+    return [line for line in lines if line and not _NOISE.search(line)][-count:]
 
 
 def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
@@ -145,6 +153,7 @@ def read(found: Mapping[str, Any]) -> Container:
         health_message=_last_failure(health),
         start_period=(check.get("StartPeriod") or 0) / 1e9,
         started=_moment(state.get("StartedAt", _NEVER)),
+        finished=_moment(state.get("FinishedAt", _NEVER)),
         published=_published(host),
         image=configuration.get("Image", ""),
         labels=labels,

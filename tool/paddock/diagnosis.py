@@ -75,12 +75,12 @@ _CAUSES = (
     _cause(
         r"(certificate verify failed|temporary failure in name resolution|max retries exceeded.*huggingface"
         r"|couldn't connect to .*huggingface|is not a local folder and is not a valid model identifier"
-        r"|repo id must (be|use)|hf_hub_offline)",
-        "it looked for the weights on the network, so they are not where its configuration says",
+        r"|repo id must (be|use)|invalid repository id or local directory|no file named .* found in directory)",
+        "the weights are not where its configuration says",
         "check the paths below /models in the configuration, and the folder MODELS_DIR in .env",
     ),
     _cause(
-        r"no such file or directory|does not exist|not found|filenotfounderror|expected exactly one",
+        r"no such file or directory|does not exist|filenotfounderror|expected exactly one",
         "a file is missing, most likely weights that the configuration names",
         "`paddock models check` says which sets are whole; MODELS_DIR in .env says where they are looked for",
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -45,6 +46,7 @@ class Release:
 def connect() -> docker.DockerClient:
     """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong."""
     try:
+        _knock(address())
         client = docker.from_env(timeout=TIMEOUT, version="auto")
         version = str(client.version()["Version"])
     except (DockerException, requests.RequestException, OSError, KeyError) as failure:
@@ -127,6 +129,13 @@ def _version_of(argv: tuple[str, ...]) -> str:
 
 def _first_line(failure: ProgramError) -> str:
     return failure.message.splitlines()[-1].removeprefix("  | ").strip()
+
+
+def _knock(where: str) -> None:
+    """Raise OSError when nobody listens at a socket: the SDK would tell less of it, and leave its own socket open."""
+    if where.startswith("unix:"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.connect("/" + where.removeprefix("unix:").lstrip("/"))
 
 
 def _no_engine(failure: BaseException) -> EngineError:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -29,6 +29,7 @@ POLL = 1.0  # seconds between two looks
 SAY_EVERY = 5.0  # seconds between two lines about what is waited for
 AFTER_START_PERIOD = 120.0  # seconds that `up` waits longer than the longest start period
 SHOWN_LINES = 20
+READ_LINES = 60  # for what they mean: a server's own reason often stands above its last traceback
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,13 @@ def up(folder: StackFolder, *, report: Reporter, wait: bool = True, timeout: flo
     (the stack stays), ProgramError when Compose cannot start it, Interrupted after Ctrl-C (what was started here is
     taken down again).
     """
-    client = engine.connect()
+    with closing(engine.connect()) as client:
+        return _up(folder, client=client, report=report, wait=wait, timeout=timeout)
+
+
+def _up(
+    folder: StackFolder, *, client: docker.DockerClient, report: Reporter, wait: bool, timeout: float | None
+) -> Started:
     configuration = folder.read()
     preflight.check(folder, configuration, client=client, report=report)
     before = _Before.of(client, configuration.project)
@@ -96,10 +103,10 @@ def up(folder: StackFolder, *, report: Reporter, wait: bool = True, timeout: flo
 
 def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> None:
     """Stop a stack and remove its containers and networks; with `volumes` its API key too."""
-    client = engine.connect()
     project = folder.read().project
-    if not containers.of_project(client, project):
-        report.say(f"{project}: no container is there")
+    with closing(engine.connect()) as client:
+        if not containers.of_project(client, project):
+            report.say(f"{project}: no container is there")
     _compose(folder, report, "down", *(["--volumes"] if volumes else []))
 
 
@@ -258,7 +265,7 @@ class _Starting:
         return present
 
     def _failure(self, fault: Fault, *, also: str = "") -> UnhealthyError:
-        lines = containers.last_lines(self.client, fault.container, SHOWN_LINES)
+        lines = containers.last_lines(self.client, fault.container, READ_LINES)
         return failure_of(self.folder, fault, lines, also=also)
 
 
@@ -267,7 +274,7 @@ def failure_of(folder: StackFolder, fault: Fault, lines: Sequence[str], *, also:
     each = fault.container
     meaning = diagnosis.explain([*lines, fault.what, also], exit_code=each.exit_code, oom_killed=each.oom_killed)
     parts = [f"{each.service} ({each.name}): {fault.what}" + (f"; {also}" if also else "")]
-    parts += [f"  | {line}" for line in lines] or ["  | (it printed nothing)"]
+    parts += [f"  | {line}" for line in lines[-SHOWN_LINES:]] or ["  | (it printed nothing)"]
     if meaning is not None:
         parts.append(f"this means: {meaning.what}")
     look = f"the stack is left as it is; logs: {folder.command_line('logs', each.service)}, stop: " + (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from paddock import process
+from paddock.errors import UsageError
 from paddock.stackfolder import StackFolder
 
 
@@ -20,8 +21,12 @@ def follow(
     """Hand over each line of the named services, or of all; with `follow` until Ctrl-C.
 
     `tail` and `since` are Docker's own: a number of lines; a time or a duration such as 10m.
-    Raises ProgramError with Compose's reason, such as an unknown service.
+    Raises UsageError for an unknown service: with --project-name Compose 2.26 shows nothing for one.
     """
+    known = [each.name for each in folder.read().services]
+    for name in services:
+        if name not in known:
+            raise UsageError(f'unknown service "{name}"', hint=f"known: {', '.join(known)}")
     process.stream(
         folder.argv(*arguments(services, follow=follow, tail=tail, since=since)),
         on_line=on_line,

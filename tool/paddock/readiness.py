@@ -11,11 +11,15 @@ TIMEOUT = 8.0  # seconds; the API itself gives its VLM server 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Readiness:
-    """Whether a stack can parse now, the model it will ask for (empty while unknown), and why not."""
+    """Whether a stack can parse now, the model it will ask for (empty while unknown), and why not.
+
+    `test_weights` says that its layout model reads nothing.
+    """
 
     ready: bool
     model: str
     reason: str
+    test_weights: bool = False
 
 
 def ask(url: str, *, timeout: float = TIMEOUT) -> Readiness:
@@ -29,6 +33,7 @@ def ask(url: str, *, timeout: float = TIMEOUT) -> Readiness:
                 ready=answer.status_code == 200 and body["ready"] is True,
                 model=str(body["model"]),
                 reason=str(body["reason"]),
+                test_weights=body.get("test_weights") is True,
             )
         except requests.ConnectionError:
             reason = "the pipeline API does not listen yet"

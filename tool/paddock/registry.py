@@ -278,7 +278,7 @@ def _held(image: Image, platform: Platform) -> dict[str, str]:
 
 def _read_folder(folder: Path, record: type[_Record]) -> dict[str, Loaded[_Record]]:
     _refuse_file_names(folder)
-    paths = sorted(folder.glob("*.yaml"))
+    paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
     files = {
         path.stem: schema.read(path, record, given={"name": path.stem})
         for path in paths

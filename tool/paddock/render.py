@@ -265,6 +265,27 @@ def write(files: Files, workspace: Path, *, remove: bool = True) -> list[Differe
     return changed
 
 
+def present_stacks(data: Registry, workspace: Path) -> list[Stack]:
+    """The stacks of compose/ whose model is not the default one; they are kept current with the others."""
+    folder = workspace / "compose"
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return [stack for stack in data.all_stacks() if stack.name in names]
+
+
+def include(stack: Stack, data: Registry, templates: Path, workspace: Path) -> list[Difference]:
+    """Bring what `stack` needs into a workspace that lacks it; returns what is there and differs, left as it is.
+
+    The bake file lists every stack of the workspace, so it is written again.
+    """
+    files = Renderer(templates).all(data, also=[*present_stacks(data, workspace), stack])
+    found = differences(files, workspace)
+    folders = {f"compose/{stack.name}", *(image.context for image in stack_images(stack))}
+    missing = [each.path for each in found if each.fault is Fault.MISSING and str(each.path.parent) in folders]
+    wanted = [*missing, *(each.path for each in found if each.path == BAKE_FILE)]
+    write({path: files[path] for path in wanted}, workspace, remove=False)
+    return [each for each in found if each.fault is Fault.DIFFERENT and each.path != BAKE_FILE]
+
+
 def _fault(path: Path, text: str) -> Fault | None:
     if not path.is_file():
         return Fault.MISSING

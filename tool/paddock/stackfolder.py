@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paddock import engine, paths, process
-from paddock.errors import ConfigurationError, Interrupted, UsageError
+from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix import FrozenDict, Stack, Variant
-from paddock.registry import load
-from paddock.render import Renderer
+from paddock.registry import Registry, load
+from paddock.render import Renderer, include
 from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
@@ -124,7 +122,7 @@ def locate(
 ) -> StackFolder:
     """The folder of a stack: a path to one, or `<workspace>/compose/<stack>` of a target.
 
-    With a `report`, the folder of a stack that has none yet is rendered; without, that is a UsageError.
+    With a `report`, what is missing in the folder of a target's stack is rendered; without, that is a UsageError.
     Raises UsageError and ConfigurationError as the registry does.
     """
     _refuse_bad_project(project)
@@ -138,10 +136,11 @@ def locate(
             f"{target_or_dir}: found no {COMPOSE_FILE} there", hint="name a target, or the folder of a stack"
         )
     else:
-        stack = load(paths.templates()).stack(
+        data = load(paths.templates())
+        stack = data.stack(
             target=target_or_dir, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
         )
-        path, called, options = _of_stack(stack, report), stack.name, _as_options(stack)
+        path, called, options = _of_stack(stack, data, report), stack.name, _as_options(stack)
     return StackFolder(
         path=path, called=called, options=options, project=project, environment=FrozenDict(environment or {})
     )
@@ -166,31 +165,17 @@ def _as_options(stack: Stack) -> str:
     return " ".join(words)
 
 
-def _of_stack(stack: Stack, report: Reporter | None) -> Path:
-    path = paths.workspace() / "compose" / stack.name
-    if (path / COMPOSE_FILE).is_file():
-        return path
+def _of_stack(stack: Stack, data: Registry, report: Reporter | None) -> Path:
+    workspace = paths.workspace()
+    path = workspace / "compose" / stack.name
     if report is None:
-        raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
-    report.say(f"{_short(path)}: is not there; rendering it")
-    _render(stack, path)
+        if not (path / COMPOSE_FILE).is_file():
+            raise UsageError(f"{_short(path)}: is not there, so this stack was never started from here")
+        return path
+    if not all((workspace / name).is_file() for name in Renderer(paths.templates()).stack(stack)):
+        report.say(f"{_short(path)}: is not whole; rendering what is missing")
+        include(stack, data, paths.templates(), workspace)
     return path
-
-
-def _render(stack: Stack, path: Path) -> None:
-    """Write the folder of a stack: whole or not at all."""
-    files = Renderer(paths.templates()).stack(stack)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        for name, text in files.items():
-            (partial / name.name).write_text(text, "utf-8")
-        partial.chmod(0o755)
-        partial.replace(path)
-    except KeyboardInterrupt:
-        raise Interrupted(f"{path}: interrupted, nothing was written") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _configuration(found: Mapping[str, Any]) -> Configuration:

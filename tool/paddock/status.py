@@ -68,6 +68,7 @@ class StackStatus:
     ready: bool
     reason: str
     model: str
+    test_weights: bool
     services: tuple[ServiceStatus, ...]
 
 
@@ -91,6 +92,7 @@ def of_stack(client: docker.DockerClient, configuration: Configuration, *, folde
         ready=False,
         reason="it is not started",
         model="",
+        test_weights=False,
         services=tuple(_absent(name) for name in expected),
     )
 
@@ -98,7 +100,9 @@ def of_stack(client: docker.DockerClient, configuration: Configuration, *, folde
 def _status(client: docker.DockerClient, present: Sequence[Container], *, expected: Sequence[str]) -> StackStatus:
     url = containers.url_of(present)
     with ThreadPoolExecutor(_AT_ONCE, "status") as pool:
-        asked = pool.submit(readiness.ask, url) if url is not None else None
+        # a paused API would keep us waiting, and what it is shows without asking
+        answers = all(each.state == "running" for each in present if each.published)
+        asked = pool.submit(readiness.ask, url) if url is not None and answers else None
         memory = [pool.submit(_memory, client, each) for each in present]
         packages = [pool.submit(_packages, client, each) for each in present]
         services = [
@@ -115,6 +119,7 @@ def _status(client: docker.DockerClient, present: Sequence[Container], *, expect
         ready=not reason,
         reason=reason,
         model=answer.model if answer is not None else "",
+        test_weights=answer is not None and answer.test_weights,
         services=tuple(services),
     )
 
@@ -137,7 +142,7 @@ def _service(each: Container, memory: int | None, packages: Mapping[str, str]) -
         container=each.name,
         state=each.state,
         health=each.health if running else "",
-        health_message=each.health_message if each.health == "unhealthy" else "",
+        health_message=each.health_message if running and each.health == "unhealthy" else "",
         exit_code=each.exit_code,
         restarts=each.restarts,
         oom_killed=each.oom_killed,

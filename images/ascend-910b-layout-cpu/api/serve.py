@@ -26,6 +26,7 @@ DEVICE = os.environ.get("PADDOCK_DEVICE", "cpu")
 PARALLEL_REQUESTS = int(os.environ.get("API_PARALLEL_REQUESTS") or 8)
 KEY_TIMEOUT = 120.0  # seconds; the VLM server writes the key when its container starts
 READY_TIMEOUT = 5.0  # seconds
+TEST_MARKER = "TEST_WEIGHTS.md"  # lies in every set of test weights
 
 # Read by PaddleX when it is imported.
 os.environ["PADDLE_PDX_SERVING_SERIAL_PIPELINE_CALLS"] = "0"
@@ -59,7 +60,13 @@ def keep_paddle_in_one_thread() -> None:
     PaddleStaticRunner.__call__ = run_in_paddle_thread
 
 
-def add_readiness(app: Any, genai: dict[str, Any], model_name: str) -> None:
+def uses_test_weights(configuration: dict[str, Any]) -> bool:
+    """Whether the layout model is test weights, which read nothing; answers are to say so."""
+    layout = configuration["SubModules"]["LayoutDetection"].get("model_dir")
+    return layout is not None and (Path(layout) / TEST_MARKER).exists()
+
+
+def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weights: bool) -> None:
     """Add `GET /health/ready`: 200 with the model's name, or 503 with the reason."""
     import aiohttp
     from fastapi.responses import JSONResponse
@@ -83,7 +90,7 @@ def add_readiness(app: Any, genai: dict[str, Any], model_name: str) -> None:
     @app.get("/health/ready", operation_id="checkReadiness")
     async def ready() -> JSONResponse:
         reason = await reason_against()
-        body = {"ready": not reason, "model": model_name, "reason": reason}
+        body = {"ready": not reason, "model": model_name, "reason": reason, "test_weights": test_weights}
         return JSONResponse(body, status_code=503 if reason else 200)
 
 
@@ -114,13 +121,15 @@ def main() -> None:
     genai = recognition["genai_config"]
     genai.setdefault("client_kwargs", {})["api_key"] = read_key()
 
+    import drawing
     from paddlex import create_pipeline
     from paddlex.inference.serving.basic_serving import create_pipeline_app
 
     keep_paddle_in_one_thread()
+    drawing.install()
     pipeline = create_pipeline(config=configuration, device=DEVICE)
     app = create_pipeline_app(pipeline, configuration)
-    add_readiness(app, genai, recognition["model_name"])
+    add_readiness(app, genai, recognition["model_name"], test_weights=uses_test_weights(configuration))
     quiet_health_checks()
     asyncio.run(serve(app))
 

@@ -17,7 +17,7 @@ fi
 if [ -s /run/secrets/apt-mirror ]; then
     mirror=$(cat /run/secrets/apt-mirror)
     cp -r /etc/apt/sources.list* "$sources"
-    find "$sources" -type f -exec sed -i -E "s#https?://deb\.debian\.org/debian(-security)?#${mirror%/}\1#g" {} +
+    find "$sources" -type f -exec sed -i -E "s#https?://[^ ]+/debian(-security)?([/ ]|\$)#${mirror%/}\1\2#g" {} +
     : >> "$sources/sources.list"
     mkdir -p "$sources/sources.list.d"
     options="$options -o Dir::Etc::SourceList=$sources/sources.list -o Dir::Etc::SourceParts=$sources/sources.list.d"

@@ -46,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/health":
             self.server.api.health_calls += 1
             self.say(200, {"logId": "1", "errorCode": 0, "errorMsg": "Healthy"})
+        elif self.path == "/health/ready" and self.server.api.readiness is not None:
+            self.say(200 if self.server.api.readiness["ready"] else 503, self.server.api.readiness)
         else:
             self.say(404, {"detail": "Not Found"})
 
@@ -94,6 +96,7 @@ class PipelineApi:
     def __init__(self, port: int = 0) -> None:
         self.requests: list[dict[str, object]] = []
         self.health_calls = 0
+        self.readiness: dict[str, object] | None = None  # None: an API that is not paddock's
         self.page_limit: int | None = None
         self.next: deque[Answer] = deque()
         self.answer: Answer = self.parse

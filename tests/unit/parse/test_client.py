@@ -124,6 +124,21 @@ def test_a_failure_inside_the_api(api, make, faults):
     assert len(api.requests) == 1  # not sent again
 
 
+def test_a_failure_while_the_vlm_server_is_down_says_so(api, make, faults):
+    api.answer = faults.fails(500, "Internal server error")
+    api.readiness = {"ready": False, "model": "M", "reason": "the VLM server does not answer at http://vlm:8080"}
+    error = failure(api, make.image("a.png"))
+    assert error.message.endswith("(500: Internal server error): the VLM server does not answer at http://vlm:8080")
+
+
+def test_a_failure_while_the_vlm_server_answers_points_to_the_document(api, make, faults):
+    api.answer = faults.fails(500, "Internal server error")
+    api.readiness = {"ready": True, "model": "M", "reason": ""}
+    error = failure(api, make.image("a.png"))
+    assert "although its VLM server answers: it is this document" in error.message
+    assert "`paddock logs`" in error.hint
+
+
 @pytest.mark.parametrize("said", ["Exception from the 'vlm' worker: Connection error.", "Request timed out."])
 def test_the_api_says_that_its_vlm_server_is_gone(api, make, faults, said):
     api.answer = faults.fails(500, said)

@@ -8,7 +8,6 @@ from paddock import console, paths, registry, settings
 from paddock.build import build_images
 from paddock.errors import UsageError
 from paddock.matrix import Variant
-from paddock.render import Renderer
 
 
 @click.command("build")
@@ -51,8 +50,7 @@ def build(
     (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
     """
     workspace = paths.workspace()
-    templates = paths.templates()
-    data = registry.load(templates)
+    data = registry.load(paths.templates())
     stack = data.stack(
         target=target, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
     )
@@ -67,7 +65,7 @@ def build(
     references = build_images(
         stack,
         settings.build_settings(workspace, options),
-        bake_files=Renderer(templates).all(data, also=[stack]),
+        data=data,
         workspace=workspace,
         report=console.TerminalReporter(),
         stand_ins=_stand_ins(bases),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
@@ -37,14 +38,14 @@ def status(
 
     Exit status: 0 all that is shown can parse; 5 no engine; 8 something cannot, or nothing is started.
     """
-    client = engine.connect()
-    if target_or_dir is None:
-        if backend or model or offline:
-            raise UsageError("--backend, --model, --offline: found no TARGET that they belong to")
-        found: Sequence[StackStatus] = stack_status.of_all(client, project=project)
-    else:
-        folder = named_by(target_or_dir, backend, model, offline, project)
-        found = [stack_status.of_stack(client, folder.read(), folder=str(folder.path))]
+    if target_or_dir is None and (backend or model or offline):
+        raise UsageError("--backend, --model, --offline: found no TARGET that they belong to")
+    with closing(engine.connect()) as client:
+        if target_or_dir is None:
+            found: Sequence[StackStatus] = stack_status.of_all(client, project=project)
+        else:
+            folder = named_by(target_or_dir, backend, model, offline, project)
+            found = [stack_status.of_stack(client, folder.read(), folder=str(folder.path))]
     _show(found, as_json=as_json)
     _refuse_unready(found)
 
@@ -85,6 +86,7 @@ def _show(found: Sequence[StackStatus], *, as_json: bool) -> None:
         if number:
             console.result("")
         model = f" · model {each.model}" if each.model else ""
+        model += " · test weights" if each.test_weights else ""
         console.result(f"{each.project}: {'ready' if each.ready else 'not ready'} · {each.url or 'no port'}{model}")
         if each.reason:
             console.result(f"  reason: {each.reason}")
@@ -160,6 +162,7 @@ def _machine(each: StackStatus) -> dict[str, object]:
         "ready": each.ready,
         "reason": each.reason,
         "model": each.model or None,
+        "test_weights": each.test_weights,
         "services": [_machine_service(service) for service in each.services],
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from paddock import console
+from paddock import console, readiness
 from paddock.client import DEFAULT_TIMEOUT, Client, ParseOptions
 from paddock.document import shown
 from paddock.parse import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
@@ -68,6 +68,8 @@ def parse(
         jobs=jobs,
     )
     _show(summary, url=client.url, output=output, as_json=as_json)
+    if summary.count()[Status.DONE] and readiness.ask(client.base).test_weights:
+        report.warn("these results come from test weights: the text is not read from the page")
     if failure := summary.failure():
         raise failure
 

@@ -8,9 +8,8 @@ import click
 
 from paddock import console, paths, registry
 from paddock.errors import OutOfDateError
-from paddock.matrix import Stack, Variant
-from paddock.registry import Registry
-from paddock.render import Difference, Fault, Renderer, differences, write
+from paddock.matrix import Variant
+from paddock.render import Difference, Fault, Renderer, differences, present_stacks, write
 
 
 @click.command("render")
@@ -45,13 +44,6 @@ def render(
 
 
 _DID = {Fault.MISSING: "created", Fault.DIFFERENT: "updated", Fault.STALE: "removed"}
-
-
-def present_stacks(data: Registry, workspace: Path) -> list[Stack]:
-    """The stacks of compose/ whose model is not the default one; they are kept current with the others."""
-    folder = workspace / "compose"
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return [stack for stack in data.all_stacks() if stack.name in names]
 
 
 def _refuse_differences(found: list[Difference], count: int) -> None:

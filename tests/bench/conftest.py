@@ -1,0 +1,160 @@
+"""What the benchmarks share: the stacks to compare, the pages, and the book of figures that is printed at the end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from paddock import paths, process, registry, settings
+from paddock.matrix import Stack
+from paddock.render import stack_images
+from paddock.settings import BuildSettings
+
+from . import images
+from .figures import Book
+from .images import HERE, Pair, Say
+from .stacks import Service
+
+REPOSITORY = HERE.parents[1]
+TARGET = "cpu"
+OUT = REPOSITORY / "out" / "bench"
+QUIET_LOAD = 0.5  # running processes a core, before the run; above it something else is at work
+_book_key = pytest.StashKey[Book]()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How much is measured; variables of the environment change it for a trial."""
+
+    pages: int = int(os.environ.get("BENCH_PAGES") or 16)
+    concurrency: int = int(os.environ.get("BENCH_CONCURRENCY") or 8)
+    rounds: int = int(os.environ.get("BENCH_ROUNDS") or 3)
+    starts: int = int(os.environ.get("BENCH_STARTS") or 2)
+    port: int = int(os.environ.get("BENCH_PORT") or 8090)  # and the one after it
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    return Plan()
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Say:
+    """Progress, past pytest's capture: a run takes many minutes."""
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    return lambda text: reporter.write_line(f"bench: {text}")
+
+
+@pytest.fixture(scope="session")
+def book(pytestconfig: pytest.Config, stack: Stack, build_settings: BuildSettings, plan: Plan) -> Book:
+    """The run's figures."""
+    book = Book(folder=OUT, circumstances=_circumstances(_weights(stack, build_settings.models_dir), plan))
+    pytestconfig.stash[_book_key] = book
+    return book
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table, after everything else."""
+    book = config.stash.get(_book_key, None)
+    if book is None or not book.figures:
+        return
+    terminalreporter.section("ours against upstream's way (medians of one run, side by side)")
+    for line in book.table():
+        terminalreporter.write_line(line)
+    for name, value in book.circumstances.items():
+        terminalreporter.write_line(f"{name}: {value}")
+    terminalreporter.write_line(f"written: {book.folder / 'bench.md'}, {book.folder / 'bench.json'}")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Stack:
+    return registry.load(paths.templates()).stack(target=TARGET)
+
+
+@pytest.fixture(scope="session")
+def build_settings() -> BuildSettings:
+    return settings.build_settings(REPOSITORY, {})
+
+
+@pytest.fixture(scope="session")
+def our_images(stack: Stack, build_settings: BuildSettings, say: Say) -> Pair:
+    return images.ours(stack, build_settings, say)
+
+
+@pytest.fixture(scope="session")
+def models_dir(stack: Stack, build_settings: BuildSettings, say: Say) -> Path:
+    """The workspace's weights, or test weights made for this run where a set is missing."""
+    if _weights(stack, build_settings.models_dir):
+        return build_settings.models_dir
+    made = OUT / "models"
+    say(f"{build_settings.models_dir}: found not all weights of {stack.model.name}; making test weights in {made}")
+    argv = [sys.executable, "-m", "paddock", "models", "make-test", stack.model.name, "--to", str(made)]
+    process.stream(argv, on_line=say)
+    return made
+
+
+@pytest.fixture(scope="session")
+def our_service(our_images: Pair, build_settings: BuildSettings, models_dir: Path, plan: Plan) -> Service:
+    """Our stack as rendered, under a project name and a port of its own."""
+    return Service(
+        project="paddock-bench-ours",
+        file=REPOSITORY / "compose" / TARGET / "compose.yaml",
+        port=plan.port,
+        ready="/health/ready",
+        environment={"MODELS_DIR": str(models_dir), "IMAGE_PREFIX": build_settings.image_prefix},
+    )
+
+
+def upstream_service(pair: Pair, models_dir: Path, plan: Plan) -> Service:
+    """Upstream's stack of these two images."""
+    return Service(
+        project="paddock-bench-upstream",
+        file=HERE / "upstream" / "compose.yaml",
+        port=plan.port + 1,
+        ready="/health",
+        environment={"API_IMAGE": pair.api, "VLM_IMAGE": pair.vlm, "MODELS_DIR": str(models_dir)},
+    )
+
+
+def _weights(stack: Stack, models_dir: Path) -> list[Path]:
+    """The weight sets of a stack in this folder; none unless all are there."""
+    found = [models_dir / image.weights.name for image in stack_images(stack)]
+    return found if all(path.is_dir() for path in found) else []
+
+
+def _circumstances(weights: Sequence[Path], plan: Plan) -> Mapping[str, str]:
+    load = os.getloadavg()[0]
+    cores = os.cpu_count() or 1
+    busy = "" if load <= QUIET_LOAD * cores else ", TOO HIGH: times and their ratios of this run mean nothing"
+    test_weights = not weights or any((path / "TEST_WEIGHTS.md").is_file() for path in weights)
+    return {
+        "machine": f"{cores} cores ({_processor()}), {_memory() / 2**30:.0f} GiB, {platform.machine()}",
+        "load before": f"{load:.2f} on {cores} cores{busy}",
+        "engine": process.capture(["docker", "version", "--format", "{{.Server.Version}}"]).stdout.strip(),
+        "weights": "test weights: real programs, small random models" if test_weights else "as fetched",
+        "commit": _commit(),
+        "plan": f"{plan.pages} pages at concurrency {plan.concurrency}, {plan.rounds} rounds; {plan.starts} starts",
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _commit() -> str:
+    asked = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,55 @@
+"""The other stacks of the target, for real: weights inside the images, another backend, and weights made twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[2] / "docs/sample/receipt.png"
+TEXT = "paddock test weights: this text was not read from the page"
+
+
+def test_an_offline_stack_needs_nothing_but_its_images(
+    shop, project: str, free_port: int, tmp_path: Path, engine_cli: Callable[..., str], ids_of: Callable[..., list[str]]
+) -> None:
+    built = shop.paddock("build", "cpu-offline", "--backend", "llama.cpp", "--json")
+    assert built.returncode == 0, built.stderr
+    nowhere = str(tmp_path / "no-models")
+    up = shop.paddock(
+        *("up", "cpu-offline", "--backend", "llama.cpp", "--project", project, "--port", str(free_port)),
+        MODELS_DIR=nowhere,
+    )
+    assert up.returncode == 0, up.stderr
+    assert "test weights" in up.stdout
+    for container in ids_of(project):
+        mounts = json.loads(engine_cli("inspect", container))[0]["Mounts"]
+        assert "/models" not in [mount["Destination"] for mount in mounts]
+    url = f"http://127.0.0.1:{free_port}"
+    parsed = shop.paddock("parse", SAMPLE, "--output", tmp_path / "out", "--url", url)
+    assert parsed.returncode == 0, parsed.stderr
+    assert TEXT in (tmp_path / "out/receipt.png/document.md").read_text()
+    engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
+
+
+def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_path: Path) -> None:
+    options = ("--backend", "llama.cpp", "--project", project)
+    up = stack.shop.paddock("up", "cpu", *options, "--port", str(free_port))
+    assert up.returncode == 0, up.stderr
+    assert stack.parse(SAMPLE, to=tmp_path / "vllm").returncode == 0
+    parsed = stack.shop.paddock(
+        *("parse", SAMPLE, "--output", tmp_path / "llama.cpp", "--url", f"http://127.0.0.1:{free_port}")
+    )
+    assert parsed.returncode == 0, parsed.stderr
+    texts = [(tmp_path / name / "receipt.png/document.md").read_text() for name in ("vllm", "llama.cpp")]
+    assert texts[0] == texts[1]
+    assert texts[0].count(TEXT) == 5
+
+
+def test_test_weights_made_twice_are_the_same_bytes(shop, tmp_path: Path) -> None:
+    image = f"{shop.prefix}cpu-api:{shop.version}"
+    made = shop.paddock("models", "make-test", "paddleocr-vl-1.6", "--to", tmp_path / "models", "--image", image)
+    assert made.returncode == 0, made.stderr
+    locks = [json.loads((folder / "models.lock.json").read_text()) for folder in (shop.models, tmp_path / "models")]
+    assert locks[0] == locks[1]
+    assert shop.paddock("models", "check", "--to", tmp_path / "models").returncode == 0
