@@ -23,7 +23,6 @@ from proofs.evidence import configuration_of, read_options, servers_of
 REGISTRY = registry.load(paths.templates())
 RENDERER = Renderer(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
-API_IMAGE = "paddock/cpu-api:0.1.0"
 LIMIT = 300  # seconds, on a busy machine
 ISOLATED = ("docker", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp")
 
@@ -44,9 +43,9 @@ def ask(image: str, program: str, request: object, *arguments: str) -> dict[str,
     return answer
 
 
-def image_of(stack: Stack, role: str) -> str:
+def image_of(stack: Stack, role: str, prefix: str) -> str:
     (image,) = (each for each in stack_images(stack) if each.role == role)
-    return image.reference().removesuffix(image.suffix)
+    return image.reference(prefix=prefix).removesuffix(image.suffix)
 
 
 def run_by(package: str) -> dict[str, Stack]:
@@ -58,7 +57,7 @@ def run_by(package: str) -> dict[str, Stack]:
 
 
 @pytest.fixture(scope="module")
-def vllm() -> dict[str, Any]:
+def vllm(stack_prefix: str) -> dict[str, Any]:
     """What the parser in our image says to every configuration for it, and to some that are wrong."""
     stacks = run_by("vllm-cpu")
     configurations = {name: dict(zip(("file", "text"), configuration_of(stack, RENDERER), strict=True))
@@ -72,7 +71,9 @@ def vllm() -> dict[str, Any]:
     }.items():
         assert wrong != text
         configurations[name] = {"file": "vlm.yaml", "text": wrong}
-    return ask(image_of(STACKS["cpu"], "vlm"), "ask_parser.py", {"configurations": configurations}, "vllm")
+    return ask(
+        image_of(STACKS["cpu"], "vlm", stack_prefix), "ask_parser.py", {"configurations": configurations}, "vllm"
+    )
 
 
 def test_vllm_takes_every_configuration_and_refuses_wrong_ones(vllm: Mapping[str, Any]) -> None:
@@ -95,12 +96,9 @@ def test_the_recorded_command_line_is_that_of_the_image(vllm: Mapping[str, Any])
 # --- llama-server -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def llama_image() -> str:
-    image = image_of(STACKS["cpu-llama.cpp"], "vlm")
-    if subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode:
-        pytest.skip(f"{image} is not built here (paddock build cpu --backend llama.cpp compiles for minutes)")
-    return image
+@pytest.fixture
+def llama_image(stack_prefix: str) -> str:
+    return image_of(STACKS["cpu-llama.cpp"], "vlm", stack_prefix)
 
 
 def llama_says(image: str, text: str, folder: Path) -> str:
@@ -158,7 +156,7 @@ def pipelines() -> Iterator[tuple[str, str]]:
             yield name, text
 
 
-def test_paddlex_loads_every_pipeline_and_refuses_wrong_ones() -> None:
+def test_paddlex_loads_every_pipeline_and_refuses_wrong_ones(stack_prefix: str) -> None:
     texts = dict(pipelines())
     assert len(texts) >= 6
     text = texts["cpu"]
@@ -173,7 +171,7 @@ def test_paddlex_loads_every_pipeline_and_refuses_wrong_ones() -> None:
         "serving": text.replace("visualize: true", "visualize: [sometimes]"),
     }
     assert text not in wrong.values()
-    answer = ask(API_IMAGE, "load_pipelines.py", {**texts, **wrong})
+    answer = ask(image_of(STACKS["cpu"], "api", stack_prefix), "load_pipelines.py", {**texts, **wrong})
     assert STACKS["cpu"].target.api is not None
     assert answer["version"] == STACKS["cpu"].target.api.image.pins["paddlex"]
     refused = answer["refused"]
