@@ -19,7 +19,7 @@ from pathlib import Path
 
 import requests
 
-from paddock import containerregistry, doctor, paths, pins, registry
+from paddock import containerregistry, doctor, paths, pins, registry, settings
 from paddock.containerregistry import Verdict
 from paddock.errors import ConfigurationError
 from paddock.matrix import Platform, Source, Target, WeightSet
@@ -45,8 +45,8 @@ class Asking:
         self._online = online
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "paddock"
-        if bundle := doctor.ca_bundle():
-            self._session.verify = bundle
+        if bundle := settings.build_settings(paths.workspace(), {}).ca_bundle:
+            self._session.verify = str(bundle)
         self._today = datetime.now(UTC).date().isoformat()
 
     def base(self, image: str, platform: Platform, old: PinnedBase | None) -> PinnedBase:

@@ -152,7 +152,7 @@ def judged(address: str, repository: str, lock: pins.Pins, *, debootstrap: str |
         [wanted],
         lock,
         base_registry=f"{address}/",
-        ca_bundle="",
+        ca_bundle=None,
         report=Silent(),  # type: ignore[arg-type]
     )
     return check

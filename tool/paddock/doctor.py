@@ -5,10 +5,10 @@ Each check says what was found and what to do; nothing is changed. What a stack 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import requests
 
@@ -112,13 +112,13 @@ def images_of(target: Target) -> Mapping[str, Image]:
 
 
 def of_base_images(
-    bases: Iterable[Wanted], pins: Pins, *, base_registry: str, ca_bundle: str, report: Reporter
+    bases: Iterable[Wanted], pins: Pins, *, base_registry: str, ca_bundle: Path | None, report: Reporter
 ) -> Iterator[Check]:
     """Ask the container registry of each base image for it."""
     with requests.Session() as session:
         session.headers["User-Agent"] = "paddock"
         if ca_bundle:
-            session.verify = ca_bundle
+            session.verify = str(ca_bundle)
         for each in bases:
             name = f"{base_registry}{each.image}"
             report.say(f"asking for {name} ({each.platform})")
@@ -154,9 +154,3 @@ def _next_step(verdict: Verdict) -> str:
     if verdict is Verdict.REFUSED:
         return "`docker login` there and `docker manifest inspect` say more"
     return "build with --base REFERENCE=IMAGE, or correct the name in templates/targets"
-
-
-def ca_bundle() -> str:
-    """The certificates that this check trusts: CA_BUNDLE, or what other programs are told."""
-    names = ("CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE")
-    return next((os.environ[name] for name in names if os.environ.get(name)), "")

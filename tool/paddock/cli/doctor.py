@@ -32,12 +32,12 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     chosen = [data.target(name) for name in targets] or list(data.targets.values())
     found = checks.of_this_machine()
     if online:
-        prefix = base_registry or settings.variables(paths.workspace()).get("BASE_REGISTRY", "")
+        build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
         found += checks.of_base_images(
             checks.wanted(chosen),
             pins.load(templates),
-            base_registry=prefix,
-            ca_bundle=checks.ca_bundle(),
+            base_registry=build.base_registry,
+            ca_bundle=build.ca_bundle,
             report=console.TerminalReporter(),
         )
     _show(found, as_json=as_json)
