@@ -159,7 +159,7 @@ def pipelines() -> Iterator[tuple[str, str]]:
 def test_paddlex_loads_every_pipeline_and_refuses_wrong_ones(stack_prefix: str) -> None:
     texts = dict(pipelines())
     assert len(texts) >= 6
-    text = texts["cpu"]
+    text = RENDERER.stack(STACKS["cpu"])[PurePosixPath("compose/cpu/pipeline.yaml")]
     wrong = {
         "key": text.replace("use_layout_detection", "use_layout_detecton"),
         "backend": text.replace("backend: vllm-server", "backend: vllm"),
