@@ -515,6 +515,36 @@ target "cu126-fastdeploy-offline-vlm" {
   }
 }
 
+group "cu126-8x80g" {
+  targets = ["cu126-8x80g-vlm"]
+}
+
+target "cu126-8x80g-vlm" {
+  inherits = ["_image"]
+  context  = "images/cu126-8x80g/fastdeploy"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cu126-8x80g-fastdeploy:${VERSION}"]
+}
+
+group "cu126-8x80g-offline" {
+  targets = ["cu126-8x80g-offline-vlm"]
+}
+
+target "cu126-8x80g-offline-vlm" {
+  inherits = ["_image"]
+  context  = "images/cu126-8x80g/fastdeploy"
+  target   = "offline"
+  tags     = ["${IMAGE_PREFIX}cu126-8x80g-fastdeploy:${VERSION}-ernie-4.5-vl-424b-offline"]
+  contexts = {
+    vlm-weights = "${MODELS_DIR}/ERNIE-4.5-VL-424B-A47B-Paddle"
+  }
+  args = {
+    MODEL = "ernie-4.5-vl-424b"
+    VLM = "ERNIE-4.5-VL-424B-A47B-Paddle"
+    WEIGHTS = "ERNIE-4.5-VL-424B-A47B-Paddle"
+  }
+}
+
 group "sm120" {
   targets = ["sm120-api", "sm120-vlm"]
 }

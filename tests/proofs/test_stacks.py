@@ -32,7 +32,8 @@ _IN_A_SERVICE = """
     depends_on.*.condition ports networks environment environment.* volumes volumes.type volumes.source volumes.target
     volumes.read_only volumes.bind volumes.bind.create_host_path devices deploy deploy.resources
     deploy.resources.reservations deploy.resources.reservations.devices deploy.resources.reservations.devices.driver
-    deploy.resources.reservations.devices.device_ids deploy.resources.reservations.devices.capabilities tmpfs shm_size
+    deploy.resources.reservations.devices.device_ids deploy.resources.reservations.devices.count
+    deploy.resources.reservations.devices.capabilities tmpfs shm_size
     mem_limit memswap_limit healthcheck healthcheck.test healthcheck.interval healthcheck.timeout healthcheck.retries
     healthcheck.start_period logging logging.driver logging.options logging.options.max-size logging.options.max-file
 """

@@ -65,8 +65,8 @@ def ours(client: docker.DockerClient) -> tuple[Container, ...]:
 
 
 def url_of(containers: Sequence[Container]) -> str | None:
-    """Where the pipeline API of a stack answers, seen from here; None for a stack that publishes nothing."""
-    for port in (port for each in containers for port in each.published):
+    """Where the pipeline API of a stack answers, seen from here; None for a stack that has none."""
+    for port in (port for each in containers if each.service == "api" for port in each.published):
         everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
         host = engine.host() if everywhere else port.host
         return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"

@@ -143,6 +143,8 @@ class Model:
     requires: Mapping[str, str]  # package -> version specifier that knows this model
     weights: tuple[WeightSet, ...]
     pipeline: Pipeline | None = None
+    cards: int = 1  # that one server needs together
+    chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
 
     def weight_set(self, role: WeightsRole) -> WeightSet | None:
@@ -315,6 +317,7 @@ class VlmServer:
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
     needs: Mapping[str, Need] = field(default_factory=FrozenDict)  # by setting
     compute_capability: str | None = None  # version specifier where it is narrower than the target's, NVIDIA only
+    cards: int = 1  # that the container gets
     compiles: bool = False  # writes machine code below /tmp and runs it (Triton, torch.compile): no noexec there
 
 

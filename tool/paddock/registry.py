@@ -101,9 +101,12 @@ class Registry:
 
     def committed_model(self, target: Target, backend: str) -> str:
         """The model of the stack that is rendered for that backend of that target."""
-        if backend in self.models[target.default_model].backends:
-            return target.default_model
-        served = (model.name for model in self.models.values() if backend in model.backends)
+        default = self.models[target.default_model]
+        if backend in default.backends:
+            return default.name
+        served = (
+            model.name for model in self.models.values() if backend in model.backends and _fits(target, backend, model)
+        )
         return next(served, target.default_model)
 
     def all_stacks(self) -> Iterator[Stack]:
@@ -111,7 +114,7 @@ class Registry:
         for target in self.targets.values():
             for backend in target.backends:
                 for model in self.models.values():
-                    if backend in model.backends and (model.pipeline is None or target.api is not None):
+                    if backend in model.backends and _fits(target, backend, model):
                         for variant in Variant:
                             yield self.stack(target=target.name, backend=backend, model=model.name, variant=variant)
 
@@ -157,6 +160,7 @@ def _refuse_impossible(stack: Stack) -> None:
     _refuse_backend(stack.target, stack.backend)
     _refuse_model(stack.target, stack.backend, stack.model)
     _refuse_pipeline(stack.target, stack.model)
+    _refuse_too_few_cards(stack)
     _refuse_bad_image(stack)
     _refuse_dtype(stack)
     _refuse_needy_settings(stack)
@@ -196,6 +200,20 @@ def _refuse_pipeline(target: Target, model: Model) -> None:
     if model.pipeline is not None and target.api is None:
         raise ConfigurationError(
             f"target {target.name}, model {model.name}: the model needs a pipeline API, which this target does not run"
+        )
+
+
+def _fits(target: Target, backend: str, model: Model) -> bool:
+    """Whether the target has what the model needs beside a server: a pipeline API, and as many cards."""
+    return (model.pipeline is None or target.api is not None) and target.backends[backend].cards >= model.cards
+
+
+def _refuse_too_few_cards(stack: Stack) -> None:
+    if stack.vlm.cards < stack.model.cards:
+        raise ConfigurationError(
+            f"target {stack.target.name}, model {stack.model.name}: found {stack.vlm.cards} card for one server, "
+            f"expected {stack.model.cards}: the model does not fit on fewer",
+            hint="choose another model, or a target whose server has as many cards",
         )
 
 

@@ -128,10 +128,11 @@ class Renderer:
         configuration = vlm_configuration(stack)
         templates = {
             "compose.yaml": "compose/compose.yaml.j2",
-            "pipeline.yaml": "compose/pipeline.yaml.j2",
             configuration: f"compose/{configuration}.j2",
             ".env": "compose/env.j2",
         }
+        if stack.model.pipeline is not None:
+            templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
         return {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
 
     def bake(self, stacks: Iterable[Stack]) -> str:
