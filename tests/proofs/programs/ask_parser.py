@@ -94,7 +94,8 @@ def sglang() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
 
     # What follows the parser wants a card; what goes before it, such as reading the file of --config, is its own.
     server_args.ServerArgs.from_cli_args = classmethod(lambda _class, parsed: parsed)
-    return parser, server_args.prepare_server_args, ()
+    known = [name for name in vars(importlib.import_module("sglang.srt.environ").Envs) if name.isupper()]
+    return parser, server_args.prepare_server_args, known
 
 
 def grammar(parser: argparse.ArgumentParser) -> dict[str, list[Any]]:
