@@ -41,10 +41,31 @@ _CAUSES = (
         "the card is held by another container, or this one may not open it",
         "stop the other one or choose another card (NPU_DEVICE, API_NPU_DEVICE), and check NPU_GROUP in .env",
     ),
+    # Docker Engine's words where NVIDIA's container toolkit is not installed
     _cause(
-        r"libascend_hal\.so|failed to infer device type",
+        r"could not select device driver",
+        "this engine cannot give a container a card",
+        "install NVIDIA's container toolkit on the host, then `nvidia-ctk runtime configure --runtime=docker`, "
+        "and restart Docker",
+    ),
+    # CUDA's words for errors 35, 222, 803 and 804, and torch's
+    _cause(
+        r"driver version is insufficient|nvidia driver on your system is too old|unsatisfied condition: cuda"
+        r"|ptx was compiled with an unsupported toolchain|unsupported display driver|compatibility mode is unavailable",
+        "the host's NVIDIA driver is too old for this target",
+        "update the driver; docs/targets.md names the least one of each target",
+    ),
+    # vLLM's and torch's words
+    _cause(
+        r"less than desired gpu memory utilization|cuda out of memory|cuda error: out of memory"
+        r"|no available memory for the cache blocks",
+        "the card has too little free memory",
+        "stop what else uses it (`nvidia-smi`), or give the VLM server less (`paddock tune` works out what fits)",
+    ),
+    _cause(
+        r"libascend_hal\.so|failed to infer device type|libcuda\.so\.1: cannot open",
         "it does not find the card's driver",
-        "check that the host has /usr/local/Ascend/driver and that its group may read it (NPU_GROUP in .env)",
+        "look at the host: `nvidia-smi`, or for Ascend /usr/local/Ascend/driver and its group (NPU_GROUP in .env)",
     ),
     _cause(
         r"soc_?version .*does not match|mismatched gpu architecture",
@@ -90,8 +111,7 @@ _CAUSES = (
         "make the weights readable for everybody (`chmod -R a+rX MODELS_DIR`); RUN_AS in .env needs group 0",
     ),
     _cause(
-        r"out of memory|cannot allocate memory|std::bad_alloc|memoryerror|cuda error: out of memory"
-        r"|no available memory for the cache blocks",
+        r"out of memory|cannot allocate memory|std::bad_alloc|memoryerror",
         "it ran out of memory",
         _OUT_OF_MEMORY.step,
     ),

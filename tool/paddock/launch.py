@@ -87,10 +87,10 @@ def _up(
     except (KeyboardInterrupt, Interrupted):
         _undo(folder, before, report=report)
         raise Interrupted(f"{folder.called}: interrupted while it started", hint=before.outcome()) from None
-    except ProgramError:
+    except ProgramError as failure:
         if not before.existed:
             _undo(folder, before, report=report)
-        raise
+        raise _explained(failure) from None
     return Started(
         project=configuration.project,
         folder=str(folder.path),
@@ -99,6 +99,14 @@ def _up(
         model=model,
         weights=weights_of(client, configuration),
     )
+
+
+def _explained(failure: ProgramError) -> ProgramError:
+    """The same failure with what Compose's words mean, where that is known."""
+    meaning = diagnosis.explain(failure.message.splitlines())
+    if meaning is None:
+        return failure
+    return ProgramError(f"{failure.message}\nthis means: {meaning.what}", hint=meaning.step)
 
 
 def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> None:

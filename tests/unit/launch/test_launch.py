@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from paddock import containers, diagnosis, launch, testpage
+from paddock.errors import ProgramError
 from paddock.launch import Fault, failure_of, fault_in
 from paddock.stackfolder import StackFolder
 
@@ -111,11 +112,26 @@ SEEN = {
     "/models/G: expected exactly one .gguf file for -name *mmproj*, found: none": "a file is missing",
     "PermissionError: [Errno 13] Permission denied: '/models/X/model.safetensors'": "may not read or write a file",
     "RuntimeError: [enforce fail at alloc_cpu.cpp:121] Cannot allocate memory": "ran out of memory",
-    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB": "ran out of memory",
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB": "the card has too little free memory",
+    "ValueError: Free memory on device (3.9/11.9 GiB) on startup is less than desired GPU memory utilization.":
+        "the card has too little free memory",
+    'could not select device driver "nvidia" with capabilities: [[gpu]]': "cannot give a container a card",
+    "Error 803: system has unsupported display driver / cuda driver combination": "NVIDIA driver is too old",
+    "CUDA error: the provided PTX was compiled with an unsupported toolchain.": "NVIDIA driver is too old",
+    "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory": "does not find the card's",
     "OSError: [Errno 28] No space left on device": "the disk, or its tmpfs, is full",
     "the VLM server serves ['a'], the pipeline asks for b": "serves another name",
     'yaml.scanner.ScannerError: mapping values are not allowed here': "is not YAML",
 }  # fmt: skip
+
+
+def test_what_compose_says_is_explained_too() -> None:
+    said = 'docker compose ended with 1\n  Error response from daemon: could not select device driver "nvidia"'
+    found = launch._explained(ProgramError(said))
+    assert found.message.endswith("this means: this engine cannot give a container a card")
+    assert "nvidia-ctk" in found.hint
+    unknown = ProgramError("docker compose ended with 1\n  something else")
+    assert launch._explained(unknown) is unknown
 
 
 @pytest.mark.parametrize(("line", "meaning"), SEEN.items())
