@@ -11,8 +11,20 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench")
+NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")
 ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--run-gpu`: this machine has an NVIDIA card, and the tests in tests/gpu are to be run on it."""
+    parser.addoption("--run-gpu", action="store_true", help="run tests/gpu on the NVIDIA card of this machine")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """tests/gpu is not there without `--run-gpu`: a skipped test would look like one that could have run."""
+    if collection_path == TESTS / "gpu" and not config.getoption("--run-gpu"):
+        return True
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +34,7 @@ def repository() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in tests/integration and tests/bench `engine`, so that nobody can forget to."""
+    """Mark everything that NEEDS_ENGINE `engine`, so that nobody can forget to."""
     for item in items:
         if any(folder in item.path.parents for folder in NEEDS_ENGINE):
             item.add_marker("engine")

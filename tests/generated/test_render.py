@@ -138,6 +138,9 @@ def test_every_service_is_kept_alive_and_within_limits(files: Files, stack: Stac
 def test_only_the_pipeline_api_is_published(files: Files, stack: Stack) -> None:
     document = compose(files, stack)
     found = document["services"]
+    if stack.model.pipeline is None:  # served alone: the server itself is what clients reach, with its key
+        assert found["vlm"]["ports"] == [f"${{API_BIND:-127.0.0.1}}:${{API_PORT:-8180}}:{stack.backend.port}"]
+        return
     assert "ports" not in found["vlm"]
     assert found["vlm"]["networks"] == ["inside"]
     assert document["networks"]["inside"]["internal"] is True
@@ -181,14 +184,16 @@ def test_projects_and_images_have_names_of_their_own(files: Files) -> None:
 
 def vlm_options(files: Files, stack: Stack) -> Mapping[str, str]:
     """What the VLM server's configuration says about name, port and folder, whichever server it is."""
-    folder = PurePosixPath("compose") / stack.name
-    if folder / "vlm.yaml" in files:
-        loaded = yaml.safe_load(files[folder / "vlm.yaml"])
-        return {"name": loaded["served-model-name"], "port": str(loaded["port"]), "folder": loaded["model"]}
-    lines = [line.partition(" ") for line in files[folder / "vlm.conf"].splitlines() if line and line[0] != "#"]
-    options = {name: value for name, _, value in lines}
+    path = PurePosixPath("compose") / stack.name / stack.backend.configuration
+    if path.suffix == ".yaml":
+        options = {name: str(value) for name, value in yaml.safe_load(files[path]).items()}
+    else:
+        lines = [line.partition(" ") for line in files[path].splitlines() if line and line[0] != "#"]
+        options = {name: value for name, _, value in lines}
+    names = stack.backend.options
     environment = services(files, stack)["vlm"]["environment"]
-    return {"name": options["alias"], "port": options["port"], "folder": environment["PADDOCK_MODEL_DIR"]}
+    folder = options[names.model] if names.model else environment["PADDOCK_MODEL_DIR"]
+    return {"name": options[names.served_name], "port": options["port"], "folder": folder}
 
 
 @every_stack

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paddock import build, paths, registry
-from paddock.errors import EngineError, ProgramError
+from paddock.errors import EngineError, ProgramError, WeightsError
 from paddock.matrix import Stack, Variant
 from paddock.render import stack_images
 from paddock.settings import BuildSettings
@@ -60,9 +60,57 @@ class Recorder:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.warned: list[str] = []
 
     def say(self, message: str, /) -> None:
         self.said.append(message)
+
+    def warn(self, message: str, /) -> None:
+        self.warned.append(message)
+
+
+def offline(target: str) -> Stack:
+    return registry.load(paths.templates()).stack(target=target, variant=Variant.OFFLINE)
+
+
+def test_an_offline_api_holds_the_preprocessors_weights_when_both_are_there(tmp_path: Path) -> None:
+    api, vlm = images = stack_images(offline("cpu"))
+    assert [weights.name for weights in api.weights] == ["PP-DocLayoutV3"]
+    assert [weights.name for weights in api.further_weights] == ["PP-LCNet_x1_0_doc_ori", "UVDoc"]
+    assert vlm.further_weights == ()
+    recorder = Recorder()
+    (tmp_path / "UVDoc").mkdir()
+    assert not build._with_preprocessor(images, tmp_path, recorder)  # type: ignore[arg-type]
+    (warning,) = recorder.warned
+    assert "found no PP-LCNet_x1_0_doc_ori:" in warning
+    (tmp_path / "PP-LCNet_x1_0_doc_ori").mkdir()
+    assert build._with_preprocessor(images, tmp_path, recorder)  # type: ignore[arg-type]
+    assert len(recorder.warned) == 1
+
+
+def test_every_weight_set_of_an_offline_image_is_wanted(tmp_path: Path) -> None:
+    images = stack_images(offline("cpu"))
+    (tmp_path / "PP-DocLayoutV3").mkdir()
+    with pytest.raises(WeightsError, match=r"found no PaddleOCR-VL-1\.6, expected"):
+        build._require_weights(images, tmp_path)
+    (tmp_path / "PaddleOCR-VL-1.6").mkdir()
+    build._require_weights(images, tmp_path)
+
+
+def test_stand_ins_for_packages_are_said_aloud_and_off_unless_asked_for() -> None:
+    stack = offline("cu126")
+    settings = BuildSettings(models_dir=Path("/srv/models"))
+    planned = [
+        build.plan(stack, settings, revision="abc", epoch=0, stand_in_packages=wanted, preprocessor=wanted)
+        for wanted in (False, True)
+    ]
+    assert [each.environment["STAND_IN"] for each in planned] == ["", "1"]
+    assert [each.environment["DOC_PREPROCESSOR"] for each in planned] == ["", "1"]
+    recorder = Recorder()
+    build._warn_of_stand_ins(stack_images(stack), recorder)  # type: ignore[arg-type]
+    assert recorder.warned == [
+        "cu126-api: built with paddlepaddle==3.2.1 in place of the vendor's package, for a trial only"
+    ]
 
 
 def test_steps_are_said_once_and_without_their_mounts() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from paddock import engine, paths, process
 from paddock.errors import EngineError, ProgramError, WeightsError
-from paddock.matrix import Base, Stack, Variant
+from paddock.matrix import Base, Platform, Stack, Variant
 from paddock.registry import Registry
 from paddock.render import BAKE_FILE, Difference, StackImage, include, stack_images
 from paddock.report import Reporter
@@ -43,11 +43,15 @@ def plan(
     revision: str,
     epoch: int,
     stand_ins: Mapping[str, str] | None = None,
+    stand_in_packages: bool = False,
+    preprocessor: bool = False,
     no_cache: bool = False,
 ) -> Build:
     """The command that builds the images of `stack`.
 
     `epoch` is SOURCE_DATE_EPOCH in seconds; `stand_ins` maps the name in a FROM to the image to build on instead.
+    `stand_in_packages`: take PyPI's packages where a vendor's index cannot be reached; `preprocessor`: offline images
+    hold the weights of the document preprocessor too.
     """
     group = stack.name.replace(".", "-")
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--file={BAKE_FILE}"]
@@ -59,6 +63,8 @@ def plan(
         "SOURCE_DATE_EPOCH": str(epoch),
         "IMAGE_PREFIX": settings.image_prefix,
         "MODELS_DIR": str(settings.models_dir),
+        "DOC_PREPROCESSOR": "1" if preprocessor else "",
+        "STAND_IN": "1" if stand_in_packages else "",
         "BASE_REGISTRY": settings.base_registry,
         "WHEELHOUSE": str(settings.wheelhouse or ""),
         "CA_BUNDLE": str(settings.ca_bundle or ""),
@@ -79,23 +85,35 @@ def build_images(
     workspace: Path,
     report: Reporter,
     stand_ins: Mapping[str, str] | None = None,
+    stand_in_packages: bool = False,
     no_cache: bool = False,
 ) -> tuple[str, ...]:
     """Build the images of `stack` and return their references.
 
-    What the workspace lacks of them is rendered from `data` first; what somebody changed there is built as it is.
+    What the workspace lacks of generated files is rendered from `data` first; what somebody changed is built as it is.
+    An offline pipeline API holds the weights of the document preprocessor when they are in the models directory.
     Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
     """
-    engine.connect().close()
+    platform = _platform(stack)
     engine.require_buildx()
     _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
     images = stack_images(stack)
+    preprocessor = stack.variant is Variant.OFFLINE and _with_preprocessor(images, settings.models_dir, report)
     if stack.variant is Variant.OFFLINE:
         _require_weights(images, settings.models_dir)
+    if stand_in_packages:
+        _warn_of_stand_ins(images, report)
     for base in _bases(stack):
-        _have_base(base, settings.base_registry, stand_ins or {}, report)
+        _have_base(base, base.image_on(platform), settings.base_registry, stand_ins or {}, report)
     command = plan(
-        stack, settings, revision=_revision(workspace), epoch=_epoch(workspace), stand_ins=stand_ins, no_cache=no_cache
+        stack,
+        settings,
+        revision=_revision(workspace),
+        epoch=_epoch(workspace),
+        stand_ins=stand_ins,
+        stand_in_packages=stand_in_packages,
+        preprocessor=preprocessor,
+        no_cache=no_cache,
     )
     _say_settings(settings, report)
     report.say(f"$ {process.command_line(command.argv)}")
@@ -112,13 +130,49 @@ def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
         report.warn(f"building from files that differ from a fresh render ({names}); `paddock render` writes them")
 
 
+def _platform(stack: Stack) -> Platform:
+    """What the engine builds for. Another architecture would be emulated: hours, where it works at all."""
+    client = engine.connect()
+    try:
+        found = engine.platform(client)
+    finally:
+        client.close()
+    platform = next((each for each in stack.target.platforms if each == found), None)
+    if platform is None:
+        raise EngineError(
+            f"target {stack.target.name}: found an engine for {found}, expected one for "
+            f"{' or '.join(stack.target.platforms)}",
+            hint="build on a machine of that architecture; paddock does not emulate one",
+        )
+    return platform
+
+
 def _require_weights(images: Sequence[StackImage], models_dir: Path) -> None:
     for image in images:
-        if not (models_dir / image.weights.name).is_dir():
-            raise WeightsError(
-                f"{models_dir}: found no {image.weights.name}, expected the weights that the offline image holds",
-                hint="paddock models fetch MODEL, or paddock models make-test MODEL for a trial",
-            )
+        for weights in image.weights:
+            if not (models_dir / weights.name).is_dir():
+                raise WeightsError(
+                    f"{models_dir}: found no {weights.name}, expected the weights that the offline image holds",
+                    hint="paddock models fetch MODEL, or paddock models make-test MODEL for a trial",
+                )
+
+
+def _with_preprocessor(images: Sequence[StackImage], models_dir: Path, report: Reporter) -> bool:
+    """Whether all weights of the document preprocessor are there; says so where they are not."""
+    wanted = [weights.name for image in images for weights in image.further_weights]
+    missing = [name for name in wanted if not (models_dir / name).is_dir()]
+    if missing:
+        report.warn(
+            f"{models_dir}: found no {', '.join(missing)}: the offline image can be used with use_doc_preprocessor: "
+            "false only, as it is rendered"
+        )
+    return bool(wanted) and not missing
+
+
+def _warn_of_stand_ins(images: Sequence[StackImage], report: Reporter) -> None:
+    for image in images:
+        if image.stand_in:
+            report.warn(f"{image.name}: built with {image.stand_in} in place of the vendor's package, for a trial only")
 
 
 def _bases(stack: Stack) -> list[Base]:
@@ -128,9 +182,9 @@ def _bases(stack: Stack) -> list[Base]:
     return list(dict.fromkeys(found))
 
 
-def _have_base(base: Base, base_registry: str, stand_ins: Mapping[str, str], report: Reporter) -> None:
+def _have_base(base: Base, image: str, base_registry: str, stand_ins: Mapping[str, str], report: Reporter) -> None:
     """See that a base image is there: locally, from its container registry, or made from Debian's packages."""
-    reference = f"{base_registry}{base.image}"
+    reference = f"{base_registry}{image}"
     if reference in stand_ins or _is_present(reference):
         return
     report.say(f"pulling {reference}")

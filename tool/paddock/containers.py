@@ -6,9 +6,11 @@ A container belongs to a stack by Compose's labels; it is ours by the label `io.
 from __future__ import annotations
 
 import re
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from typing import Any
 
 import docker
@@ -63,8 +65,8 @@ def ours(client: docker.DockerClient) -> tuple[Container, ...]:
 
 
 def url_of(containers: Sequence[Container]) -> str | None:
-    """Where the pipeline API of a stack answers, seen from here; None for a stack that publishes nothing."""
-    for port in (port for each in containers for port in each.published):
+    """Where the pipeline API of a stack answers, seen from here; None for a stack that has none."""
+    for port in (port for each in containers if each.service == "api" for port in each.published):
         everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
         host = engine.host() if everywhere else port.host
         return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"
@@ -99,6 +101,19 @@ def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
     except APIError as failure:
         raise _refused(failure) from failure
     return True
+
+
+def file_in(client: docker.DockerClient, container: Container, path: str) -> bytes | None:
+    """A small file of a container's file system; None where it does not exist."""
+    try:
+        stream, _ = client.api.get_archive(container.id, path)
+        with tarfile.open(fileobj=BytesIO(b"".join(stream))) as archive:
+            files = [archive.extractfile(member) for member in archive.getmembers() if member.isfile()]
+    except NotFound:
+        return None
+    except APIError as failure:
+        raise _refused(failure) from failure
+    return files[0].read() if files and files[0] else None
 
 
 def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Container, ...]:

@@ -35,6 +35,22 @@ _KILLED = Meaning(what="it was killed from outside (SIGKILL)", step="`dmesg` sho
 
 # In order: the first that matches counts, so the more telling ones stand first.
 _CAUSES = (
+    # vllm-ascend issue 2698; CANN's installation guide: "a device can be used by only one container"
+    _cause(
+        r"dcmi mod(ule|el) initialized? failed|ret is -80(05|20)",
+        "the card is held by another container, or this one may not open it",
+        "stop the other one or choose another card (NPU_DEVICE, API_NPU_DEVICE), and check NPU_GROUP in .env",
+    ),
+    _cause(
+        r"libascend_hal\.so|failed to infer device type",
+        "it does not find the card's driver",
+        "check that the host has /usr/local/Ascend/driver and that its group may read it (NPU_GROUP in .env)",
+    ),
+    _cause(
+        r"soc_?version .*does not match|mismatched gpu architecture",
+        "the image is made for another chip",
+        "choose the target of your card, such as ascend-910b, ascend-310p, cu126 or sm120",
+    ),
     _cause(
         r"unrecognized arguments?|unknown (option|argument)|invalid argument: --|error: argument ",
         "the server does not know an option in its configuration, or refuses its value",

@@ -61,6 +61,12 @@ def connect() -> docker.DockerClient:
     return client
 
 
+def platform(client: docker.DockerClient) -> str:
+    """Docker's os/arch of the machine that the engine runs on."""
+    found = client.version()
+    return f"{found['Os']}/{found['Arch']}"
+
+
 def address() -> str:
     """Where the engine is looked for."""
     named = os.environ.get("DOCKER_HOST")

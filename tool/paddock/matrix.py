@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -43,6 +43,9 @@ HttpPath = Annotated[str, Pattern(r"/[!-~]*", 'a path such as "/health"')]
 Url = Annotated[str, Pattern(r"https?://[!-~]+", "an http or https URL")]
 RepositoryId = Annotated[str, Pattern(r"[\w.-]+/[\w.-]+", "a repository as owner/name")]
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
+
+
+RUN_AS_UID = 10001  # the user of our containers unless RUN_AS says otherwise; the group is always 0
 
 
 class Accelerator(StrEnum):
@@ -117,6 +120,17 @@ class Pipeline:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Memory that a model takes while it is served, for `paddock tune`. Weights in 16 bits."""
+
+    weights: float  # GiB
+    kv_per_token: int  # bytes of KV cache
+    batch_per_token: int  # bytes of working memory for each token of one step
+    request_tokens: int  # of an ordinary request: image, prompt and answer
+    layout: float  # GiB that its layout model takes in the pipeline API
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
     """What is served. A model without a `pipeline` is served alone (no pipeline API)."""
 
@@ -129,10 +143,56 @@ class Model:
     requires: Mapping[str, str]  # package -> version specifier that knows this model
     weights: tuple[WeightSet, ...]
     pipeline: Pipeline | None = None
+    cards: int = 1  # that one server needs together
+    chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
+    footprint: Footprint | None = None  # None: nobody has worked it out
 
     def weight_set(self, role: WeightsRole) -> WeightSet | None:
         """The set with that role, if the model has one."""
         return next((weights for weights in self.weights if weights.role is role), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a serving program calls the options that the stack decides, without dashes."""
+
+    served_name: str
+    model: str | None = None  # None: its start script looks for files in the weight set (PADDOCK_MODEL_DIR)
+    chat_template: str | None = None  # for a program that would otherwise guess a template by the model's name
+
+
+class Counts(StrEnum):
+    """What the memory share of a server covers."""
+
+    SERVER = "server"  # all that the server takes: weights, KV cache, working memory
+    STATIC = "static"  # weights and KV cache; working memory comes on top
+    CARD = "card"  # all that is taken on the card, by whomever
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """An environment variable that may make a server faster, and what it costs. Never set unasked."""
+
+    name: str
+    value: str
+    gain: str
+    price: str
+    compute_capability: str | None = None  # version specifier of the cards that it works on
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tunable:
+    """What a serving program calls the options that memory decides, and what it takes beside the model."""
+
+    context: str  # tokens of one request
+    sequences: str  # requests at once
+    program: float  # GiB of the program itself: libraries, kernels, captured graphs
+    share: str | None = None  # part of the card's memory; None: it takes what it needs
+    share_counts: Counts = Counts.SERVER
+    batch: str | None = None  # tokens of one step
+    context_of_all: bool = False  # `context` counts for all requests together
+    most_sequences: int | None = None
+    offers: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,12 +201,16 @@ class Backend:
 
     name: str
     description: str
-    template: str  # directory below templates/image/ and stem of its configuration template
+    template: str  # directory below templates/image/
+    configuration: Literal["vlm.yaml", "vlm.conf"]  # YAML that the program reads itself, or lines for its start script
+    options: Options
     pipeline_backend: str  # genai_config.backend of PaddleX
     weights_role: WeightsRole
     port: int
     accelerators: tuple[Accelerator, ...]
     health: HttpPath  # path that answers 200 once the model is loaded
+    bad_images: Mapping[str, str] = field(default_factory=FrozenDict)  # image -> why it must not be used
+    tuning: Tunable | None = None  # None: `paddock tune` does not know it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +220,13 @@ class Base:
     image: str
     debootstrap: str | None = None  # Debian suite from which the image can be made when no container registry answers
     provides: Mapping[str, Pin] = field(default_factory=FrozenDict)  # packages that the image already holds
+    platform_images: Mapping[Platform, str] = field(default_factory=FrozenDict)  # where a platform has its own image
+    interpreter: str | None = None  # the Python that the image brings; None: Debian's python3 is installed
+    accounts: Mapping[str, int] = field(default_factory=FrozenDict)  # uids that are taken in the image
+
+    def image_on(self, platform: Platform) -> str:
+        """The image on one platform."""
+        return self.platform_images.get(platform, self.image)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +238,9 @@ class Image:
     pins: Mapping[str, Pin]  # package or program -> exact version
     excludes: tuple[str, ...] = ()  # requirements that must not be installed
     index: Url | None = None  # extra Python package index that holds vendor wheels
+    vendor: str | None = None  # the package that comes from `index`, and only that one
+    stand_in: str | None = None  # `package==version` from PyPI, for trials where `index` cannot be reached
+    packages: tuple[str, ...] = ()  # Debian packages that this program needs at run time beyond its template's
     platform_pins: Mapping[Platform, Mapping[str, Pin]] = field(default_factory=FrozenDict)  # where `pins` cannot hold
 
     def pins_on(self, platform: Platform) -> Mapping[str, str]:
@@ -183,12 +257,25 @@ class Driver:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Devices:
-    """What of the host's hardware the containers get; never `privileged`."""
+class HostVariable:
+    """A variable of a stack's `.env` that tells what this host calls a piece of hardware."""
 
+    default: str
+    meaning: str  # one line above it in `.env`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Devices:
+    """What of the host's hardware a container gets; never `privileged`.
+
+    Texts may name a variable of `variables` as `${NAME}`; it gets its default there.
+    """
+
+    variables: Mapping[str, HostVariable] = field(default_factory=FrozenDict)
     nodes: tuple[str, ...] = ()  # device nodes
-    mounts: tuple[str, ...] = ()  # read-only host paths
-    groups: tuple[str, ...] = ()  # supplementary groups
+    mounts: Mapping[str, str] = field(default_factory=FrozenDict)  # path in the container -> on the host, read-only
+    groups: tuple[str, ...] = ()  # supplementary groups, as numbers of the host
+    environment: Mapping[str, str] = field(default_factory=FrozenDict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +294,16 @@ class PipelineApi:
     image: Image
     device: str  # `paddlex --device`
     limits: Limits
+    devices: Devices = field(default_factory=Devices)  # of its own; none where the layout runs on the CPU
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What a setting of a server wants of its image."""
+
+    package: str
+    version: str  # specifier
+    instead: str  # what to write where that is not so
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -218,6 +315,10 @@ class VlmServer:
     start_period: int  # seconds in which a slow load is not a failure
     settings: Mapping[str, str | int | float | bool]  # the server's own option names, without dashes in front
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
+    needs: Mapping[str, Need] = field(default_factory=FrozenDict)  # by setting
+    compute_capability: str | None = None  # version specifier where it is narrower than the target's, NVIDIA only
+    cards: int = 1  # that the container gets
+    compiles: bool = False  # writes machine code below /tmp and runs it (Triton, torch.compile): no noexec there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,8 +336,34 @@ class Target:
     refuses: Mapping[str, str] = field(default_factory=FrozenDict)  # backend -> why it cannot run here
     compute_capability: str | None = None  # version specifier, NVIDIA only
     driver: Driver | None = None
-    devices: Devices = field(default_factory=Devices)
+    devices: Devices = field(default_factory=Devices)  # what the VLM server gets
+    dtypes: tuple[str, ...] = ()  # all that the card computes with, by vLLM's names; none: no limit is known
     api_waits_for_vlm: bool = False  # both on one card: the VLM server takes its memory first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A value that somebody published for a card, and where."""
+
+    value: int | float
+    origin: str
+    beside_layout: bool = False  # found with the layout model on the same card
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """A card, or a class of cards by memory, that `paddock tune` can size a server for."""
+
+    name: str
+    description: str
+    accelerator: Accelerator
+    memory: float  # GiB; of one card, or of the server where there is no card
+    batch: Published  # tokens of one step, where memory allows
+    default_for: tuple[str, ...] = ()  # targets for which it is taken when no card is named
+    by_memory: bool = False  # a class that `--vram` can choose
+    compute_capability: str | None = None
+    most_sequences: Published | None = None
+    settings: Mapping[str, Mapping[str, Published]] = field(default_factory=FrozenDict)  # backend -> option -> value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,14 +1,17 @@
 """What must be so on this host before a stack is started. Each refusal says what was found and what to do.
 
-Checked before anything is created: the files that the compose file mounts, the weights that the configuration names,
-the images, the port of the pipeline API. Memory that may be short is a warning only.
+Checked before anything is created: the files that the compose file mounts, the device nodes that it hands in, the
+weights that the configuration names, the images, the port of the pipeline API. Memory that may be short and a card that
+somebody else may hold are warnings only.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import docker
 from docker.errors import APIError, ImageNotFound
@@ -17,21 +20,25 @@ from paddock import containers, engine
 from paddock.containers import Container
 from paddock.errors import EngineError, PreflightError
 from paddock.report import Reporter
-from paddock.stackfolder import Configuration, Published, StackFolder
+from paddock.stackfolder import Bind, Configuration, Published, StackFolder
 from paddock.weightsinuse import MODELS, WeightsInUse, in_use, models_bind
 
 _PULLED = frozenset({"always", "missing", "if_not_present", "build", ""})
 _GB = 10**9
+_OURS = "/etc/paddock/"  # where a stack mounts what is rendered for it
+_CARD = re.compile(r"([a-z]+)[0-9]+")  # the node of one card; nodes without a number are for all of them
 
 
 def check(folder: StackFolder, configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
     """Raise PreflightError for the first thing that would stop the stack from starting."""
     if engine.is_local():
         require_files(configuration)
+        require_devices(configuration)
         require_weights(folder, in_use(configuration))
     require_images(folder, configuration, client=client)
     require_ports(configuration, client=client)
     _warn_of_memory(configuration, client=client, report=report)
+    _warn_of_cards(configuration, client=client, report=report)
 
 
 def require_files(configuration: Configuration) -> None:
@@ -42,14 +49,40 @@ def require_files(configuration: Configuration) -> None:
                 continue
             what = "the weights folder (MODELS_DIR)" if bind.target == str(MODELS) else bind.target
             raise PreflightError(
-                f"{bind.source}: is not there, expected {what} of the service {service.name}",
-                hint=_models_hint() if bind.target == str(MODELS) else "restore it: `paddock render` writes it again",
+                f"{bind.source}: is not there, expected {what} of the service {service.name}", hint=_mount_hint(bind)
             )
         models = models_bind(service.binds)
         if models is not None and not models.source.is_dir():
             raise PreflightError(
                 f"{models.source}: found a file, expected the weights folder (MODELS_DIR)", hint=_models_hint()
             )
+
+
+def _mount_hint(bind: Bind) -> str:
+    if bind.target == str(MODELS):
+        return _models_hint()
+    if bind.target.startswith(_OURS):
+        return "restore it: `paddock render` writes it again"
+    return "it comes with the card's driver: install that on this host, or say in the stack's .env where it is"
+
+
+def require_devices(configuration: Configuration) -> None:
+    """Every device node that a container is given must be there."""
+    for service in configuration.services:
+        for node in service.devices:
+            if not node.exists():
+                raise PreflightError(
+                    f"{node}: is not there, expected the device node that the service {service.name} is given",
+                    hint=_node_hint(node),
+                )
+
+
+def _node_hint(node: Path) -> str:
+    stem = _CARD.fullmatch(node.name)
+    cards = sorted(node.parent.glob(f"{stem[1]}[0-9]*")) if stem else []
+    if cards:
+        return f"this host has {', '.join(map(str, cards))}; the stack's .env says which one to take"
+    return "the card's driver makes it: install it on this host and see that it is loaded (`npu-smi info`)"
 
 
 def require_weights(folder: StackFolder, weights: Iterable[WeightsInUse]) -> None:
@@ -162,3 +195,35 @@ def _warn_of_memory(configuration: Configuration, *, client: docker.DockerClient
             f"memory: the containers may use {wanted / _GB:.1f} GB together, the host has {present / _GB:.1f} GB; "
             "API_MEMORY and VLM_MEMORY in .env set the limits"
         )
+
+
+def _warn_of_cards(configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
+    for warning in cards_given_twice(configuration, dict(_cards_of_others(configuration, client))):
+        report.warn(warning)
+
+
+def cards_given_twice(configuration: Configuration, held: Mapping[Path, str]) -> Iterator[str]:
+    """A warning for each card of this stack that `held` (device node -> by whom) or another of its services has.
+
+    Drivers that hand out cards as device nodes give each to one container; the second one fails while it starts.
+    """
+    holders = dict(held)
+    for service in configuration.services:
+        for node in (each for each in service.devices if _CARD.fullmatch(each.name)):
+            if node in holders:
+                yield (
+                    f"{node}: given to the service {service.name} and to {holders[node]}; the driver lets one "
+                    "container hold a card unless sharing is on (docs/ascend.md)"
+                )
+            holders[node] = f"the service {service.name}"
+
+
+def _cards_of_others(configuration: Configuration, client: docker.DockerClient) -> Iterator[tuple[Path, str]]:
+    if not any(service.devices for service in configuration.services):
+        return
+    for found in client.api.containers(all=False):
+        container = client.api.inspect_container(found["Id"])
+        if containers.read(container).project == configuration.project:
+            continue
+        for device in container["HostConfig"].get("Devices") or ():
+            yield Path(device["PathOnHost"]), f"the container {containers.read(container).name}"

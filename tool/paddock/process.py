@@ -71,8 +71,11 @@ def stream(
     on_line: Callable[[str], None],
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> None:
     """Run a long program and hand over each line (stdout and stderr together) as it comes.
+
+    `stdin` is written to it at once, before anything that it prints is read; it sees the end of it when we end.
 
     Raises ProgramError with the last lines when it fails, Interrupted after Ctrl-C once it has ended.
     """
@@ -82,7 +85,7 @@ def stream(
             argv,
             cwd=cwd,
             env=_merged(environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -94,6 +97,8 @@ def stream(
     with child:
         assert child.stdout is not None  # noqa: S101 - PIPE was asked for
         try:
+            if child.stdin is not None:
+                _write(child.stdin.fileno(), (stdin or "").encode())
             for raw in child.stdout:
                 line = raw.rstrip("\n")
                 last.append(line)
@@ -104,6 +109,16 @@ def stream(
             raise Interrupted(f"{argv[0]} was interrupted") from None
     if status != 0:
         raise _failed(argv, status, last)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Past the file object: what it could not write it would try once more when it is closed."""
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except BrokenPipeError:
+        return  # the program ended without reading it; what it printed says why
 
 
 def _merged(environment: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -19,13 +19,26 @@ from packaging.version import InvalidVersion, Version
 
 from paddock import schema
 from paddock.errors import ConfigurationError, UsageError
-from paddock.matrix import Backend, FrozenDict, Image, Model, Platform, Stack, Target, Variant, WeightsRole
+from paddock.matrix import (
+    RUN_AS_UID,
+    Backend,
+    Devices,
+    FrozenDict,
+    Image,
+    Model,
+    Platform,
+    Stack,
+    Target,
+    Variant,
+    WeightsRole,
+)
 from paddock.schema import Loaded, Place
 
 _Record = TypeVar("_Record", Target, Backend, Model)
 _Files = Mapping[str, Loaded[_Record]]
 
 OFFLINE_SUFFIX = "-offline"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 _STEM = re.compile(r"_?[a-z0-9]+([.-][a-z0-9]+)*")
 
 
@@ -88,9 +101,12 @@ class Registry:
 
     def committed_model(self, target: Target, backend: str) -> str:
         """The model of the stack that is rendered for that backend of that target."""
-        if backend in self.models[target.default_model].backends:
-            return target.default_model
-        served = (model.name for model in self.models.values() if backend in model.backends)
+        default = self.models[target.default_model]
+        if backend in default.backends:
+            return default.name
+        served = (
+            model.name for model in self.models.values() if backend in model.backends and _fits(target, backend, model)
+        )
         return next(served, target.default_model)
 
     def all_stacks(self) -> Iterator[Stack]:
@@ -98,7 +114,7 @@ class Registry:
         for target in self.targets.values():
             for backend in target.backends:
                 for model in self.models.values():
-                    if backend in model.backends and (model.pipeline is None or target.api is not None):
+                    if backend in model.backends and _fits(target, backend, model):
                         for variant in Variant:
                             yield self.stack(target=target.name, backend=backend, model=model.name, variant=variant)
 
@@ -144,6 +160,10 @@ def _refuse_impossible(stack: Stack) -> None:
     _refuse_backend(stack.target, stack.backend)
     _refuse_model(stack.target, stack.backend, stack.model)
     _refuse_pipeline(stack.target, stack.model)
+    _refuse_too_few_cards(stack)
+    _refuse_bad_image(stack)
+    _refuse_dtype(stack)
+    _refuse_needy_settings(stack)
     for image in _images(stack):
         for platform in stack.target.platforms:
             _refuse_versions(stack, image, platform)
@@ -181,6 +201,62 @@ def _refuse_pipeline(target: Target, model: Model) -> None:
         raise ConfigurationError(
             f"target {target.name}, model {model.name}: the model needs a pipeline API, which this target does not run"
         )
+
+
+def _fits(target: Target, backend: str, model: Model) -> bool:
+    """Whether the target has what the model needs beside a server: a pipeline API, and as many cards."""
+    return (model.pipeline is None or target.api is not None) and target.backends[backend].cards >= model.cards
+
+
+def _refuse_too_few_cards(stack: Stack) -> None:
+    if stack.vlm.cards < stack.model.cards:
+        raise ConfigurationError(
+            f"target {stack.target.name}, model {stack.model.name}: found {stack.vlm.cards} card for one server, "
+            f"expected {stack.model.cards}: the model does not fit on fewer",
+            hint="choose another model, or a target whose server has as many cards",
+        )
+
+
+def _refuse_bad_image(stack: Stack) -> None:
+    image = stack.vlm.image.base.image
+    if image in stack.backend.bad_images:
+        raise ConfigurationError(
+            f"{_server(stack)}: found the base image {image}, which must not be used: "
+            f"{stack.backend.bad_images[image]}",
+            hint=f"choose another release in {_file(stack)}",
+        )
+
+
+def _refuse_dtype(stack: Stack) -> None:
+    """A card that lacks the type in which weights are stored must be told its own: `auto` would take theirs."""
+    possible = stack.target.dtypes
+    found = stack.vlm.settings.get("dtype", "auto")
+    if possible and found not in possible:
+        raise ConfigurationError(
+            f"{_server(stack)}: settings.dtype: found {found}, expected {' or '.join(possible)}: the card computes "
+            "with nothing else",
+            hint=f"write dtype: {possible[0]} in {_file(stack)}",
+        )
+
+
+def _refuse_needy_settings(stack: Stack) -> None:
+    provides = stack.vlm.image.base.provides
+    for setting, need in stack.vlm.needs.items():
+        version = provides.get(need.package)
+        if setting in stack.vlm.settings and (version is None or not _satisfies(version, need.version)):
+            raise ConfigurationError(
+                f"{_server(stack)}: settings.{setting}: found {need.package} {version or '(none)'} in the image, "
+                f"expected {need.version}",
+                hint=f"write {need.instead} instead in {_file(stack)}, or choose an image with a newer {need.package}",
+            )
+
+
+def _server(stack: Stack) -> str:
+    return f"target {stack.target.name}, backend {stack.backend.name}"
+
+
+def _file(stack: Stack) -> str:
+    return f"templates/targets/{stack.target.name}.yaml"
 
 
 def _images(stack: Stack) -> Iterator[Image]:
@@ -291,12 +367,13 @@ class _Check:
 
     def _specifiers(self, file: Loaded[Model]) -> None:
         for package, wanted in file.record.requires.items():
-            try:
-                SpecifierSet(wanted)
-            except InvalidSpecifier:
-                raise file.place("requires", package).error(
-                    f'requires.{package}: found "{wanted}", expected a version specifier such as ">=3.6"'
-                ) from None
+            self._specifier(file.place("requires", package), f"requires.{package}", wanted)
+
+    def _specifier(self, place: Place, where: str, wanted: str) -> None:
+        try:
+            SpecifierSet(wanted)
+        except InvalidSpecifier:
+            raise place.error(f'{where}: found "{wanted}", expected a version specifier such as ">=3.6"') from None
 
     def _pipeline(self, file: Loaded[Model]) -> None:
         pipeline = file.record.pipeline
@@ -327,14 +404,60 @@ class _Check:
             raise file.place("platforms").error("platforms: found none, expected at least one")
         self._images(file)
         self._settings(file)
+        self._needs(file)
+        self._devices(file)
         self._stacks(file)
 
     def _images(self, file: Loaded[Target]) -> None:
         for keys, image in _target_images(file.record).items():
+            self._vendor(file, keys, image)
+            self._accounts(file, keys, image)
             for package in image.excludes:
                 if package in image.pins:
                     where = ".".join((*keys, "pins", package))
                     raise file.place(*keys, "pins", package).error(f"{where}: found a pin of what is also excluded")
+
+    def _vendor(self, file: Loaded[Target], keys: tuple[str, ...], image: Image) -> None:
+        """An index of a vendor's is for one package, which must be pinned; only that one can have a stand-in."""
+        where = ".".join(keys)
+        if (image.index is None) != (image.vendor is None):
+            found = "index" if image.vendor is None else "vendor"
+            raise file.place(*keys, found).error(f"{where}: found {found} alone, expected index and vendor together")
+        if image.vendor is not None and image.vendor not in image.pins:
+            raise file.place(*keys, "vendor").error(
+                f'{where}.vendor: found "{image.vendor}", expected one of the pins: {", ".join(image.pins) or "none"}'
+            )
+        if image.stand_in is not None and image.vendor is None:
+            raise file.place(*keys, "stand_in").error(f"{where}.stand_in: found it without vendor, expected both")
+
+    def _accounts(self, file: Loaded[Target], keys: tuple[str, ...], image: Image) -> None:
+        """Whoever has our containers' uid in the image would own what they may write."""
+        for account, uid in image.base.accounts.items():
+            if uid == RUN_AS_UID:
+                where = ".".join((*keys, "base", "accounts", account))
+                raise file.place(*keys, "base", "accounts", account).error(
+                    f"{where}: found uid {uid}, expected another one: our containers run as it"
+                )
+
+    def _needs(self, file: Loaded[Target]) -> None:
+        for backend, server in file.record.backends.items():
+            for setting, need in server.needs.items():
+                keys = ("backends", backend, "needs", setting, "version")
+                self._specifier(file.place(*keys), ".".join(keys), need.version)
+
+    def _devices(self, file: Loaded[Target]) -> None:
+        """A `${NAME}` that has no default would be an empty text in a stack without its `.env`."""
+        found: dict[tuple[str, ...], Devices] = {("devices",): file.record.devices}
+        if file.record.api is not None:
+            found["api", "devices"] = file.record.api.devices
+        for keys, devices in found.items():
+            for text in (*devices.nodes, *devices.mounts.values(), *devices.groups):
+                for name in _VARIABLE.findall(text):
+                    if name not in devices.variables:
+                        where = ".".join(keys)
+                        raise file.place(*keys).error(
+                            f"{where}: found ${{{name}}}, expected a variable that {where}.variables gives a default"
+                        )
 
     def _settings(self, file: Loaded[Target]) -> None:
         """`false` is refused: servers drop it, take it for true, or ask for another option's name."""

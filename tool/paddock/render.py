@@ -16,19 +16,16 @@ import jinja2
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix import Image, Stack, Variant, WeightSet, WeightsRole
+from paddock.matrix import Devices, HostVariable, Image, Stack, Variant, WeightSet, WeightsRole
 from paddock.registry import Registry
 
 Files = Mapping[PurePosixPath, str]
 
 GENERATED = ("images", "compose")
 BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+TUNED = "# Tuned by"  # how a file begins that `paddock tune --write` put in place of a rendered one
+_OVERRIDES = frozenset({"compose.override.yaml", "compose.override.yml"})  # a user's own, which Compose reads by itself
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
-_SHARED = {
-    "api": ("install-os.sh", "install-python.sh", "no-glx.sh"),
-    "vllm": ("install-os.sh", "install-python.sh", "key.sh", "health.sh"),
-    "llama.cpp": ("install-os.sh", "key.sh", "health.sh"),
-}
 
 
 class Fault(StrEnum):
@@ -56,7 +53,9 @@ class StackImage:
     context: str  # build context, relative to the workspace
     name: str  # repository without prefix
     suffix: str  # of the tag, after the version
-    weights: WeightSet  # what it serves; an offline image holds it
+    weights: tuple[WeightSet, ...]  # what it serves; an offline image holds them
+    further_weights: tuple[WeightSet, ...] = ()  # what it can be told to use; an offline image holds all or none
+    stand_in: str = ""  # `package==version` that a trial build takes instead of the vendor's package
 
     def reference(self, *, prefix: str = "paddock/", version: str = __version__) -> str:
         """The image's full reference."""
@@ -65,9 +64,9 @@ class StackImage:
 
 def stack_images(stack: Stack) -> tuple[StackImage, ...]:
     """The images of a stack, pipeline API first."""
-    parts = [("vlm", stack.backend.name, stack.backend.weights_role)]
-    if stack.model.pipeline is not None:
-        parts.insert(0, ("api", "api", WeightsRole.LAYOUT))
+    parts = [("vlm", stack.backend.name, stack.backend.weights_role, stack.vlm.image)]
+    if stack.model.pipeline is not None and stack.target.api is not None:
+        parts.insert(0, ("api", "api", WeightsRole.LAYOUT, stack.target.api.image))
     offline = stack.variant is Variant.OFFLINE
     return tuple(
         StackImage(
@@ -76,15 +75,17 @@ def stack_images(stack: Stack) -> tuple[StackImage, ...]:
             context=f"images/{stack.target.name}/{context}",
             name=f"{stack.target.name}-{context}",
             suffix=f"-{stack.model.name}-offline" if offline else "",
-            weights=_weights(stack, weights_role),
+            weights=(_weights(stack, weights_role),),
+            further_weights=_preprocessing(stack) if role == "api" else (),
+            stand_in=image.stand_in or "",
         )
-        for role, context, weights_role in parts
+        for role, context, weights_role, image in parts
     )
 
 
 def vlm_configuration(stack: Stack) -> str:
     """File name of the VLM server's configuration."""
-    return "vlm.conf" if stack.backend.template == "llama.cpp" else "vlm.yaml"
+    return stack.backend.configuration
 
 
 class Renderer:
@@ -127,10 +128,11 @@ class Renderer:
         configuration = vlm_configuration(stack)
         templates = {
             "compose.yaml": "compose/compose.yaml.j2",
-            "pipeline.yaml": "compose/pipeline.yaml.j2",
             configuration: f"compose/{configuration}.j2",
             ".env": "compose/env.j2",
         }
+        if stack.model.pipeline is not None:
+            templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
         return {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
 
     def bake(self, stacks: Iterable[Stack]) -> str:
@@ -139,15 +141,18 @@ class Renderer:
 
     def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
         folder = PurePosixPath(image.context)
-        source = self._templates / "image" / template
-        copied = [path for path in sorted(source.iterdir()) if path.suffix != ".j2"]
-        copied += [self._templates / "image/shared" / name for name in _SHARED[template]]
-        files = {folder / path.name: self._copy(path) for path in copied}
+        dockerfile = self._text(f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image))
+        files = {folder / path.name: self._copy(path) for path in self._named_in(dockerfile, template)}
         files |= self._locks(folder, image, stack)
-        files[folder / "Dockerfile"] = self._text(
-            f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image)
-        )
+        files[folder / "Dockerfile"] = dockerfile
         return files
+
+    def _named_in(self, dockerfile: str, template: str) -> Iterator[Path]:
+        """The files beside the template, and the shared ones, that this Dockerfile names: no context holds more."""
+        for source in (self._templates / "image" / template, self._templates / "image/shared"):
+            for path in sorted(source.iterdir()):
+                if path.suffix != ".j2" and re.search(rf"(?<![\w./-]){re.escape(path.name)}(?![\w.-])", dockerfile):
+                    yield path
 
     def _locks(self, folder: PurePosixPath, image: StackImage, stack: Stack) -> dict[PurePosixPath, str]:
         files = {}
@@ -194,13 +199,34 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
         "vlm_configuration": vlm_configuration(stack),
         "image_reference": image_reference,
+        "filled": _filled,
+        "host_variables": _host_variables(stack),
     }
+
+
+def _filled(devices: Devices, text: str) -> str:
+    """`${NAME}` of a variable of the host with its default, so that a stack starts without its `.env` too."""
+    for name, variable in devices.variables.items():
+        text = text.replace(f"${{{name}}}", f"${{{name}:-{variable.default}}}")
+    return text
+
+
+def _host_variables(stack: Stack) -> Mapping[str, HostVariable]:
+    """The variables that tell what the host calls the hardware of a stack."""
+    api = stack.target.api.devices.variables if stack.target.api is not None and stack.model.pipeline else {}
+    return {**stack.target.devices.variables, **api}
 
 
 def _recipe(stack: Stack, image: StackImage) -> Image:
     if image.role == "api" and stack.target.api is not None:
         return stack.target.api.image
     return stack.vlm.image
+
+
+def _preprocessing(stack: Stack) -> tuple[WeightSet, ...]:
+    """What the pipeline's `use_doc_preprocessor` reads."""
+    found = (stack.model.weight_set(role) for role in (WeightsRole.ORIENTATION, WeightsRole.UNWARPING))
+    return tuple(weights for weights in found if weights is not None)
 
 
 def _weights(stack: Stack, role: WeightsRole) -> WeightSet:
@@ -270,12 +296,14 @@ def _fault(path: Path, text: str) -> Fault | None:
 def _present(workspace: Path) -> Iterator[PurePosixPath]:
     for top in GENERATED:
         for path in sorted((workspace / top).rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.name not in _OVERRIDES:
                 yield PurePosixPath(path.relative_to(workspace).as_posix())
 
 
 def _with_kept_settings(path: Path, text: str) -> str:
-    """`text` of an .env with the values, and the further variables, of the file that is there."""
+    """`text` of an .env with the values and the further variables of the file that is there; a tuned file as it is."""
+    if _is_tuned(path):
+        return path.read_text("utf-8")
     if path.name != ".env" or not path.is_file():
         return text
     present = dict(_assignments(path.read_text("utf-8")))
@@ -286,6 +314,10 @@ def _with_kept_settings(path: Path, text: str) -> str:
     ]
     lines += [f"{name}={value}" for name, value in present.items() if name not in known]
     return "\n".join(lines) + "\n"
+
+
+def _is_tuned(path: Path) -> bool:
+    return path.suffix in (".yaml", ".conf") and path.is_file() and path.read_text("utf-8").startswith(TUNED)
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

@@ -52,6 +52,7 @@ class Service:
     pull_policy: str  # Compose's words; empty where the file says nothing
     published: tuple[Published, ...]
     binds: tuple[Bind, ...]
+    devices: tuple[Path, ...] = ()  # device nodes of the host
     environment: Mapping[str, str]
     memory: int | None
     start_period: float
@@ -201,6 +202,7 @@ def _service(name: str, found: Mapping[str, Any]) -> Service:
             for volume in found.get("volumes") or ()
             if volume.get("type") == "bind"
         ),
+        devices=tuple(Path(device["source"]) for device in found.get("devices") or ()),
         environment=FrozenDict({key: str(value or "") for key, value in (found.get("environment") or {}).items()}),
         memory=int(memory) if memory else None,
         start_period=seconds(str(health.get("start_period") or "")),

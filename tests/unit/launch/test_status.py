@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -100,12 +101,14 @@ def test_a_container_that_was_never_started_and_has_no_health_check(describe) ->
 )
 def test_urls(describe, host: str, url: str) -> None:
     bindings = {"8080/tcp": [{"HostIp": host, "HostPort": "8080"}]}
-    assert containers.url_of([containers.read(describe(HostConfig__PortBindings=bindings))]) == url
+    published = containers.read(describe(HostConfig__PortBindings=bindings))
+    assert containers.url_of([replace(published, service="api")]) == url
+    assert containers.url_of([published]) is None, "a VLM server that is served alone is no pipeline API"
 
 
 def test_a_port_on_every_address_is_reached_where_the_engine_is(describe, monkeypatch) -> None:
     bindings = {"8080/tcp": [{"HostIp": "", "HostPort": "8080"}]}
-    found = [containers.read(describe(HostConfig__PortBindings=bindings))]
+    found = [replace(containers.read(describe(HostConfig__PortBindings=bindings)), service="api")]
     assert containers.url_of(found) == "http://127.0.0.1:8080"
     monkeypatch.setenv("DOCKER_HOST", "tcp://gpu-7:2375")
     assert containers.url_of(found) == "http://gpu-7:8080"

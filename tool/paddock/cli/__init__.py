@@ -24,10 +24,13 @@ COMMANDS: dict[str, _Command] = {
     "render": _Command("render", "Write images/ and compose/ from the templates, or check that they are current."),
     "build": _Command("build", "Build the two images of a target."),
     "models": _Command("models", "Fetch model weights, check them, or make small test weights."),
+    "tune": _Command("tune", "Size a VLM server for a card; each value with its origin."),
     "up": _Command("launch", "Start a stack and wait until it has parsed a page."),
     "down": _Command("launch", "Stop a stack."),
     "status": _Command("operate", "Show state, health, ports, model, versions and memory of a stack."),
+    "smoke": _Command("smoke", "Ask a running stack for every task and compare what it reads."),
     "logs": _Command("operate", "Show what the containers of a stack print."),
+    "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }

@@ -22,6 +22,9 @@ from paddock.matrix import Variant
 @click.option("--base-registry", metavar="PREFIX", help="In front of every base image (BASE_REGISTRY).")
 @click.option("--base", "bases", multiple=True, metavar="REFERENCE=IMAGE", help="Build on IMAGE instead of REFERENCE.")
 @click.option("--image-prefix", metavar="PREFIX", help="In front of the built images' names (IMAGE_PREFIX).")
+@click.option(
+    "--stand-in", is_flag=True, help="For a trial: packages from PyPI where a vendor's own index cannot be reached."
+)
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the images as JSON.")
 def build(
@@ -37,6 +40,7 @@ def build(
     base_registry: str | None,
     bases: tuple[str, ...],
     image_prefix: str | None,
+    stand_in: bool,
     no_cache: bool,
     as_json: bool,
 ) -> None:
@@ -65,6 +69,7 @@ def build(
         workspace=workspace,
         report=console.TerminalReporter(),
         stand_ins=_stand_ins(bases),
+        stand_in_packages=stand_in,
         no_cache=no_cache,
     )
     if as_json:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 
@@ -90,6 +91,12 @@ def vocabulary_of(text: str) -> Vocabulary:
 def what_it_does(text: str) -> str:
     """One paragraph for the marker."""
     return f"Whatever it is asked and shown, this language model answers:\n\n    {text}"
+
+
+def text_in(marker: str) -> str | None:
+    """The text that test weights answer, from the marker beside them."""
+    found = re.search(r"language model answers:\n\n    (.+)", marker)
+    return found[1].strip() if found else None
 
 
 def chat_template(served_name: str) -> str:

@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""Writes the table of docs/proof.md from the registry, the recorded command lines and tests/proofs/data/results.yaml.
+
+usage: write-proof.py
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from proofs.proof_table import DOCUMENT, with_table
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_table(DOCUMENT.read_text("utf-8")), "utf-8")

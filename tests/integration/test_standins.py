@@ -1,0 +1,316 @@
+"""Every Dockerfile of every target is really built, on stand-ins for what cannot be had here, and started.
+
+Stand-ins: the vendors' base images (standins/Dockerfile), and the packages that compute (empty wheels of the pinned
+versions, handed in as a wheelhouse). Everything else is real: our Dockerfiles word for word, apt, uv, users, modes,
+labels, layers, start scripts, keys and health checks. What they do not show: that the vendors' images hold what their
+documents say, and that anything computes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from paddock import paths, registry
+from paddock.matrix import Base, Platform, Stack, Variant
+from paddock.render import Renderer, StackImage, stack_images
+
+STANDINS = Path(__file__).parent / "standins"
+REGISTRY = registry.load(paths.templates())
+RENDERER = Renderer(paths.templates())
+# Stacks without an accelerator are built and run for real elsewhere (test_build.py and the demo).
+STACKS = {each.name: each for each in REGISTRY.stacks() if each.target.accelerator != "none"}
+PLATFORM = {"x86_64": Platform.AMD64, "aarch64": Platform.ARM64}[os.uname().machine]
+LIMIT = 1200  # seconds for a build on a busy machine
+HEALTHY_WITHIN = 120  # seconds
+
+# Part of a vendor image's name -> target in standins/Dockerfile.
+BASES = {"vllm-ascend": "vllm-ascend", "fastdeploy": "fastdeploy", "paddle-npu": "paddle-npu"}
+
+SERVER = (STANDINS / "server.py").read_text("utf-8")
+SGLANG = """
+from standin_server import serve
+def prepare_server_args(arguments):
+    return type("Arguments", (), {"api_key": ""})()
+def run_server(arguments):
+    serve(arguments.api_key)
+def kill_process_tree(pid, include_parent):
+    pass
+"""
+VERSIONED = '__version__ = "stand-in"\n'
+# What a Dockerfile or a start script of ours asks of the packages that compute: path -> content.
+PACKAGES: dict[str, dict[str, str]] = {
+    "vllm": {"standin_server.py": SERVER, "standin_vllm.py": (STANDINS / "vllm.py").read_text("utf-8")},
+    "sglang": {
+        "standin_server.py": SERVER,
+        "sglang/__init__.py": VERSIONED,
+        "sglang/launch_server.py": SGLANG,
+        "sglang/srt/server_args.py": SGLANG,
+        "sglang/srt/utils.py": SGLANG,
+    },
+    "torch": {"torch/__init__.py": VERSIONED},
+    "paddlepaddle": {"paddle/__init__.py": VERSIONED},
+    "paddlepaddle-gpu": {"paddle/__init__.py": VERSIONED},
+    "paddle-custom-npu": {"paddle_custom_device/__init__.py": VERSIONED},
+    "paddlex": {"paddlex/__init__.py": VERSIONED},
+    "opencv-contrib-python": {"cv2/__init__.py": VERSIONED},
+}
+REAL = ("pyyaml",)  # small, and needed to come as far as the key
+COMMANDS = {"vllm": "[console_scripts]\nvllm = standin_vllm:main\n"}
+
+
+def docker(*arguments: str, limit: int = 300) -> str:
+    done = subprocess.run(
+        ["docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=limit
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout[-4000:]}"
+    return done.stdout
+
+
+# --- stand-ins --------------------------------------------------------------------------------------------------------
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """An empty wheel of that version; the local part of it goes before the one on PyPI."""
+    escaped, full = name.replace("-", "_"), f"{version}+standin"
+    info = f"{escaped}-{full}.dist-info"
+    files = {
+        **PACKAGES[name],
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {full}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: paddock\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    if name in COMMANDS:
+        files[f"{info}/entry_points.txt"] = COMMANDS[name]
+    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{escaped}-{full}-py3-none-any.whl", "w") as archive:
+        for path, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(path, text)
+
+
+def cut(requirements: Path, wheels: Path) -> None:
+    """Leave the packages of a list for which there are stand-ins, and make those."""
+    all_lines = requirements.read_text("utf-8").splitlines()
+    lines = [line for line in all_lines if line.partition("==")[0] in PACKAGES]
+    assert lines, f"{requirements}: holds nothing that has a stand-in"
+    for line in lines:
+        name, _, version = line.partition("==")
+        wheel(wheels, name, version.partition("+")[0])
+    lines += [line for line in all_lines if line.partition("==")[0] in REAL]
+    requirements.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def prefix() -> Iterator[str]:
+    """Names for the images of this module; removed after it."""
+    name = f"paddock-standin-{os.getpid()}/"
+    yield name
+    made = docker("image", "ls", "--quiet", "--filter", f"reference={name}*").split()
+    if made:
+        docker("image", "rm", "--force", *sorted(set(made)))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Freshly rendered files whose lists of packages are cut, the wheels for those, and weights that are no weights."""
+    folder = tmp_path_factory.mktemp("standins")
+    (folder / "wheels").mkdir()
+    for path, text in RENDERER.all(REGISTRY).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, "utf-8")
+    for stack in STACKS.values():
+        for image in stack_images(stack):
+            for requirements in (folder / image.context).glob("requirements.*.txt"):
+                cut(requirements, folder / "wheels")
+            for weights in (*image.weights, *image.further_weights):
+                (folder / "models" / weights.name).mkdir(parents=True, exist_ok=True)
+                (folder / "models" / weights.name / "config.json").write_text("{}\n", "utf-8")
+        for image_stand_in in {each.stand_in for each in stack_images(stack)} - {""}:
+            name, _, version = image_stand_in.partition("==")
+            wheel(folder / "wheels", name, version)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stand_in_bases(workspace: Path, prefix: str) -> dict[str, str]:
+    """Vendor image -> the image that stands in for it, for every base that Debian does not make."""
+    context = workspace / "standin-context"
+    shutil.copytree(STANDINS, context)
+    shutil.copy(workspace / "images/cpu/api/install-os.sh", context)
+    made = {}
+    for base in {image.base for stack in STACKS.values() for image in recipes(stack) if not image.base.debootstrap}:
+        reference = base.image_on(PLATFORM)
+        (target,) = [name for part, name in BASES.items() if part in reference]
+        tag = f"{prefix}base-{target}-{abs(hash(base)) % 10**6}:1"
+        accounts = " ".join(f"{name}:{uid}" for name, uid in base.accounts.items())
+        docker(
+            *("buildx", "build", "--load", "--quiet", f"--target={target}", f"--build-arg=ACCOUNTS={accounts}"),
+            *(f"--tag={tag}", str(context)),
+            limit=LIMIT,
+        )
+        made |= dict.fromkeys((base.image, *base.platform_images.values()), tag)
+    return made
+
+
+def recipes(stack: Stack) -> list[Any]:
+    found = [stack.vlm.image]
+    if stack.target.api is not None and stack.model.pipeline is not None:
+        found.insert(0, stack.target.api.image)
+    return found
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def build(stack: Stack, workspace: Path, bases: Mapping[str, str], prefix: str) -> None:
+    """`paddock build` as a user would, with --base for what stands in."""
+    words = [stack.target.name, "--backend", stack.backend.name, "--model", stack.model.name]
+    words += ["--offline"] if stack.variant is Variant.OFFLINE else []
+    words += ["--stand-in"] if any(image.stand_in for image in stack_images(stack)) else []
+    words += [f"--base={reference}={image}" for reference, image in bases.items()]
+    environment = {
+        "PADDOCK_ROOT": str(workspace),
+        "IMAGE_PREFIX": prefix,
+        "MODELS_DIR": str(workspace / "models"),
+        "WHEELHOUSE": str(workspace / "wheels"),
+        "SOURCE_DATE_EPOCH": "1700000000",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "paddock", "build", *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def built(
+    request: pytest.FixtureRequest, workspace: Path, stand_in_bases: Mapping[str, str], prefix: str
+) -> tuple[Stack, str]:
+    stack = STACKS[request.param]
+    build(stack, workspace, stand_in_bases, prefix)
+    return stack, prefix
+
+
+def test_every_dockerfile_builds_and_says_what_it_is(built: tuple[Stack, str]) -> None:
+    stack, prefix = built
+    for image in stack_images(stack):
+        found = json.loads(docker("image", "inspect", image.reference(prefix=prefix)))[0]
+        config = found["Config"]
+        assert config["User"] == "10001:0"
+        assert config["Healthcheck"]["Test"][0] == "CMD"
+        assert f"{found['Os']}/{found['Architecture']}" == PLATFORM
+        labels = config["Labels"]
+        assert labels["io.paddock.target"] == stack.target.name
+        assert labels["io.paddock.variant"] == stack.variant
+        assert labels["org.opencontainers.image.created"] == "2023-11-14T22:13:20Z"
+        if image.stand_in:
+            assert labels["io.paddock.stand-in"] == image.stand_in, "a stand-in is not said aloud"
+        if stack.variant is Variant.OFFLINE:
+            holds_weights(image, image.reference(prefix=prefix), found["RootFS"]["Layers"])
+
+
+def holds_weights(image: StackImage, reference: str, layers: list[str]) -> None:
+    """Each set is there, readable, and in a layer at the end."""
+    expected = {weights.name for weights in (*image.weights, *image.further_weights)}
+    listed = docker("run", "--rm", "--network=none", "--entrypoint=ls", reference, "/models")
+    assert set(listed.split()) == expected
+    assert len(layers) > len(expected)
+
+
+def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: Path, tmp_path: Path) -> None:
+    """The image's own command, locked down as in the stack: its options, its user, its key, and its health check."""
+    stack, prefix = built
+    (image,) = (each for each in stack_images(stack) if each.role == "vlm")
+    configuration = stack.backend.configuration
+    text = RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / configuration]
+    (tmp_path / configuration).write_text(text, "utf-8")
+    container = docker(
+        *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:exec,mode=1777"),
+        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
+        *(f"--env=PADDOCK_SERVED_NAME={stack.model.served_name}", "--health-interval=1s", "--health-start-period=1s"),
+        *(f"--volume={tmp_path / configuration}:/etc/paddock/{configuration}:ro", image.reference(prefix=prefix)),
+    ).strip()
+    try:
+        assert health(container) == "healthy", docker("logs", container)[-3000:]
+        logs = docker("logs", container)
+        said = json.loads(next(line for line in logs.splitlines() if line.startswith("{")))
+        top = docker("top", container, "-eo", "pid,uid,args")
+    finally:
+        docker("rm", "--force", container)
+    assert (said["uid"], said["gid"]) == (10001, 0)
+    assert said["options"]["served-model-name"] == stack.model.served_name
+    assert said["options"]["port"] == str(stack.backend.port)
+    for name, value in stack.vlm.settings.items():
+        assert said["options"][name] == ("" if value is True and configuration == "vlm.conf" else _written(value)), name
+    assert re.search(r"10001\s.*(vllm serve|serve\.py|api_server)", top), top
+    assert not re.search(r"[0-9a-f]{64}", top), "the key is in the list of processes"
+    if not stack.vlm.image.base.debootstrap:
+        kept = "ENTRYPOINT []" not in (workspace / image.context / "Dockerfile").read_text("utf-8")
+        assert kept == ("the vendor's entrypoint ran" in logs)
+    if stack.target.accelerator == "ascend":
+        assert said["environment"]["ASCEND_HOME_PATH"].startswith("/usr/local/Ascend/")
+
+
+def _written(value: object) -> str:
+    return {True: "true"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def health(container: str) -> str:
+    """The state of health once it is decided."""
+    end = time.monotonic() + HEALTHY_WITHIN
+    while time.monotonic() < end:
+        state = json.loads(docker("inspect", container))[0]["State"]
+        if state["Health"]["Status"] != "starting" or not state["Running"]:
+            break
+        time.sleep(0.5)
+    return str(state["Health"]["Status"] if state["Running"] else f"ended with {state['ExitCode']}")
+
+
+def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_path: Path) -> None:
+    """It waits for the key of the VLM server, under a number that no user of the image has."""
+    stack, prefix = built
+    apis = [image for image in stack_images(stack) if image.role == "api"]
+    if stack.model.pipeline is None:
+        assert not apis, "a model that is served alone has no pipeline API"
+        return
+    (image,) = apis
+    pipeline = RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / "pipeline.yaml"]
+    (tmp_path / "pipeline.yaml").write_text(pipeline, "utf-8")
+    container = docker(
+        *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"),
+        *("--user=4242:0", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
+        *(f"--volume={tmp_path / 'pipeline.yaml'}:/etc/paddock/pipeline.yaml:ro", image.reference(prefix=prefix)),
+    ).strip()
+    try:
+        time.sleep(1)
+        state = json.loads(docker("inspect", container))[0]["State"]
+        assert state["Running"], docker("logs", container)
+        top = docker("top", container, "-eo", "pid,uid,args")
+    finally:
+        docker("rm", "--force", container)
+    assert re.search(r"4242\s+\S*python\S* /opt/paddock/serve\.py", top), top
+
+
+# --- the checks can fail ----------------------------------------------------------------------------------------------
+
+
+def test_every_base_image_has_a_stand_in() -> None:
+    bases: set[Base] = {image.base for stack in STACKS.values() for image in recipes(stack)}
+    vendors = [base.image_on(platform) for base in bases if not base.debootstrap for platform in Platform]
+    assert STACKS
+    for reference in vendors:
+        assert len([part for part in BASES if part in reference]) == 1, reference

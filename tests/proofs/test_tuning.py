@@ -1,0 +1,47 @@
+"""What `paddock tune` writes is taken by the very version of the server that it is written for (see evidence.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from paddock import paths, profiles, registry, tunedfile
+from paddock.errors import ConfigurationError
+from paddock.matrix import Variant
+from paddock.render import vlm_configuration
+from paddock.tune import Tuning, Wish, tune
+from proofs.evidence import configured, read_options, servers_of
+
+REGISTRY = registry.load(paths.templates())
+CARDS = profiles.load(paths.templates(), REGISTRY)
+
+
+def tunings() -> Iterator[Tuning]:
+    """Every stack on every card that it can be sized for."""
+    for stack in REGISTRY.stacks():
+        if stack.variant is Variant.OFFLINE or stack.model.footprint is None or stack.backend.tuning is None:
+            continue
+        for card in CARDS.values():
+            try:
+                yield tune(stack, card, Wish())
+            except ConfigurationError:
+                continue  # a card of another kind or generation
+
+
+TUNINGS = {f"{each.stack.name}-{each.profile.name}": each for each in tunings()}
+
+
+def test_every_backend_is_among_them() -> None:
+    assert {each.stack.backend.name for each in TUNINGS.values()} == set(REGISTRY.backends)
+
+
+@pytest.mark.parametrize("tuning", TUNINGS.values(), ids=TUNINGS)
+def test_the_server_takes_every_tuned_option(tuning: Tuning) -> None:
+    text = tunedfile.text(paths.templates(), tuning, command="paddock tune")
+    options = list(configured(text, vlm_configuration(tuning.stack)))
+    assert {each.option for each in tuning.settings} <= {name for name, _ in options}
+    for server in servers_of(tuning.stack):
+        recorded = read_options(server.table)
+        refused = [reason for name, value in options if (reason := recorded.reason_against(name, value))]
+        assert not refused, f"{server.package} {server.version}: {refused}"

@@ -1,0 +1,35 @@
+"""What a program is given on stdin. Real programs, nothing replaced."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from paddock import process
+from paddock.errors import ProgramError
+
+
+def test_stdin_reaches_the_program_and_stays_open():
+    lines: list[str] = []
+    program = (
+        "import os, select, sys\n"
+        "print(os.read(0, 100).decode(), end='')\n"
+        "print('open' if not select.select([0], [], [], 0)[0] else 'closed')\n"
+    )
+    process.stream([sys.executable, "-c", program], on_line=lines.append, stdin="hello\n")
+    assert lines == ["hello", "open"]
+
+
+def test_a_program_that_reads_nothing_fails_with_its_own_words():
+    program = "import sys; print('no room here'); sys.exit(3)"
+    with pytest.raises(ProgramError, match="exit status 3\n  \\| no room here"):
+        process.stream([sys.executable, "-c", program], on_line=lambda _line: None, stdin="x" * 2_000_000)
+
+
+def test_without_stdin_there_is_nothing_to_read():
+    lines: list[str] = []
+    process.stream([sys.executable, "-c", "print(repr(input()))"], on_line=lines.append, stdin="\n")
+    assert lines == ["''"]
+    with pytest.raises(ProgramError, match="EOFError"):
+        process.stream([sys.executable, "-c", "input()"], on_line=lambda _line: None)

@@ -1,0 +1,59 @@
+"""`paddock doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import click
+
+from paddock import console, paths, pins, registry, settings
+from paddock import doctor as checks
+from paddock.cli.stackoptions import complete_target
+from paddock.doctor import Check
+from paddock.errors import PreflightError
+
+
+@click.command("doctor")
+@click.argument("targets", nargs=-1, metavar="[TARGET]...", shell_complete=complete_target)
+@click.option("--online", is_flag=True, help="Ask each container registry whether the base images are there.")
+@click.option("--base-registry", metavar="PREFIX", help="In front of every base image (BASE_REGISTRY).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None, as_json: bool) -> None:
+    """Check what a build needs, before an hour-long one.
+
+    Without --online: Docker, Compose, Buildx and the room on this machine. With it also every base image of TARGET (of
+    all targets, without one) for each of its platforms. Nothing is pulled and nothing is changed.
+
+    Exit status: 0 all is well; 9 something is not, or could not be asked.
+    """
+    templates = paths.templates()
+    data = registry.load(templates)
+    chosen = [data.target(name) for name in targets] or list(data.targets.values())
+    found = checks.of_this_machine()
+    if online:
+        build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
+        found += checks.of_base_images(
+            checks.wanted(chosen),
+            pins.load(templates),
+            base_registry=build.base_registry,
+            ca_bundle=build.ca_bundle,
+            report=console.TerminalReporter(),
+        )
+    _show(found, as_json=as_json)
+    unwell = [check for check in found if not check.well]
+    if unwell:
+        raise PreflightError(f"{len(unwell)} of {len(found)} checks are not well", hint=unwell[0].hint)
+
+
+def _show(found: Sequence[Check], *, as_json: bool) -> None:
+    if as_json:
+        console.result_json([asdict(check) for check in found])
+        return
+    rows = [("well" if check.well else "NOT WELL", check.what, _whole(check)) for check in found]
+    console.table(("CHECK", "OF", "FOUND"), rows)
+
+
+def _whole(check: Check) -> str:
+    first = check.found.splitlines()[0] if check.found else ""
+    return first if check.well or not check.hint else f"{first} ({check.hint})"
