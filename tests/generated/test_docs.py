@@ -79,7 +79,7 @@ def support() -> list[list[str]]:
             ", ".join(target.platforms),
             code(target.backends, target.default_backend),
             code(
-                sorted(name for name, model in REGISTRY.models.items() if set(model.backends) & set(target.backends)),
+                sorted({stack.model.name for stack in REGISTRY.all_stacks() if stack.target == target}),
                 target.default_model,
             ),
         ]
