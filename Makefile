@@ -107,7 +107,7 @@ check: lint ## lint, and find generated files or document tables that are out of
 	@$(PYTEST) -q tests/generated
 
 .PHONY: lint
-lint: python ## ruff, mypy, shellcheck and hadolint
+lint: python ## ruff, mypy, shellcheck, hadolint, and actionlint where it is installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -115,6 +115,8 @@ lint: python ## ruff, mypy, shellcheck and hadolint
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	@test -n '$(DOCKERFILES)' || { echo 'error: images/: found no Dockerfile to check' >&2; exit 1; }
 	@$(BIN)/hadolint $(DOCKERFILES)
+	@if command -v actionlint >/dev/null; then actionlint .github/workflows/*.yml; \
+	else echo 'actionlint: not on PATH, .github/workflows is not linted'; fi
 
 .PHONY: format
 format: python ## rewrite the Python files in the house format

@@ -16,13 +16,18 @@ import jinja2
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix import Devices, HostVariable, Image, Stack, Variant, WeightSet, WeightsRole
+from paddock.matrix import Devices, HostVariable, Image, Platform, Stack, Variant, WeightSet, WeightsRole
 from paddock.registry import Registry
 
 Files = Mapping[PurePosixPath, str]
 
-GENERATED = ("images", "compose")
+GENERATED = ("images", "compose")  # folders that hold nothing else: what nothing generates any more is stale
 BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+PUBLISH_SCRIPT = PurePosixPath("images/publish.sh")
+CI_FILES = {  # in folders that hold other people's files too
+    PurePosixPath(".github/workflows/images.yml"): "ci/github.yml.j2",
+    PurePosixPath("docs/examples/gitlab-ci.yml"): "ci/gitlab.yml.j2",
+}
 TUNED = "# Tuned by"  # how a file begins that `paddock tune --write` put in place of a rendered one
 _OVERRIDES = frozenset({"compose.override.yaml", "compose.override.yml"})  # a user's own, which Compose reads by itself
 _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
@@ -83,13 +88,33 @@ def stack_images(stack: Stack) -> tuple[StackImage, ...]:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedImage:
+    """One image that continuous integration builds: once, however many stacks run it."""
+
+    name: str  # repository without prefix
+    target: str  # in the bake file
+    platforms: tuple[Platform, ...]
+
+
+def published_images(stacks: Iterable[Stack]) -> tuple[PublishedImage, ...]:
+    """The images without weights of these stacks, in order of name. Offline images hold weights and stay at home."""
+    found: dict[str, PublishedImage] = {}
+    for stack in stacks:
+        if stack.variant is Variant.ONLINE:
+            for image in stack_images(stack):
+                published = PublishedImage(name=image.name, target=image.target, platforms=stack.target.platforms)
+                found.setdefault(image.name, published)
+    return tuple(found[name] for name in sorted(found))
+
+
 def vlm_configuration(stack: Stack) -> str:
     """File name of the VLM server's configuration."""
     return stack.backend.configuration
 
 
 class Renderer:
-    """Turns templates into text; `templates` is the folder that holds image/, compose/ and locks/."""
+    """Turns templates into text; `templates` is the folder that holds image/, compose/, ci/ and locks/."""
 
     def __init__(self, templates: Path) -> None:
         self._templates = templates
@@ -112,6 +137,7 @@ class Renderer:
         for stack in stacks:
             files |= self.stack(stack)
         files[BAKE_FILE] = self.bake(stacks)
+        files |= self.ci(committed)
         return dict(sorted(files.items()))
 
     def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
@@ -138,6 +164,12 @@ class Renderer:
     def bake(self, stacks: Iterable[Stack]) -> str:
         """The bake file for these stacks; its paths are relative to the workspace."""
         return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images)
+
+    def ci(self, stacks: Iterable[Stack]) -> dict[PurePosixPath, str]:
+        """What builds and publishes the images of these stacks in continuous integration."""
+        images = published_images(stacks)
+        files = {path: self._text(template, images=images) for path, template in CI_FILES.items()}
+        return {**files, PUBLISH_SCRIPT: self._copy(self._templates / "ci/publish.sh")}
 
     def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
         folder = PurePosixPath(image.context)

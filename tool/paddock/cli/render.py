@@ -22,7 +22,7 @@ from paddock.render import Difference, Fault, Renderer, differences, present_sta
 def render(
     *, target: str | None, backend: str | None, model: str | None, offline: bool, check: bool, output: Path | None
 ) -> None:
-    """Write images/ and compose/ from the templates.
+    """Write images/, compose/ and the image builds of continuous integration from the templates.
 
     Without TARGET: every target with its default model, and whatever other stacks lie in compose/. With TARGET: that
     one stack too, for a model that is not the target's default.
