@@ -126,7 +126,7 @@ def upstream_service(pair: Pair, models_dir: Path, plan: Plan) -> Service:
 
 def _weights(stack: Stack, models_dir: Path) -> list[Path]:
     """The weight sets of a stack in this folder; none unless all are there."""
-    found = [models_dir / image.weights.name for image in stack_images(stack)]
+    found = [models_dir / weights.name for image in stack_images(stack) for weights in image.weights]
     return found if all(path.is_dir() for path in found) else []
 
 
