@@ -19,7 +19,6 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,16 +82,6 @@ class ParsedDocument:
     sha256: str
     pages: tuple[Page, ...]
     info: Mapping[str, Any]
-
-
-def parse_page(url: str, png: bytes, *, timeout: float) -> Page:
-    """Parse one PNG through the pipeline API at `url`: the proof that both containers work together.
-
-    Waits `timeout` seconds at most and tries once; the caller decides whether to try again. Raises UnreachableError
-    when nothing answers, UnhealthyError when the API or its VLM server fails, UsageError when it refuses the image.
-    """
-    page = Document(name="test page", kind=Kind.PNG, size=len(png), pages=1, open=lambda: BytesIO(png))
-    return Client(url, timeout=timeout, resends=0).parse(page, ParseOptions(pictures=False)).pages[0]
 
 
 class _LostError(Exception):

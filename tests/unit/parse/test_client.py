@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from paddock.client import Client, ParsedDocument, ParseOptions, parse_page
+from paddock.client import Client, ParsedDocument, ParseOptions
 from paddock.document import Document, Kind, inspect
 from paddock.errors import Interrupted, PaddockError, UnhealthyError, UnreachableError, UsageError
 
@@ -316,11 +316,14 @@ def test_a_password_in_the_url_is_not_shown():
     assert client.url == "http://[::1]:8080/api"
 
 
-def test_parse_page(api, make, faults):
+def test_a_page_tried_once(api, make, faults):
+    """As `paddock up` sends its first page."""
     png = make.image("a.png").read_bytes()
-    assert parse_page(api.url, png, timeout=60).markdown.startswith("# Page 1")
+    page = Document(name="first page", kind=Kind.PNG, size=len(png), pages=1, open=lambda: io.BytesIO(png))
+    client, options = Client(api.url, timeout=60, resends=0), ParseOptions(pictures=False)
+    assert client.parse(page, options).pages[0].markdown.startswith("# Page 1")
     assert api.requests[0]["visualize"] is False
     api.answer = faults.resets
     with pytest.raises(UnhealthyError):
-        parse_page(api.url, png, timeout=60)
+        client.parse(page, options)
     assert len(api.requests) == 2  # once each: who calls decides
