@@ -69,6 +69,12 @@ class SourceError(WeightsError):
     """One source of weights does not answer, does not have them, or does not keep its word; another one may."""
 
 
+class BundleError(PaddockError):
+    """A bundle is damaged, incomplete, untrusted, or not for this host; the engine is as it was, or complete."""
+
+    exit_code = 7
+
+
 class UnhealthyError(PaddockError):
     """A stack is not able to answer, or an answer was not what it should be."""
 
