@@ -133,13 +133,13 @@ def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
 
 
 def exit_codes() -> dict[str, str]:
-    """Each code with the first line of the class that brings it in."""
-    found = [
-        each
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, PaddockError) and "exit_code" in vars(each)
-    ]
-    return {str(each.exit_code): (each.__doc__ or "").splitlines()[0] for each in found}
+    """Each code with the first line of the class that brings it in, or of both."""
+    found: dict[str, str] = {}
+    for each in vars(errors).values():
+        if isinstance(each, type) and issubclass(each, PaddockError) and "exit_code" in vars(each):
+            code, line = str(each.exit_code), (each.__doc__ or "").splitlines()[0]
+            found[code] = f"{found[code]} {line}" if code in found else line
+    return found
 
 
 def test_the_table_of_exit_codes_is_errors_py() -> None:
