@@ -1,0 +1,221 @@
+"""Small bundles for tests, made without the exporter: what the reading side meets does not depend on the writing side.
+
+A bundle here is real in every respect: layers are tars in zstd frames, the archive is an OCI layout with a
+`manifest.json` that Docker loads, and every hash is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paddock.bundle.libzstd import zstd
+from paddock.bundle.manifest import (
+    FORMAT,
+    MANIFEST,
+    SUMS,
+    Blob,
+    Carried,
+    Compression,
+    File,
+    Image,
+    Kind,
+    Layer,
+    Manifest,
+    Part,
+    part_name,
+)
+
+FRAME = 20_000  # raw bytes in one frame
+
+
+def noise(seed: int, size: int) -> bytes:
+    """Bytes that do not compress, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def layer_tar(files: Mapping[str, bytes]) -> bytes:
+    """A layer with these files."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def framed(raw: bytes, size: int = FRAME) -> bytes:
+    """A layer's blob: each piece of `size` raw bytes one frame."""
+    return b"".join(zstd.compress(raw[at : at + size], level=3) for at in range(0, len(raw), size))
+
+
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def plain_json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+LAYERS = (
+    layer_tar({"etc/os-release": b"ID=debian\n", "usr/lib/libtorch.so": noise(1, 90_000)}),
+    layer_tar({"opt/app.py": b"print('page')\n" * 2000}),
+    layer_tar({"opt/model.safetensors": noise(2, 60_000)}),
+)
+
+
+@dataclass
+class Archive:
+    """The archive while it grows."""
+
+    data: bytearray = field(default_factory=bytearray)
+    blobs: list[Blob] = field(default_factory=list)
+
+    def add(self, name: str, content: bytes, *, kind: bytes = tarfile.REGTYPE, link: str = "") -> None:
+        member = tarfile.TarInfo(name)
+        member.size, member.type, member.linkname = len(content), kind, link
+        self.data += member.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+    def add_blob(self, content: bytes) -> str:
+        digest = sha256(content)
+        if digest not in {each.digest for each in self.blobs}:
+            self.blobs.append(Blob(digest=digest, size=len(content), offset=len(self.data) + 512))
+            self.add("blobs/sha256/" + digest.removeprefix("sha256:"), content)
+        return digest
+
+    def end(self) -> bytes:
+        return bytes(self.data) + bytes(1024)
+
+
+IMAGES: Mapping[str, Sequence[bytes]] = {"paddock/cpu-api:0.1.0": LAYERS[:2], "paddock/cpu-vlm:0.1.0": LAYERS[::2]}
+FILES: Mapping[str, bytes] = {
+    "README.txt": b"How to load this bundle.\n",
+    "stack/compose.yaml": b"services: {}\n",
+    "sbom/api.spdx.json": b'{"packages":[]}\n',
+}
+
+
+def write(
+    folder: Path,
+    *,
+    images: Mapping[str, Sequence[bytes]] = IMAGES,
+    files: Mapping[str, bytes] = FILES,
+    part_size: int = 50_000,
+    platform: str = "linux/amd64",
+    archive: bytes | None = None,
+    **changes: Any,
+) -> Manifest:
+    """Write a full bundle into `folder`; `archive` puts other bytes into the parts, `changes` other manifest fields."""
+    made = Archive()
+    made.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+    layers: dict[str, Layer] = {}
+    described = [_image(made, name, raws, platform, layers) for name, raws in images.items()]
+    made.add("index.json", plain_json(_index(made, described)))
+    made.add("manifest.json", plain_json([_docker_entry(each, layers) for each in described]))
+    parts = cut(archive if archive is not None else made.end(), part_size)
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": Kind.FULL,
+        "tool": "0.1.0",
+        "platform": platform,
+        "stack": None,
+        "images": tuple(described),
+        "layers": tuple(layers.values()),
+        "compression": Compression(level=3, libzstd=zstd.zstd_version),
+        "archive": "images.tar",
+        "parts": tuple(
+            Part(name=part_name("images.tar", number), size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            for number, data in enumerate(parts)
+        ),
+        "blobs": tuple(made.blobs),
+        "files": tuple(
+            File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in files.items()
+        ),
+        "base": None,
+    }
+    manifest = Manifest(**{**values, **changes})
+    put(folder, {**{part.name: data for part, data in zip(manifest.parts, parts, strict=True)}, **files})
+    put(folder, {SUMS: manifest.sums(), MANIFEST: manifest.to_bytes()})
+    return manifest
+
+
+def put(folder: Path, contents: Mapping[str, bytes]) -> None:
+    for name, data in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _image(made: Archive, name: str, raws: Sequence[bytes], platform: str, layers: dict[str, Layer]) -> Image:
+    described = []
+    for raw in raws:
+        blob = framed(raw)
+        digest = made.add_blob(blob)
+        layer = Layer(diff_id=sha256(raw), raw_size=len(raw), digest=digest, size=len(blob), carried=Carried.WHOLE)
+        layers[layer.diff_id] = layer
+        described.append(layer)
+    system, _, architecture = platform.partition("/")
+    diff_ids = [each.diff_id for each in described]
+    config = plain_json(
+        {"architecture": architecture, "os": system, "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    )
+    manifest = plain_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": made.add_blob(config),
+                "size": len(config),
+            },
+            "layers": [
+                {
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd",
+                    "digest": each.digest,
+                    "size": each.size,
+                }
+                for each in described
+            ],
+        }
+    )
+    return Image(reference=name, config=sha256(config), manifest=made.add_blob(manifest), layers=tuple(diff_ids))
+
+
+def _index(made: Archive, images: Sequence[Image]) -> dict[str, Any]:
+    sizes = {each.digest: each.size for each in made.blobs}
+    return {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": each.manifest,
+                "size": sizes[each.manifest],
+                "annotations": {"io.containerd.image.name": f"docker.io/{each.reference}"},
+            }
+            for each in images
+        ],
+    }
+
+
+def _docker_entry(image: Image, layers: Mapping[str, Layer]) -> dict[str, Any]:
+    return {
+        "Config": _path(image.config),
+        "RepoTags": [image.reference],
+        "Layers": [_path(layers[each].digest) for each in image.layers],
+    }
+
+
+def _path(digest: str) -> str:
+    return "blobs/sha256/" + digest.removeprefix("sha256:")
