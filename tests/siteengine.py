@@ -18,6 +18,7 @@ from typing import Literal
 
 Store = Literal["classic", "containerd"]
 START_LIMIT = 60  # seconds
+_STARTED: dict[Path, subprocess.Popen[bytes]] = {}  # by folder: whoever started a program has to wait for its end
 # SIOCSIFFLAGS with IFF_UP, as netdevice(7) has it; a bare host has no `ip`
 _LOOPBACK_UP = """
 import fcntl, socket, struct
@@ -68,12 +69,14 @@ class SiteEngine:
         for pid in processes:
             os.kill(pid, signal.SIGKILL)
         _wait_gone(processes)
+        _STARTED.pop(self.folder).wait()
         (self.folder / "docker.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
         processes = self._processes()
         os.kill(processes[0], signal.SIGTERM)
         _wait_gone(processes)
+        _STARTED.pop(self.folder).wait()
 
     def _processes(self) -> list[int]:
         """dockerd and its containerd."""
@@ -91,7 +94,7 @@ class SiteEngine:
             *("--host", self.address, "--pidfile", self.folder / "docker.pid"),
         )
         with (self.folder / "dockerd.log").open("ab") as log:
-            started = subprocess.Popen(
+            started = _STARTED[self.folder] = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
             )
         end = time.monotonic() + START_LIMIT

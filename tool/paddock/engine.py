@@ -43,12 +43,16 @@ class Release:
         return cls(numbers=tuple(int(number) for number in found[1].split("."))) if found else None
 
 
-def connect() -> docker.DockerClient:
-    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong."""
+def connect(*, timeout: float | None = TIMEOUT) -> docker.DockerClient:
+    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong.
+
+    `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
+    """
     try:
         _knock(address())
         client = docker.from_env(timeout=TIMEOUT, version="auto")
         version = str(client.version()["Version"])
+        client.api.timeout = timeout  # type: ignore[assignment]  # requests knows None, too
     except (DockerException, requests.RequestException, OSError, KeyError) as failure:
         raise _no_engine(failure) from failure
     release, minimum = Release.of(version), Release.of(MINIMUM_ENGINE)

@@ -1,0 +1,33 @@
+"""Site engines without a network, one of each store, shared by the tests that leave nothing in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from siteengine import SiteEngine, site_engine
+from smallimages import SmallImage, archive
+
+
+@pytest.fixture(scope="session", params=["classic", "containerd"])
+def site(request: pytest.FixtureRequest) -> Iterator[SiteEngine]:
+    """A running engine of each store; a test that uses it runs twice."""
+    with site_engine(request.param) as engine:
+        yield engine
+
+
+@pytest.fixture
+def load(site: SiteEngine) -> Iterator[Callable[[Sequence[SmallImage]], None]]:
+    """`docker load` small images; every image of the engine goes after the test."""
+
+    def into_engine(images: Sequence[SmallImage]) -> None:
+        argv = ["docker", "load", "--quiet"]
+        environment = {**os.environ, **site.environment()}
+        subprocess.run(argv, input=archive(images), env=environment, capture_output=True, check=True, timeout=300)
+
+    yield into_engine
+    if left := site.docker("images", "--all", "--quiet").split():
+        site.docker("image", "rm", "--force", *left, check=False)

@@ -1,0 +1,141 @@
+"""The layers and configurations of an engine's images, bit for bit, without running anything.
+
+Read where they lie where this process may (root beside the engine): the classic store through tar-split's records, the
+containerd store from its blobs. Otherwise through `docker save`. Either way the bytes are the same, and whoever reads
+a layer compares them with its diff id.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import docker
+
+from paddock.bundle import enginestore, tarsplit
+from paddock.bundle.enginestore import EngineImage, EngineStore
+from paddock.bundle.rawlayer import RawLayer
+from paddock.bundle.savedlayers import PIECE, FileLayer, SavedImage, uncompressed
+from paddock.errors import BundleError, EngineError
+
+
+class EngineLayers:
+    """The layers of an engine; a `LayerSource`, for as long as its context lasts.
+
+    `client` must have no time limit (`engine.connect(timeout=None)`): an engine is silent while it prepares `docker
+    save`. `spool` is the folder for layers that must be uncompressed or kept meanwhile: it needs room for the largest
+    one where the engine's files can be read, otherwise for an image.
+    """
+
+    def __init__(self, client: docker.DockerClient, *, spool: Path | None = None) -> None:
+        self.client, self._spool = client, spool
+        self.store: EngineStore = enginestore.read(client)
+        self._images: Mapping[str, EngineImage] | None = None
+        self._saved: tuple[str, SavedImage] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        if self._saved is not None:
+            self._saved[1].close()
+            self._saved = None
+
+    def holds(self, diff_id: str) -> bool:
+        """Whether an image of the engine has the layer."""
+        return diff_id in self._by_layer()
+
+    @contextmanager
+    def open(self, diff_id: str) -> Iterator[RawLayer]:
+        """The layer. Raises BundleError when no image has it, EngineError where its bytes cannot be had."""
+        image = self._by_layer().get(diff_id)
+        if image is None:
+            raise BundleError(f"layer {diff_id}: no image of the engine has it")
+        with ExitStack() as stack:
+            yield (
+                self._beside(image, diff_id, stack)
+                or self._of_content(image, diff_id, stack)
+                or self._out_of_save(image, diff_id, stack)
+            )
+
+    def configuration(self, image: EngineImage) -> bytes:
+        """The image's configuration, byte for byte as the engine has it."""
+        path = self._configuration_file(image)
+        if path is not None:
+            try:
+                return path.read_bytes()
+            except OSError as absent:
+                raise EngineError(f"{image.id}: its configuration cannot be read: {absent}") from absent
+        return self._save(image).configuration()
+
+    def _by_layer(self) -> Mapping[str, EngineImage]:
+        """For each layer an image that has it."""
+        if self._images is None:
+            self._images = {layer: each for each in enginestore.images(self.client) for layer in each.layers}
+        return self._images
+
+    def _configuration_file(self, image: EngineImage) -> Path | None:
+        if (content := self.store.content()) is not None:
+            blobs = enginestore.stored_blobs(content, image.id, image.layers)
+            return enginestore.blob_file(content, blobs.config) if blobs else None
+        if self.store.layer_records() is None:
+            return None
+        return self.store.root / "image" / self.store.driver / "imagedb/content/sha256" / image.id.partition(":")[2]
+
+    def _beside(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
+        """A layer of a classic store whose files can be read; None elsewhere."""
+        records = self.store.layer_records()
+        if records is None:
+            return None
+        chain = enginestore.chain_ids(image.layers)[image.layers.index(diff_id)]
+        record = records / chain.partition(":")[2]
+        try:
+            folder = self.store.layer_folder((record / "cache-id").read_text("ascii").strip())
+        except OSError:
+            return None
+        return stack.enter_context(tarsplit.open_layer(diff_id, record / "tar-split.json.gz", folder))
+
+    def _of_content(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
+        """A layer from a blob of containerd's that can be read; None elsewhere, and where the blob is not there."""
+        content = self.store.content()
+        blobs = enginestore.stored_blobs(content, image.id, image.layers) if content else None
+        if content is None or blobs is None:
+            return None
+        path = enginestore.blob_file(content, blobs.blobs[image.layers.index(diff_id)])
+        if not path.is_file():
+            return None
+        return FileLayer(diff_id, stack.enter_context(_uncompressed_file(path, self._spool)))
+
+    def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
+        """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
+        for fresh in (False, True):
+            layer = stack.enter_context(self._save(image, fresh=fresh).layer(diff_id))
+            if layer is not None:
+                return layer
+        raise EngineError(
+            f"layer {diff_id}: `docker save {image.id}` did not give it",
+            hint="the engine lost it; load or build that image again",
+        )
+
+    def _save(self, image: EngineImage, *, fresh: bool = False) -> SavedImage:
+        if self._saved is not None and (fresh or self._saved[0] != image.id):
+            self._saved[1].close()
+            self._saved = None
+        if self._saved is None:
+            self._saved = (image.id, SavedImage(self.client, image.id, self._spool))
+        return self._saved[1]
+
+
+@contextmanager
+def _uncompressed_file(blob: Path, spool: Path | None) -> Iterator[IO[bytes]]:
+    with tempfile.TemporaryFile(dir=spool) as file:
+        with blob.open("rb") as packed:
+            shutil.copyfileobj(uncompressed(packed), file, PIECE)
+        yield file
