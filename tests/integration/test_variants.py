@@ -32,6 +32,25 @@ def test_an_offline_stack_needs_nothing_but_its_images(
     engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
 
 
+def test_an_offline_image_holds_the_sets_of_its_own_model(shop, tmp_path: Path, engine_cli: Callable[..., str]) -> None:
+    """Sets of two models have files of the same name and size, which a build must not take for one another."""
+    models = tmp_path / "models"
+    image = f"{shop.prefix}cpu-api:{shop.version}"
+    built: list[str] = []
+    for model, layout in (("paddleocr-vl", "PP-DocLayoutV2"), ("paddleocr-vl-1.6", "PP-DocLayoutV3")):
+        made = shop.paddock("models", "make-test", model, "--to", models, "--image", image)
+        assert made.returncode == 0, made.stderr
+        done = shop.paddock(
+            *("build", "cpu", "--backend", "llama.cpp", "--model", model, "--offline", "--json"), MODELS_DIR=str(models)
+        )
+        assert done.returncode == 0, done.stderr
+        built += (images := json.loads(done.stdout)["images"])
+        (api,) = (name for name in images if "cpu-api" in name)
+        expected = (models / layout / "inference.yml").read_text()
+        assert engine_cli("run", "--rm", "--entrypoint", "cat", api, f"/models/{layout}/inference.yml") == expected
+    engine_cli("image", "rm", "--force", *built)
+
+
 def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_path: Path) -> None:
     options = ("--backend", "llama.cpp", "--project", project)
     up = stack.shop.paddock("up", "cpu", *options, "--port", str(free_port))
