@@ -147,6 +147,7 @@ class Model:
     weights: tuple[WeightSet, ...]
     pipeline: Pipeline | None = None
     cards: int = 1  # that one server needs together
+    quantizations: Mapping[str, int] = field(default_factory=FrozenDict)  # setting -> GB of each card; none: no limit
     chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
 
@@ -338,6 +339,7 @@ class Target:
     api: PipelineApi | None
     refuses: Mapping[str, str] = field(default_factory=FrozenDict)  # backend -> why it cannot run here
     compute_capability: Capabilities | None = None  # NVIDIA only
+    card_memory: int | None = None  # GB of each card, where a model asks for it
     chip: str | None = None  # how the names of its cards' chips begin, Ascend only
     driver: Driver | None = None
     devices: Devices = field(default_factory=Devices)  # what the VLM server gets
