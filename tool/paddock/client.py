@@ -420,9 +420,7 @@ def _said(words: str) -> str:
 
 def _refused(document: Document | None, said: str) -> UsageError:
     name = document.name if document else "request"
-    encrypted = document is not None and document.pages is None
-    hint = "the PDF is encrypted and may need a password: save a copy without one" if encrypted else ""
-    return UsageError(f"{name}: the pipeline API refused it (422: {said})", hint=hint)
+    return UsageError(f"{name}: the pipeline API refused it (422: {said})")
 
 
 class _MalformedError(Exception):
@@ -440,7 +438,7 @@ def _read_answer(url: str, document: Document, sha256: str, answer: dict[str, An
             hint="paddock speaks the API of PaddleX 3.7 (`/layout-parsing`)",
         ) from malformed
     counted = info.get("numPages")
-    expected = max(document.pages or 1, counted if isinstance(counted, int) else 1)
+    expected = max(document.pages, counted if isinstance(counted, int) else 1)
     if len(pages) < expected:
         raise UnhealthyError(
             f"{document.name}: pages are missing in the answer of {url}: found {len(pages)}, expected {expected}",

@@ -39,15 +39,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A document that can be sent. `name` is how messages call it, `open` gives its bytes from the first on.
-
-    `pages` is None where it cannot be known: a PDF whose owner encrypted it with AES but that opens without a password.
-    """
+    """A document that can be sent. `name` is how messages call it, `open` gives its bytes from the first on."""
 
     name: str
     kind: Kind
     size: int  # bytes
-    pages: int | None
+    pages: int
     open: Callable[[], BinaryIO]
 
 
@@ -292,9 +289,8 @@ def _unpack_at(file: BinaryIO, offset: int, form: str) -> int:
     return value
 
 
-def _pdf_pages(name: str, file: BinaryIO) -> int | None:
+def _pdf_pages(name: str, file: BinaryIO) -> int:
     import pypdf  # noqa: PLC0415 - slow to import, and only PDFs need it
-    from pypdf.errors import DependencyError  # noqa: PLC0415
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it logs what it repairs; we report what it cannot
     file.seek(0)
@@ -305,8 +301,6 @@ def _pdf_pages(name: str, file: BinaryIO) -> int | None:
         pages = len(reader.pages)
     except UsageError:
         raise
-    except DependencyError:
-        return None  # AES with an empty password: the API opens it, we cannot count
     except Exception as failure:  # pypdf raises many kinds on damaged files, RecursionError and KeyError among them
         raise UsageError(
             f"{name}: the PDF is damaged: {str(failure).strip() or type(failure).__name__}",
@@ -317,7 +311,7 @@ def _pdf_pages(name: str, file: BinaryIO) -> int | None:
     return pages
 
 
-_PAGES: dict[Kind, Callable[[str, BinaryIO], int | None]] = {
+_PAGES: dict[Kind, Callable[[str, BinaryIO], int]] = {
     Kind.PDF: _pdf_pages,
     Kind.PNG: _png_pages,
     Kind.JPEG: _jpeg_pages,

@@ -256,12 +256,20 @@ class Maker:
         images[0].save(path, "TIFF", save_all=True, append_images=images[1:], big_tiff=big)
         return path
 
-    def pdf(self, name: str, *, pages: int, password: str | None = None, owner: str | None = None) -> Path:
+    def pdf(
+        self,
+        name: str,
+        *,
+        pages: int,
+        password: str | None = None,
+        owner: str | None = None,
+        algorithm: str = "RC4-128",
+    ) -> Path:
         writer = pypdf.PdfWriter()
         for _ in range(pages):
             writer.add_blank_page(width=100, height=100)
         if password is not None:
-            writer.encrypt(password, owner, algorithm="RC4-128")
+            writer.encrypt(password, owner, algorithm=algorithm)
         path = self._path(name)
         writer.write(path)
         return path

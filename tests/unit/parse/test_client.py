@@ -97,16 +97,6 @@ def test_the_api_refuses_the_document(api, make):
     assert error.message == f"{path}: the pipeline API refused it (422: Invalid input file)"
 
 
-def test_a_refused_pdf_that_may_need_a_password(api, make, faults):
-    api.answer = faults.fails(422, "Invalid input file")
-    path = make.pdf("a.pdf", pages=1)
-    unknown = Document(name="a.pdf", kind=Kind.PDF, size=path.stat().st_size, pages=None, open=lambda: path.open("rb"))
-    client = Client(api.url, **QUICK)
-    with pytest.raises(UsageError) as caught:
-        client.parse(unknown, ParseOptions())
-    assert "may need a password" in caught.value.hint
-
-
 def test_schema_errors_become_words(api, make, faults):
     said = '[{"type": "int_type", "loc": "body.maxPixels", "msg": "Input should be a valid integer"}]'
     api.answer = faults.fails(422, said)
