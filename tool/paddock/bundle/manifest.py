@@ -183,7 +183,7 @@ def parse(data: bytes, *, where: str = MANIFEST) -> Manifest:
             f"{where}: found format {found.get('format')!r}, expected {FORMAT!r}",
             hint="use the tool that travels in the bundle; it knows its own format",
         )
-    manifest = _build(found, Manifest, where)
+    manifest = read_record(found, Manifest, where)
     _check(manifest, where)
     if manifest.to_bytes() != data:
         raise BundleError(f"{where}: is not in its canonical form, so it was changed after it was written")
@@ -200,7 +200,8 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # --- from JSON to records ---------------------------------------------------------------------------------------------
 
 
-def _build(found: object, record: type[_Record], where: str) -> _Record:
+def read_record(found: object, record: type[_Record], where: str) -> _Record:
+    """A record from what JSON gave, each key there and of its type. Raises BundleError."""
     assert dataclasses.is_dataclass(record)  # noqa: S101 - only called with records
     if not isinstance(found, dict):
         raise BundleError(f"{where}: found {type(found).__name__}, expected an object")
@@ -221,7 +222,7 @@ def _value(found: object, wanted: Any, where: str) -> Any:  # noqa: ANN401 - the
         return None if found is None else _value(found, inner, where)
     if dataclasses.is_dataclass(wanted):
         assert isinstance(wanted, type)  # noqa: S101 - hints hold classes
-        return _build(found, wanted, where)
+        return read_record(found, wanted, where)
     if issubclass(wanted, StrEnum):
         if found not in set(wanted):
             raise BundleError(f"{where}: found {found!r}, expected one of {', '.join(wanted)}")

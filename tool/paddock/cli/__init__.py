@@ -32,6 +32,7 @@ COMMANDS: dict[str, _Command] = {
     "logs": _Command("operate", "Show what the containers of a stack print."),
     "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
+    "export": _Command("export", "Write images and stack into parts that can be carried across an air gap."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }
 

@@ -1,0 +1,110 @@
+#!/bin/sh
+# Checks this bundle, loads its images into the engine of this host, proves that they are there, and starts the stack.
+#
+# usage: ./load.sh [--check] [--no-start] [--into DIR]
+#   --check      only check the files against SHA256SUMS; the engine is not touched
+#   --no-start   load, but do not start anything
+#   --into DIR   where the stack's folder goes (default: ~/paddock/@name@)
+#
+# Needs sh, coreutils and docker, nothing else, and no network. It may be run again: what was loaded is loaded again,
+# settings (DIR/.env) stay as they are. An image that had a name of the bundle's before keeps a second one with
+# `-previous` at its end; with that one can go back: docker tag NAME-previous NAME
+#
+# Exit status: 0 done; 2 wrong usage; 5 no engine; 7 the bundle is damaged, incomplete or not for this host.
+set -eu
+
+platform='@platform@'
+stack='@name@'
+images='@images@'
+
+fail() { # fail STATUS MESSAGE HINT
+    printf 'error: %s\nhint: %s\n' "$2" "$3" >&2
+    exit "$1"
+}
+say() { printf '%s\n' "$*" >&2; }
+
+check=no start=yes into=${HOME:-/root}/paddock/$stack
+while [ $# -gt 0 ]; do
+    case $1 in
+        --check) check=yes ;;
+        --no-start) start=no ;;
+        --into)
+            [ $# -ge 2 ] || fail 2 "--into: found nothing behind it, expected a directory" "./load.sh --into DIR"
+            into=$2
+            shift
+            ;;
+        *) fail 2 "load.sh: found $1, expected --check, --no-start or --into DIR" "the top of load.sh says what they do" ;;
+    esac
+    shift
+done
+case $into in /*) ;; *) into=$PWD/$into ;; esac
+cd -- "$(dirname -- "$0")"
+
+# --- the engine, looked at before the files are read: that takes long ---------------------------------------------------
+if [ $check = no ]; then
+    command -v docker >/dev/null || fail 5 "docker: no such program on PATH" "install Docker Engine 20.10.10 or later"
+    found=$(docker version --format '{{.Server.Os}}/{{.Server.Arch}}' 2>&1) ||
+        fail 5 "Docker Engine: no answer: $found" "start it (systemctl start docker), or run this as root"
+    [ "$found" = "$platform" ] ||
+        fail 7 "this host: found an engine for $found, expected $platform" "carry a bundle that was made for this architecture"
+fi
+
+# --- every file ---------------------------------------------------------------------------------------------------------
+say "checking every file against SHA256SUMS ..."
+sha256sum --check --quiet --strict SHA256SUMS >&2 ||
+    fail 7 "the bundle: the files named above are missing or damaged" "copy them again, then run this again"
+[ -f @archive@.000 ] || fail 7 "@archive@.000: is not there" "copy the bundle again"
+[ $check = no ] || { say "every file is as it was written"; exit 0; }
+
+# --- load -----------------------------------------------------------------------------------------------------------------
+layers_of() { docker image inspect --format '{{json .RootFS.Layers}}' "$1" 2>/dev/null || true; }
+
+each_image() { # each_image FUNCTION: calls it with a reference and its layers
+    printf '%s\n' "$images" | while read -r reference layers; do
+        "$1" "$reference" "$layers" || exit $?
+    done
+}
+keep_previous() {
+    before=$(layers_of "$1")
+    if [ -n "$before" ] && [ "$before" != "$2" ]; then
+        docker tag "$1" "$1-previous"
+        say "$1: the image that is here now stays as $1-previous"
+    fi
+}
+go_back() {
+    if [ "$(layers_of "$1")" != "$2" ] && [ -n "$(layers_of "$1-previous")" ]; then docker tag "$1-previous" "$1"; fi
+}
+prove() {
+    now=$(layers_of "$1")
+    [ "$now" = "$2" ] ||
+        fail 7 "$1: found the layers ${now:-of no image}, expected $2" "make room on the engine's disk, then run this again"
+    now=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$1")
+    [ "$now" = "$platform" ] || fail 7 "$1: found an image for $now, expected $platform" "carry another bundle"
+}
+
+each_image keep_previous
+say "loading ..."
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+# the status of docker load alone: parts were just checked, and an engine may end in success though it failed
+if ! cat @archive@.[0-9]* | docker load >"$output" 2>&1 || grep -qi 'error' "$output"; then
+    cat "$output" >&2
+    each_image go_back
+    fail 7 "docker load: failed, see above" "make room on the engine's disk (docker system df), then run this again"
+fi
+cat "$output" >&2
+each_image prove
+say "all images are there, layer by layer"
+
+# --- start ------------------------------------------------------------------------------------------------------------
+[ -d stack ] || exit 0
+mkdir -p "$into"
+for file in stack/* stack/.env.example; do
+    [ ! -e "$file" ] || cp "$file" "$into/"
+done
+[ -e "$into/.env" ] || cp stack/.env.example "$into/.env"
+say "the stack's folder: $into (settings: $into/.env)"
+[ $start = yes ] || exit 0
+cd "$into"
+docker compose up --detach --wait
+say "$stack runs"
