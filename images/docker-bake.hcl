@@ -515,6 +515,36 @@ target "cu126-fastdeploy-offline-vlm" {
   }
 }
 
+group "cu126-8x144g" {
+  targets = ["cu126-8x144g-vlm"]
+}
+
+target "cu126-8x144g-vlm" {
+  inherits = ["_image"]
+  context  = "images/cu126-8x144g/fastdeploy"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cu126-8x144g-fastdeploy:${VERSION}"]
+}
+
+group "cu126-8x144g-offline" {
+  targets = ["cu126-8x144g-offline-vlm"]
+}
+
+target "cu126-8x144g-offline-vlm" {
+  inherits = ["_image"]
+  context  = "images/cu126-8x144g/fastdeploy"
+  target   = "offline"
+  tags     = ["${IMAGE_PREFIX}cu126-8x144g-fastdeploy:${VERSION}-ernie-4.5-vl-424b-offline"]
+  contexts = {
+    vlm-weights = "${MODELS_DIR}/ERNIE-4.5-VL-424B-A47B-Paddle"
+  }
+  args = {
+    MODEL = "ernie-4.5-vl-424b"
+    VLM = "ERNIE-4.5-VL-424B-A47B-Paddle"
+    WEIGHTS = "ERNIE-4.5-VL-424B-A47B-Paddle"
+  }
+}
+
 group "cu126-8x80g" {
   targets = ["cu126-8x80g-vlm"]
 }

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 SAMPLE = Path(__file__).parents[2] / "docs/sample/receipt.png"
 TEXT = "paddock test weights: this text was not read from the page"
 
@@ -30,6 +32,56 @@ def test_an_offline_stack_needs_nothing_but_its_images(
     assert parsed.returncode == 0, parsed.stderr
     assert TEXT in (tmp_path / "out/receipt.png/document.md").read_text()
     engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
+
+
+@pytest.fixture(scope="module")
+def models(shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Test weights of every model. Files of different sets have the same name and size."""
+    folder = tmp_path_factory.mktemp("models")
+    for model in ("paddleocr-vl", "paddleocr-vl-1.5", "paddleocr-vl-1.6"):
+        image = f"{shop.prefix}cpu-api:{shop.version}"
+        made = shop.paddock("models", "make-test", model, "--to", folder, "--image", image)
+        assert made.returncode == 0, made.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("backend", "model", "layout"),
+    [
+        ("llama.cpp", "paddleocr-vl", "PP-DocLayoutV2"),
+        ("llama.cpp", "paddleocr-vl-1.5", "PP-DocLayoutV3"),
+        ("vllm", "paddleocr-vl-1.6", "PP-DocLayoutV3"),
+    ],
+)
+def test_every_model_is_served_from_images_that_hold_its_own_sets(
+    shop,
+    models: Path,
+    project: str,
+    free_port: int,
+    tmp_path: Path,
+    engine_cli: Callable[..., str],
+    backend: str,
+    model: str,
+    layout: str,
+) -> None:
+    stack = ("cpu", "--backend", backend, "--model", model, "--offline")
+    built = shop.paddock("build", *stack, "--json", MODELS_DIR=str(models))
+    assert built.returncode == 0, built.stderr
+    images = json.loads(built.stdout)["images"]
+    (api,) = (name for name in images if "cpu-api" in name)
+    held = engine_cli("run", "--rm", "--entrypoint", "cat", api, f"/models/{layout}/inference.yml")
+    assert held == (models / layout / "inference.yml").read_text()
+    named = (*stack, "--project", project)
+    up = shop.paddock("up", *named, "--port", str(free_port), MODELS_DIR=str(tmp_path / "no-models"))
+    assert up.returncode == 0, up.stderr
+    smoke = shop.paddock("smoke", *named, "--json")
+    assert smoke.returncode == 0, smoke.stderr
+    asked = [check["check"] for check in json.loads(smoke.stdout)["checks"]]
+    assert asked[-2:] == ["image", "pdf"]
+    assert ("seal" in asked) is (model != "paddleocr-vl")
+    down = shop.paddock("down", *named, "--volumes")
+    assert down.returncode == 0, down.stderr
+    engine_cli("image", "rm", "--force", *images)
 
 
 def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ import yaml
 
 from paddock import paths, preflight, registry
 from paddock.errors import PreflightError
-from paddock.matrix import Stack
+from paddock.matrix import Accelerator, Stack
 from paddock.render import Files, Renderer
-from paddock.stackfolder import StackFolder
+from paddock.stackfolder import Cards, StackFolder
 
 REGISTRY = registry.load(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
@@ -132,6 +132,30 @@ def test_nothing_rendered_says_latest(files: Files) -> None:
             if path.name == "Dockerfile" and re.match(r"FROM \S*/\S+|FROM \$\{BASE_REGISTRY\}", line):
                 assert re.search(r":[\w.-]+( AS \S+)?$", line), f"{path}: {line} has no tag"
         assert "privileged: true" not in text, path
+
+
+# --- what a stack says of the host ------------------------------------------------------------------------------------
+
+
+@needs_compose
+@pytest.mark.parametrize("stack", list(REGISTRY.stacks()), ids=lambda stack: stack.name)
+def test_the_preflight_is_told_which_cards_and_driver_a_stack_needs(stack: Stack, workspace: Path) -> None:
+    configuration = StackFolder(path=workspace / "compose" / stack.name, called=stack.name).read()
+    needs, target = configuration.host, stack.target
+    if target.accelerator is Accelerator.NONE:
+        assert needs is None
+        return
+    assert needs is not None and target.driver is not None
+    assert (needs.accelerator, needs.driver) == (target.accelerator, target.driver.minimum)
+    assert needs.driver_reason == target.driver.reason
+    nvidia = target.accelerator is Accelerator.NVIDIA
+    assert bool(needs.compute_capability) is nvidia
+    assert bool(needs.chip) is not nvidia
+    for part in (*(target.compute_capability or "").split(","), *(stack.vlm.compute_capability or "").split(",")):
+        assert part in needs.compute_capability
+    (vlm,) = (service for service in configuration.services if service.name == "vlm")
+    wanted = Cards(named=("0",)) if stack.vlm.cards == 1 else Cards(count=stack.vlm.cards)
+    assert vlm.cards == (wanted if nvidia else Cards())
 
 
 # --- what of the host is mounted --------------------------------------------------------------------------------------

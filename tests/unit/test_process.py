@@ -33,3 +33,12 @@ def test_without_stdin_there_is_nothing_to_read():
     assert lines == ["''"]
     with pytest.raises(ProgramError, match="EOFError"):
         process.stream([sys.executable, "-c", "input()"], on_line=lambda _line: None)
+
+
+def test_a_program_that_cannot_be_started_is_named(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    with pytest.raises(ProgramError, match="plain: cannot be run: Permission denied"):
+        process.capture([str(plain)])
+    with pytest.raises(ProgramError, match="absent: no such program"):
+        process.capture([str(tmp_path / "absent")])

@@ -177,15 +177,47 @@ def test_names_that_belong_together(ours: Registry) -> None:
         assert model.pipeline.layout_model == ("PP-DocLayoutV2" if model.name == "paddleocr-vl" else "PP-DocLayoutV3")
 
 
-def test_a_model_for_eight_cards_is_served_alone_and_not_on_one(ours: Registry) -> None:
-    stack = ours.stack(target="cu126-8x80g")
+EIGHT_CARDS = {"cu126-8x80g": "wint4", "cu126-8x144g": None}
+
+
+@pytest.mark.parametrize(("target", "quantization"), EIGHT_CARDS.items())
+def test_a_model_for_eight_cards_is_served_alone_and_not_on_one(
+    ours: Registry, target: str, quantization: str | None
+) -> None:
+    stack = ours.stack(target=target)
+    assert stack.vlm.settings.get("quantization") == quantization
     assert (stack.model.name, stack.backend.name, stack.vlm.cards) == ("ernie-4.5-vl-424b", "fastdeploy", 8)
     assert stack.target.api is None
     with pytest.raises(ConfigurationError, match=r"found 1 card for one server, expected 8"):
         ours.stack(target="cu126", model="ernie-4.5-vl-424b")
     with pytest.raises(ConfigurationError, match="needs a pipeline API, which this target does not run"):
-        ours.stack(target="cu126-8x80g", model="paddleocr-vl-1.6")
-    assert {each.target.name for each in ours.all_stacks() if each.model.cards > 1} == {"cu126-8x80g"}
+        ours.stack(target=target, model="paddleocr-vl-1.6")
+    assert {each.target.name for each in ours.all_stacks() if each.model.cards > 1} == set(EIGHT_CARDS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("quantization: wint2", "found wint2, expected wint4 or wint8: its cards have 80 GB"),
+        (
+            "block-size: 64",
+            "found bfloat16, which wants cards with 144 GB, expected wint4 or wint8: its cards have 80 GB",
+        ),
+    ],
+)
+def test_weights_that_the_cards_have_no_room_for_are_refused(tmp_path: Path, setting: str, message: str) -> None:
+    for part in ("targets", "backends", "models"):
+        shutil.copytree(paths.templates() / part, tmp_path / part)
+    target = tmp_path / "targets" / "cu126-8x80g.yaml"
+    text = target.read_text("utf-8")
+    for possible in ("quantization: wint4", "quantization: wint8"):
+        target.write_text(text.replace("quantization: wint4", possible), "utf-8")
+        registry.load(tmp_path)
+    target.write_text(text.replace("quantization: wint4", setting), "utf-8")
+    with pytest.raises(DataError) as refused:
+        registry.load(tmp_path)
+    assert refused.value.message.endswith(f"model ernie-4.5-vl-424b: settings.quantization: {message}")
+    assert "write quantization: wint4 in templates/targets/cu126-8x80g.yaml" in refused.value.hint
 
 
 def test_no_server_is_given_more_context_than_the_model_has(ours: Registry) -> None:

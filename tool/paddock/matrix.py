@@ -42,6 +42,9 @@ Size = Annotated[str, Pattern(r"[1-9][0-9]*[kmg]", 'a size in Compose\'s notatio
 HttpPath = Annotated[str, Pattern(r"/[!-~]*", 'a path such as "/health"')]
 Url = Annotated[str, Pattern(r"https?://[!-~]+", "an http or https URL")]
 RepositoryId = Annotated[str, Pattern(r"[\w.-]+/[\w.-]+", "a repository as owner/name")]
+Capabilities = Annotated[
+    str, Pattern(r"(?:[<>=!]=|[<>])[0-9.]+(?:,(?:[<>=!]=|[<>])[0-9.]+)*", 'compute capabilities such as ">=8.0,<10.0"')
+]
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
 
@@ -144,6 +147,7 @@ class Model:
     weights: tuple[WeightSet, ...]
     pipeline: Pipeline | None = None
     cards: int = 1  # that one server needs together
+    quantizations: Mapping[str, int] = field(default_factory=FrozenDict)  # setting -> GB of each card; none: no limit
     chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
 
@@ -177,7 +181,7 @@ class Offer:
     value: str
     gain: str
     price: str
-    compute_capability: str | None = None  # version specifier of the cards that it works on
+    compute_capability: Capabilities | None = None  # of the cards that it works on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,7 +320,7 @@ class VlmServer:
     settings: Mapping[str, str | int | float | bool]  # the server's own option names, without dashes in front
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
     needs: Mapping[str, Need] = field(default_factory=FrozenDict)  # by setting
-    compute_capability: str | None = None  # version specifier where it is narrower than the target's, NVIDIA only
+    compute_capability: Capabilities | None = None  # where it is narrower than the target's, NVIDIA only
     cards: int = 1  # that the container gets
     compiles: bool = False  # writes machine code below /tmp and runs it (Triton, torch.compile): no noexec there
 
@@ -334,7 +338,9 @@ class Target:
     backends: Mapping[str, VlmServer]
     api: PipelineApi | None
     refuses: Mapping[str, str] = field(default_factory=FrozenDict)  # backend -> why it cannot run here
-    compute_capability: str | None = None  # version specifier, NVIDIA only
+    compute_capability: Capabilities | None = None  # NVIDIA only
+    card_memory: int | None = None  # GB of each card, where a model asks for it
+    chip: str | None = None  # how the names of its cards' chips begin, Ascend only
     driver: Driver | None = None
     devices: Devices = field(default_factory=Devices)  # what the VLM server gets
     dtypes: tuple[str, ...] = ()  # all that the card computes with, by vLLM's names; none: no limit is known
@@ -379,6 +385,12 @@ class Stack:
     def vlm(self) -> VlmServer:
         """The target's VLM server for this stack's backend."""
         return self.target.backends[self.backend.name]
+
+    @property
+    def compute_capability(self) -> str:
+        """Of the cards that the target and its server both run on; empty where no limit is known."""
+        limits = (self.target.compute_capability, self.vlm.compute_capability)
+        return ",".join(dict.fromkeys(part for limit in limits if limit for part in limit.split(",")))
 
     @property
     def name(self) -> str:

@@ -1,8 +1,8 @@
 """What must be so on this host before a stack is started. Each refusal says what was found and what to do.
 
 Checked before anything is created: the files that the compose file mounts, the device nodes that it hands in, the
-weights that the configuration names, the images, the port of the pipeline API. Memory that may be short and a card that
-somebody else may hold are warnings only.
+weights that the configuration names, the cards and their driver, the images, the port of the pipeline API. Memory that
+may be short and a card that somebody else may hold are warnings only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, ImageNotFound
 
-from paddock import containers, engine
+from paddock import containers, engine, hostcards
 from paddock.containers import Container
 from paddock.errors import EngineError, PreflightError
 from paddock.report import Reporter
@@ -35,6 +35,9 @@ def check(folder: StackFolder, configuration: Configuration, *, client: docker.D
         require_files(configuration)
         require_devices(configuration)
         require_weights(folder, in_use(configuration))
+        hostcards.require(configuration)
+    elif configuration.host is not None:
+        report.say(f"files, cards and driver: not looked at, the engine is on another machine ({engine.address()})")
     require_images(folder, configuration, client=client)
     require_ports(configuration, client=client)
     _warn_of_memory(configuration, client=client, report=report)

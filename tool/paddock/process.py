@@ -58,6 +58,8 @@ def capture(
         )
     except FileNotFoundError as absent:
         raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+    except OSError as refused:  # no execute permission, or for another machine
+        raise ProgramError(f"{argv[0]}: cannot be run: {refused.strerror}") from refused
     except subprocess.TimeoutExpired as late:
         raise ProgramError(f"{command_line(argv)}: no end after {timeout:.0f} s") from late
     if check and done.returncode != 0:

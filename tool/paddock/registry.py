@@ -38,6 +38,7 @@ _Record = TypeVar("_Record", Target, Backend, Model)
 _Files = Mapping[str, Loaded[_Record]]
 
 OFFLINE_SUFFIX = "-offline"
+UNQUANTIZED = "bfloat16"  # what a server without the setting `quantization` holds
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _STEM = re.compile(r"_?[a-z0-9]+([.-][a-z0-9]+)*")
 
@@ -163,6 +164,7 @@ def _refuse_impossible(stack: Stack) -> None:
     _refuse_too_few_cards(stack)
     _refuse_bad_image(stack)
     _refuse_dtype(stack)
+    _refuse_quantization(stack)
     _refuse_needy_settings(stack)
     for image in _images(stack):
         for platform in stack.target.platforms:
@@ -237,6 +239,25 @@ def _refuse_dtype(stack: Stack) -> None:
             "with nothing else",
             hint=f"write dtype: {possible[0]} in {_file(stack)}",
         )
+
+
+def _refuse_quantization(stack: Stack) -> None:
+    """The weights of a large model fit only on cards of a certain size, as its vendor's table has it."""
+    possible, memory = stack.model.quantizations, stack.target.card_memory or 0
+    if not possible:
+        return
+    found = str(stack.vlm.settings.get("quantization", UNQUANTIZED))
+    if found in possible and possible[found] <= memory:
+        return
+    wanted = f", which wants cards with {possible[found]} GB" if found in possible else ""
+    fitting = [name for name, least in possible.items() if least <= memory and name != UNQUANTIZED]
+    raise ConfigurationError(
+        f"{_server(stack)}, model {stack.model.name}: settings.quantization: found {found}{wanted}, expected "
+        f"{' or '.join(fitting) or 'larger cards'}: its cards have {memory} GB",
+        hint=f"write quantization: {fitting[0]} in {_file(stack)}, or choose a target with larger cards"
+        if fitting
+        else f"choose another model, or write card_memory in {_file(stack)}",
+    )
 
 
 def _refuse_needy_settings(stack: Stack) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,25 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cards:
+    """The NVIDIA cards that a container gets: those of these numbers or UUIDs, else that many."""
+
+    named: tuple[str, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostNeeds:
+    """What a stack needs of the host's cards and their driver: `x-host` of its compose.yaml."""
+
+    accelerator: str
+    driver: str  # the least version
+    driver_reason: str
+    compute_capability: str = ""  # version specifier
+    chip: str = ""  # how the name of an Ascend chip begins
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
     """One container of a stack as it will be started. `memory` in bytes, `start_period` in seconds."""
 
@@ -53,6 +72,7 @@ class Service:
     published: tuple[Published, ...]
     binds: tuple[Bind, ...]
     devices: tuple[Path, ...] = ()  # device nodes of the host
+    cards: Cards = field(default_factory=Cards)
     environment: Mapping[str, str]
     memory: int | None
     start_period: float
@@ -64,6 +84,7 @@ class Configuration:
 
     project: str
     services: tuple[Service, ...]
+    host: HostNeeds | None = None  # None: any host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,8 +202,17 @@ def _of_stack(stack: Stack, data: Registry, report: Reporter | None) -> Path:
 def _configuration(found: Mapping[str, Any]) -> Configuration:
     services = found.get("services") or {}
     return Configuration(
-        project=str(found["name"]), services=tuple(_service(name, each) for name, each in services.items())
+        project=str(found["name"]),
+        services=tuple(_service(name, each) for name, each in services.items()),
+        host=_host(found.get("x-host")),
     )
+
+
+def _host(found: Mapping[str, Any] | None) -> HostNeeds | None:
+    if not found:
+        return None
+    names = (each.name for each in fields(HostNeeds))
+    return HostNeeds(**{name: str(found.get(name) or "") for name in names})
 
 
 def _service(name: str, found: Mapping[str, Any]) -> Service:
@@ -203,9 +233,19 @@ def _service(name: str, found: Mapping[str, Any]) -> Service:
             if volume.get("type") == "bind"
         ),
         devices=tuple(Path(device["source"]) for device in found.get("devices") or ()),
+        cards=_cards(found),
         environment=FrozenDict({key: str(value or "") for key, value in (found.get("environment") or {}).items()}),
         memory=int(memory) if memory else None,
         start_period=seconds(str(health.get("start_period") or "")),
+    )
+
+
+def _cards(found: Mapping[str, Any]) -> Cards:
+    reserved = ((found.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
+    nvidia = [each for each in reserved.get("devices") or () if each.get("driver") == "nvidia"]
+    return Cards(
+        named=tuple(str(card) for each in nvidia for card in each.get("device_ids") or ()),
+        count=max((int(each.get("count") or 0) for each in nvidia), default=0),
     )
 
 

@@ -118,13 +118,12 @@ def _refuse_other_hardware(stack: Stack, profile: Profile, where: str) -> None:
             f"{where}: found a card of the kind {profile.accelerator}, expected {stack.target.accelerator}",
             hint="`paddock tune --list` shows the cards",
         )
-    capability = profile.compute_capability
-    for wanted in (stack.target.compute_capability, stack.vlm.compute_capability):
-        if capability and wanted and not SpecifierSet(wanted).contains(capability):
-            raise ConfigurationError(
-                f"{where}: found compute capability {capability}, expected {wanted}",
-                hint="choose another target or backend; README.md has the table of targets",
-            )
+    capability, wanted = profile.compute_capability, stack.compute_capability
+    if capability and not SpecifierSet(wanted).contains(capability):
+        raise ConfigurationError(
+            f"{where}: found compute capability {capability}, expected {wanted}",
+            hint="choose another target or backend; README.md has the table of targets",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +19,7 @@ from paddock.sources import hidden
 from paddock.weightslock import LockedFile
 
 EPOCH = 315532800  # 1980-01-01T00:00:00Z: the same everywhere, and old enough for every archive format
+_TIMES = 2**30  # seconds after it, which end in 2014
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 TEST_MARKER = "TEST_WEIGHTS.md"  # only `paddock models make-test` writes it
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
@@ -101,12 +102,17 @@ def prune(directory: Path, keep: Collection[str]) -> None:
             Path(root).rmdir()
 
 
-def normalise(directory: Path) -> None:
-    """Give files and directories the modes and the time that make an image layer the same everywhere; flush them."""
-    for root, _, names in os.walk(directory, topdown=False):
-        for name in names:
-            _settle(Path(root) / name, FILE_MODE)
-        _settle(Path(root), DIRECTORY_MODE)
+def normalise(directory: Path, files: Mapping[str, LockedFile]) -> None:
+    """Give files and directories the same modes and times everywhere, and flush them. `files`: what was measured.
+
+    A file's time follows from its content. BuildKit takes a file of a build context for one that it has when path, size
+    and time are the same, whatever directory the context is: with one time for all, an offline image of
+    PaddleOCR-VL 1.6 would hold the weights of 1.5, which are as large.
+    """
+    for path, file in files.items():
+        _settle(directory / path, FILE_MODE, EPOCH + int(file.sha256[:8], 16) % _TIMES)
+    for root, _, _ in os.walk(directory, topdown=False):
+        _settle(Path(root), DIRECTORY_MODE, EPOCH)
 
 
 def copy_tree(source: Path, to: Path, *, label: str, report: Reporter) -> None:
@@ -188,11 +194,11 @@ def _carried(source: Path) -> Iterator[tuple[str, Path]]:
                 raise WeightsError(f"{path}: found a link or special file, expected files and directories only")
 
 
-def _settle(path: Path, mode: int) -> None:
+def _settle(path: Path, mode: int, time: int) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fchmod(descriptor, mode)
-        os.utime(descriptor, (EPOCH, EPOCH))
+        os.utime(descriptor, (time, time))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -353,7 +353,7 @@ def record(models_dir: Path, name: str, *, kind: Kind, report: Reporter) -> Lock
     if not directory.is_dir():
         raise WeightsError(f"{directory}: is not there, expected the weights to record")
     entry = LockedSet(kind=kind, files=weightfiles.measure(directory, label=f"hash {name}", report=report))
-    weightfiles.normalise(directory)
+    weightfiles.normalise(directory, entry.files)
     weightslock.put(models_dir, name, entry)
     return entry
 
@@ -429,7 +429,7 @@ def _accepted(
     files = weightfiles.measure(root, label=f"hash {weights.name}", report=report)
     if expected is not None:
         _refuse(models_dir / weights.name, _compared(expected, files))
-    weightfiles.normalise(root)
+    weightfiles.normalise(root, files)
     entry = LockedSet(
         kind=obtained.kind,
         files=files,
@@ -458,7 +458,7 @@ def _swap_in(root: Path, models_dir: Path, name: str, entry: LockedSet, partial:
                 old.rename(target)
             weightslock.put(models_dir, name, before)
         raise
-    weightfiles.normalise(target)
+    weightfiles.normalise(target, entry.files)
     _remove(partial)
 
 
