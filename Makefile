@@ -22,7 +22,7 @@ BIN := .venv/bin
 PADDOCK := $(BIN)/paddock
 PYTEST := $(BIN)/python -m pytest
 VARIANT := $(if $(filter-out 0,$(OFFLINE)),--offline)
-SHELL_SCRIPTS = .ci/run $(wildcard scripts/*.sh) $(shell find templates -name '*.sh' | LC_ALL=C sort)
+SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh) $(shell find templates -name '*.sh' | LC_ALL=C sort)
 DOCKERFILES = $(shell find images -name Dockerfile 2>/dev/null | LC_ALL=C sort)
 
 .PHONY: help

@@ -12,6 +12,8 @@ variable "MODELS_DIR" { default = "models" }
 variable "DOC_PREPROCESSOR" { default = "" }
 # Not empty: packages that only a vendor's index has are replaced, for a trial; such an image is of no use in service.
 variable "STAND_IN" { default = "" }
+# The checkout of paddock that the image of the tool carries.
+variable "CHECKOUT" { default = "." }
 # In front of every base image: a mirror of its container registry.
 variable "BASE_REGISTRY" { default = "" }
 # Folder of wheels that are taken before any index.
@@ -41,6 +43,13 @@ target "_image" {
     notequal("", PIP_INDEX_URL) ? ["type=env,id=pip-index-url,env=PIP_INDEX_URL"] : [],
     notequal("", APT_MIRROR) ? ["type=env,id=apt-mirror,env=APT_MIRROR"] : [],
   )
+}
+
+target "tool" {
+  inherits = ["_image"]
+  context  = "images/tool"
+  contexts = merge({ checkout = CHECKOUT }, notequal("", WHEELHOUSE) ? { wheels = WHEELHOUSE } : {})
+  tags     = ["${IMAGE_PREFIX}tool:${VERSION}"]
 }
 
 group "ascend-310p" {

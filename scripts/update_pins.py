@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +22,10 @@ import requests
 from paddock import containerregistry, doctor, paths, pins, registry, settings
 from paddock.containerregistry import Verdict
 from paddock.errors import ConfigurationError
-from paddock.matrix import Platform, Source, Target, WeightSet
+from paddock.matrix import Platform, Source, WeightSet
 from paddock.pins import PinnedBase, PinnedPackages, PinnedWeights, Pins
-from paddock.registry import Registry
+from paddock.registry import Registry, load_tool
+from paddock.render import TOOL
 from paddock.sources import Endpoints
 
 HEADER = """\
@@ -32,6 +33,7 @@ HEADER = """\
 # `unpinned` says why something has no exact value. Versions of packages are in templates/locks, one file an image.
 """
 NO_LIST = "installs no Python packages: its own are the base image's, or what templates/targets pins"
+TOOL_LIST = "constraints.txt at the top of the checkout lists the packages of paddock itself"
 NO_REVISION = {
     Source.BOS: "the object store publishes neither revision nor hash; `paddock models fetch` records what it got",
     Source.MODELSCOPE: "asked by branch; every file is checked against the hash that is published with it",
@@ -78,13 +80,15 @@ class Asking:
 
 def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
     """What the file is to hold, for exactly what the data names."""
+    tool = load_tool(templates)
     bases: dict[str, dict[Platform, PinnedBase]] = {}
-    for each in sorted(doctor.wanted(data.targets.values()), key=lambda one: (one.image, one.platform)):
+    for each in sorted(doctor.wanted(data.targets.values(), tool), key=lambda one: (one.image, one.platform)):
         before = old.bases.get(each.image, {}).get(each.platform)
         bases.setdefault(each.image, {})[each.platform] = asking.base(each.image, each.platform, before)
     packages: dict[str, dict[Platform, PinnedPackages]] = {}
     for target in data.targets.values():
-        packages |= {name: lists(name, target, templates) for name in doctor.images_of(target)}
+        packages |= {name: lists(name, target.platforms, templates) for name in doctor.images_of(target)}
+    packages[TOOL.name] = {platform: PinnedPackages(unpinned=TOOL_LIST) for platform in tool.platforms}
     weights: dict[str, dict[Source, PinnedWeights]] = {}
     for each_set in sorted(all_weights(data), key=lambda one: one.name):
         known = old.weights.get(each_set.name, {})
@@ -94,10 +98,10 @@ def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
     return Pins(bases=bases, packages=dict(sorted(packages.items())), weights=weights)
 
 
-def lists(image: str, target: Target, templates: Path) -> dict[Platform, PinnedPackages]:
+def lists(image: str, platforms: Iterable[Platform], templates: Path) -> dict[Platform, PinnedPackages]:
     """The lists of packages of one image."""
     found = {}
-    for platform in target.platforms:
+    for platform in platforms:
         path = templates / "locks" / f"{image}.{platform.rpartition('/')[2]}.txt"
         found[platform] = PinnedPackages(unpinned=NO_LIST)
         if path.is_file():

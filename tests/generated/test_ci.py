@@ -1,4 +1,4 @@
-"""Continuous integration builds every image that a stack runs online: once for each platform, and nothing else."""
+"""Continuous integration builds the tool's image and all that stacks run online: once a platform, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 
 from paddock import __version__, paths, registry
 from paddock.matrix import Variant
-from paddock.render import CI_FILES, PUBLISH_SCRIPT, Fault, Files, Renderer, differences, stack_images, write
+from paddock.render import CI_FILES, PUBLISH_SCRIPT, TOOL, Fault, Files, Renderer, differences, stack_images, write
 
 TEMPLATES = paths.templates()
 REGISTRY = registry.load(TEMPLATES)
@@ -28,8 +28,11 @@ EXPECTED = sorted(
         for image in stack_images(stack)
         for platform in stack.target.platforms
     }
+    | {(TOOL.name, str(platform)) for platform in registry.load_tool(TEMPLATES).platforms}
 )
-BUILT_FROM = {image.target: image.name for stack in REGISTRY.stacks() for image in stack_images(stack)}
+BUILT_FROM = {
+    image.target: image.name for image in [TOOL, *(each for stack in REGISTRY.stacks() for each in stack_images(stack))]
+}
 
 
 @pytest.fixture(scope="module")

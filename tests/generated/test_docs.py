@@ -21,7 +21,7 @@ from paddock import __version__, diagnosis, errors, paths, registry, settings
 from paddock.cli import COMMANDS, paddock
 from paddock.errors import PaddockError
 from paddock.matrix import Variant
-from paddock.render import Renderer, stack_images
+from paddock.render import TOOL, Renderer, stack_images
 from paddock.testweights import vlm
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,7 +115,7 @@ def test_the_table_of_models_is_the_registry() -> None:
 
 
 def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
-    real = {image.reference() for stack in STACKS for image in stack_images(stack)}
+    real = {image.reference() for stack in STACKS for image in stack_images(stack)} | {TOOL.reference()}
     text = "\n".join(document.read_text("utf-8") for document in DOCUMENTS)
     named = set(re.findall(r"paddock/[a-z0-9.-]+:[\w.-]+", text))
     assert named
@@ -304,7 +304,7 @@ def test_commands_in_shell_blocks_are_understood(document: Path) -> None:
             "model": REGISTRY.model,
             "backend": REGISTRY.backend,
         }.items():
-            if read.get(kind) is not None:
+            if read.get(kind) not in (None, TOOL.target):
                 look_up(read[kind])  # raises for a name that is not there
 
 

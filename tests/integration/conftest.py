@@ -206,7 +206,7 @@ def project() -> Iterator[str]:
     remove_project(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def engine_cli() -> Callable[..., str]:
     """Run `docker`."""
     return docker

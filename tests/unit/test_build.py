@@ -13,12 +13,7 @@ from paddock.render import stack_images
 from paddock.settings import BuildSettings
 
 
-@pytest.fixture(scope="module")
-def stack() -> Stack:
-    return registry.load(paths.templates()).stack(target="cpu", backend="llama.cpp")
-
-
-def test_plan_is_the_whole_command(stack: Stack) -> None:
+def test_plan_is_the_whole_command() -> None:
     settings = BuildSettings(
         models_dir=Path("/srv/models"),
         base_registry="harbor.example/proxy/",
@@ -27,7 +22,12 @@ def test_plan_is_the_whole_command(stack: Stack) -> None:
         pip_index_url="https://user:secret@mirror.example/simple",
     )
     planned = build.plan(
-        stack, settings, revision="abc", epoch=1700000000, stand_ins={"debian:bookworm-slim": "mine:1"}, no_cache=True
+        "cpu-llama-cpp",
+        settings,
+        revision="abc",
+        epoch=1700000000,
+        stand_ins={"debian:bookworm-slim": "mine:1"},
+        no_cache=True,
     )
     assert planned.argv == (
         "docker",

@@ -1,7 +1,7 @@
-"""Building: the two images of a stack with `docker buildx bake`.
+"""Building: the two images of a stack, or the tool's own image, with `docker buildx bake`.
 
-`plan` is pure: a stack and settings become one command and its environment. `build` sees to the base images first,
-runs the command and tells which step failed.
+`plan` is pure: a group of the bake file and settings become one command and its environment. `build_images` and
+`build_tool` see to the base images first, run the command and tell which step failed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from paddock import engine, paths, process
 from paddock.errors import EngineError, ProgramError, WeightsError
 from paddock.matrix import Base, Platform, Stack, Variant
-from paddock.registry import Registry
-from paddock.render import BAKE_FILE, Difference, StackImage, include, stack_images
+from paddock.registry import Registry, load_tool
+from paddock.render import BAKE_FILE, TOOL, Difference, StackImage, include, include_tool, stack_images
 from paddock.report import Reporter
 from paddock.settings import BuildSettings
 
@@ -37,23 +37,24 @@ class Build:
 
 
 def plan(
-    stack: Stack,
+    group: str,
     settings: BuildSettings,
     *,
     revision: str,
     epoch: int,
+    checkout: Path | None = None,
     stand_ins: Mapping[str, str] | None = None,
     stand_in_packages: bool = False,
     preprocessor: bool = False,
     no_cache: bool = False,
 ) -> Build:
-    """The command that builds the images of `stack`.
+    """The command that builds a group, or a target, of the bake file.
 
-    `epoch` is SOURCE_DATE_EPOCH in seconds; `stand_ins` maps the name in a FROM to the image to build on instead.
+    `epoch` is SOURCE_DATE_EPOCH in seconds; `checkout` is what the tool's image carries; `stand_ins` maps the name in a
+    FROM to the image to build on instead.
     `stand_in_packages`: take PyPI's packages where a vendor's index cannot be reached; `preprocessor`: offline images
     hold the weights of the document preprocessor too.
     """
-    group = stack.name.replace(".", "-")
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--file={BAKE_FILE}"]
     argv += [f"--set=*.contexts.{name}=docker-image://{image}" for name, image in (stand_ins or {}).items()]
     argv += ["--no-cache"] if no_cache else []
@@ -62,6 +63,7 @@ def plan(
         "CREATED": datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "SOURCE_DATE_EPOCH": str(epoch),
         "IMAGE_PREFIX": settings.image_prefix,
+        "CHECKOUT": str(checkout or ""),
         "MODELS_DIR": str(settings.models_dir),
         "DOC_PREPROCESSOR": "1" if preprocessor else "",
         "STAND_IN": "1" if stand_in_packages else "",
@@ -94,7 +96,7 @@ def build_images(
     An offline pipeline API holds the weights of the document preprocessor when they are in the models directory.
     Raises EngineError, WeightsError (offline, weights missing), ProgramError with the end of the step that failed.
     """
-    platform = _platform(stack)
+    platform = _platform(f"target {stack.target.name}", stack.target.platforms)
     engine.require_buildx()
     _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
     images = stack_images(stack)
@@ -104,9 +106,9 @@ def build_images(
     if stand_in_packages:
         _warn_of_stand_ins(images, report)
     for base in _bases(stack):
-        _have_base(base, base.image_on(platform), settings.base_registry, stand_ins or {}, report)
+        _have_base(base, platform, settings.base_registry, stand_ins or {}, report)
     command = plan(
-        stack,
+        stack.name.replace(".", "-"),
         settings,
         revision=_revision(workspace),
         epoch=_epoch(workspace),
@@ -115,10 +117,40 @@ def build_images(
         preprocessor=preprocessor,
         no_cache=no_cache,
     )
-    _say_settings(settings, report)
-    report.say(f"$ {process.command_line(command.argv)}")
-    _bake(command, workspace, workspace / ".paddock" / f"build-{stack.name}.log", report)
+    _run(command, settings, workspace, log=f"build-{stack.name}.log", report=report)
     return tuple(image.reference(prefix=settings.image_prefix) for image in images)
+
+
+def build_tool(
+    settings: BuildSettings,
+    *,
+    data: Registry,
+    workspace: Path,
+    report: Reporter,
+    stand_ins: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+) -> str:
+    """Build the image that carries the paddock which runs here, and return its reference.
+
+    Raises ConfigurationError where paddock does not run from a checkout, else as `build_images` does.
+    """
+    checkout = paths.checkout()
+    tool = load_tool(paths.templates())
+    platform = _platform("the tool", tool.platforms)
+    engine.require_buildx()
+    _warn_of_changes(include_tool(data, paths.templates(), workspace), report)
+    _have_base(tool.image.base, platform, settings.base_registry, stand_ins or {}, report)
+    command = plan(
+        TOOL.target,
+        settings,
+        revision=_revision(checkout),
+        epoch=_epoch(checkout),
+        checkout=checkout,
+        stand_ins=stand_ins,
+        no_cache=no_cache,
+    )
+    _run(command, settings, workspace, log=f"build-{TOOL.name}.log", report=report)
+    return TOOL.reference(prefix=settings.image_prefix)
 
 
 # --- before the build ------------------------------------------------------------------------------------------------
@@ -130,18 +162,17 @@ def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
         report.warn(f"building from files that differ from a fresh render ({names}); `paddock render` writes them")
 
 
-def _platform(stack: Stack) -> Platform:
+def _platform(what: str, expected: Sequence[Platform]) -> Platform:
     """What the engine builds for. Another architecture would be emulated: hours, where it works at all."""
     client = engine.connect()
     try:
         found = engine.platform(client)
     finally:
         client.close()
-    platform = next((each for each in stack.target.platforms if each == found), None)
+    platform = next((each for each in expected if each == found), None)
     if platform is None:
         raise EngineError(
-            f"target {stack.target.name}: found an engine for {found}, expected one for "
-            f"{' or '.join(stack.target.platforms)}",
+            f"{what}: found an engine for {found}, expected one for {' or '.join(expected)}",
             hint="build on a machine of that architecture; paddock does not emulate one",
         )
     return platform
@@ -182,9 +213,11 @@ def _bases(stack: Stack) -> list[Base]:
     return list(dict.fromkeys(found))
 
 
-def _have_base(base: Base, image: str, base_registry: str, stand_ins: Mapping[str, str], report: Reporter) -> None:
+def _have_base(
+    base: Base, platform: Platform, base_registry: str, stand_ins: Mapping[str, str], report: Reporter
+) -> None:
     """See that a base image is there: locally, from its container registry, or made from Debian's packages."""
-    reference = f"{base_registry}{image}"
+    reference = f"{base_registry}{base.image_on(platform)}"
     if reference in stand_ins or _is_present(reference):
         return
     report.say(f"pulling {reference}")
@@ -242,6 +275,12 @@ def _git(workspace: Path, *arguments: str) -> str:
 
 
 # --- the build itself ------------------------------------------------------------------------------------------------
+
+
+def _run(command: Build, settings: BuildSettings, workspace: Path, *, log: str, report: Reporter) -> None:
+    _say_settings(settings, report)
+    report.say(f"$ {process.command_line(command.argv)}")
+    _bake(command, workspace, workspace / ".paddock" / log, report)
 
 
 def _bake(command: Build, workspace: Path, log: Path, report: Reporter) -> None:

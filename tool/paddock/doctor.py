@@ -15,9 +15,10 @@ import requests
 from paddock import containerregistry, engine
 from paddock.containerregistry import Answer, Verdict
 from paddock.errors import EngineError
-from paddock.matrix import Base, Image, Platform, Target
+from paddock.matrix import Base, Image, Platform, Target, Tool
 from paddock.paths import workspace
 from paddock.pins import Pins
+from paddock.render import TOOL
 from paddock.report import Reporter
 
 ROOM_WANTED = 30 * 10**9  # bytes: two images of a target without an accelerator, their layers and the build cache
@@ -90,12 +91,14 @@ def _room() -> Check:
 # --- base images ------------------------------------------------------------------------------------------------------
 
 
-def wanted(targets: Iterable[Target]) -> list[Wanted]:
-    """Every base image of these targets on each platform, each once."""
+def wanted(targets: Iterable[Target], tool: Tool | None = None) -> list[Wanted]:
+    """Every base image of these targets, and of the tool's image, on each platform, each once."""
     used: dict[tuple[str, Platform], list[tuple[str, Base]]] = {}
-    for target in targets:
-        for name, image in images_of(target).items():
-            for platform in target.platforms:
+    built = [(images_of(target), target.platforms) for target in targets]
+    built += [({TOOL.name: tool.image}, tool.platforms)] if tool else []
+    for images, platforms in built:
+        for name, image in images.items():
+            for platform in platforms:
                 used.setdefault((image.base.image_on(platform), platform), []).append((name, image.base))
     return [
         Wanted(base=by[0][1], platform=platform, used_by=tuple(name for name, _ in by))

@@ -17,6 +17,7 @@ from paddock import process
 from paddock.engine import Release
 from paddock.errors import PreflightError, ProgramError
 from paddock.matrix import Accelerator
+from paddock.paths import on_host
 from paddock.stackfolder import Cards, Configuration, HostNeeds
 
 # Where the host's file is mounted in a container of an Ascend stack; where it is on the host, the stack says.
@@ -163,7 +164,7 @@ def _ascend_driver(folder: Path) -> str:
     """The version in the driver's own file. Raises PreflightError where it says none."""
     path = folder / "version.info"
     try:
-        found = re.search(r"(?m)^Version=(\S+)", path.read_text("utf-8", "replace"))
+        found = re.search(r"(?m)^Version=(\S+)", on_host(path).read_text("utf-8", "replace"))
     except OSError as failure:
         raise PreflightError(
             f"{path}: {failure.strerror}, expected the version of Ascend's driver",

@@ -48,6 +48,7 @@ Capabilities = Annotated[
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
 
+IMAGE_PREFIX = "paddock/"  # in front of the names of our images unless IMAGE_PREFIX says otherwise
 RUN_AS_UID = 10001  # the user of our containers unless RUN_AS says otherwise; the group is always 0
 
 
@@ -250,6 +251,14 @@ class Image:
     def pins_on(self, platform: Platform) -> Mapping[str, str]:
         """The pins on one platform: its own go before the common ones."""
         return FrozenDict({**self.pins, **self.platform_pins.get(platform, {})})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """The image that carries paddock itself."""
+
+    platforms: tuple[Platform, ...]
+    image: Image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,14 +1,16 @@
-"""Where the tool finds its templates and the folder that it works in."""
+"""Where the tool finds its templates, the folder that it works in, and what lies elsewhere on its host."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
 
 from paddock.errors import ConfigurationError
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]  # <checkout>/tool/paddock
+_MOST_LINKS = 40  # that one path may lead through, as in Linux
 
 
 def templates() -> Path:
@@ -38,6 +40,16 @@ def workspace() -> Path:
     return _CHECKOUT if _is_checkout(_CHECKOUT) else here
 
 
+def checkout() -> Path:
+    """The checkout that the tool runs from: what its own image is built of."""
+    if _is_checkout(_CHECKOUT):
+        return _CHECKOUT
+    raise ConfigurationError(
+        f"{_PACKAGE}: found an installed package, expected a checkout: the image of the tool is built of one",
+        hint="run paddock from a checkout, or take the published image of the tool (docs/building.md)",
+    )
+
+
 def _chosen(root: Path) -> Path:
     if not root.is_dir():
         raise ConfigurationError(
@@ -56,3 +68,28 @@ def scripts() -> Path:
         if (folder / "make-base.sh").is_file():
             return folder
     raise ConfigurationError(f"{_PACKAGE}: found no scripts beside the package", hint="install paddock again")
+
+
+def on_host(path: Path) -> Path:
+    """Where an absolute path of the host is seen from here: below PADDOCK_HOST, in the container of the tool's image.
+
+    Links count from there on, too: what is a link to /data on the host is not looked for in the container's own /data.
+    """
+    root = os.environ.get("PADDOCK_HOST")
+    return _below(Path(root), path) if root else path
+
+
+def _below(root: Path, path: Path) -> Path:
+    seen, left, links = root, deque(path.parts[1:]), 0
+    while left:
+        part = left.popleft()
+        if part == "..":
+            seen = seen.parent if seen != root else root
+        elif os.path.islink(seen / part) and links < _MOST_LINKS:  # noqa: PTH114 - False where this user may not look
+            target = (seen / part).readlink()
+            links += 1
+            seen = root if target.is_absolute() else seen
+            left.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+        else:
+            seen /= part
+    return seen

@@ -19,6 +19,7 @@ from docker.errors import APIError, ImageNotFound
 from paddock import containers, engine, hostcards
 from paddock.containers import Container
 from paddock.errors import EngineError, PreflightError
+from paddock.paths import on_host
 from paddock.report import Reporter
 from paddock.stackfolder import Bind, Configuration, Published, StackFolder
 from paddock.weightsinuse import MODELS, WeightsInUse, in_use, models_bind
@@ -32,9 +33,15 @@ _CARD = re.compile(r"([a-z]+)[0-9]+")  # the node of one card; nodes without a n
 def check(folder: StackFolder, configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
     """Raise PreflightError for the first thing that would stop the stack from starting."""
     if engine.is_local():
-        require_files(configuration)
-        require_devices(configuration)
-        require_weights(folder, in_use(configuration))
+        try:
+            require_files(configuration)
+            require_devices(configuration)
+            require_weights(folder, in_use(configuration))
+        except PermissionError as failure:
+            raise PreflightError(
+                f"{failure.filename}: this user may not look at it, expected a path that the stack's user can read",
+                hint="make it readable for everybody (`chmod -R a+rX FOLDER`)",
+            ) from failure
         hostcards.require(configuration)
     elif configuration.host is not None:
         report.say(f"files, cards and driver: not looked at, the engine is on another machine ({engine.address()})")
@@ -48,14 +55,14 @@ def require_files(configuration: Configuration) -> None:
     """Every host path that is mounted must be there: the engine would make an empty folder of root's in its place."""
     for service in configuration.services:
         for bind in service.binds:
-            if bind.source.exists():
+            if on_host(bind.source).exists():
                 continue
             what = "the weights folder (MODELS_DIR)" if bind.target == str(MODELS) else bind.target
             raise PreflightError(
                 f"{bind.source}: is not there, expected {what} of the service {service.name}", hint=_mount_hint(bind)
             )
         models = models_bind(service.binds)
-        if models is not None and not models.source.is_dir():
+        if models is not None and not on_host(models.source).is_dir():
             raise PreflightError(
                 f"{models.source}: found a file, expected the weights folder (MODELS_DIR)", hint=_models_hint()
             )
@@ -73,7 +80,7 @@ def require_devices(configuration: Configuration) -> None:
     """Every device node that a container is given must be there."""
     for service in configuration.services:
         for node in service.devices:
-            if not node.exists():
+            if not on_host(node).exists():
                 raise PreflightError(
                     f"{node}: is not there, expected the device node that the service {service.name} is given",
                     hint=_node_hint(node),
@@ -82,7 +89,7 @@ def require_devices(configuration: Configuration) -> None:
 
 def _node_hint(node: Path) -> str:
     stem = _CARD.fullmatch(node.name)
-    cards = sorted(node.parent.glob(f"{stem[1]}[0-9]*")) if stem else []
+    cards = sorted(node.with_name(each.name) for each in on_host(node.parent).glob(f"{stem[1]}[0-9]*")) if stem else []
     if cards:
         return f"this host has {', '.join(map(str, cards))}; the stack's .env says which one to take"
     return "the card's driver makes it: install it on this host and see that it is loaded (`npu-smi info`)"
@@ -102,7 +109,8 @@ def require_weights(folder: StackFolder, weights: Iterable[WeightsInUse]) -> Non
 
 def _has_content(weights: WeightsInUse) -> bool:
     assert weights.directory is not None  # noqa: S101 - asked by the caller
-    return weights.directory.is_dir() and any(weights.directory.iterdir())
+    directory = on_host(weights.directory)
+    return directory.is_dir() and any(directory.iterdir())
 
 
 def _models_hint() -> str:

@@ -29,6 +29,7 @@ from paddock.matrix import (
     Platform,
     Stack,
     Target,
+    Tool,
     Variant,
     WeightsRole,
 )
@@ -133,6 +134,11 @@ def load(templates: Path) -> Registry:
     registry = Registry(targets=_records(targets), backends=_records(backends), models=_records(models))
     _Check(registry=registry, targets=targets, backends=backends, models=models).run()
     return registry
+
+
+def load_tool(templates: Path) -> Tool:
+    """What the tool's own image is made of. Raises DataError."""
+    return schema.read(templates / "tool.yaml", Tool).record
 
 
 def _records(files: _Files[_Record]) -> Mapping[str, _Record]:

@@ -7,7 +7,7 @@ The same input gives the same bytes. Nothing here reads the clock, the network o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -16,13 +16,25 @@ import jinja2
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix import Devices, HostVariable, Image, Platform, Stack, Variant, WeightSet, WeightsRole
-from paddock.registry import Registry
+from paddock.matrix import (
+    IMAGE_PREFIX,
+    Devices,
+    HostVariable,
+    Image,
+    Platform,
+    Stack,
+    Tool,
+    Variant,
+    WeightSet,
+    WeightsRole,
+)
+from paddock.registry import Registry, load_tool
 
 Files = Mapping[PurePosixPath, str]
 
 GENERATED = ("images", "compose")  # folders that hold nothing else: what nothing generates any more is stale
 BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+WRAPPER = PurePosixPath("images/tool/paddock.sh")
 PUBLISH_SCRIPT = PurePosixPath("images/publish.sh")
 CI_FILES = {  # in folders that hold other people's files too
     PurePosixPath(".github/workflows/images.yml"): "ci/github.yml.j2",
@@ -51,9 +63,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackImage:
-    """One image of a stack: how bake calls it, what it is made from and what it is called."""
+    """One image that paddock builds: how bake calls it, what it is made from and what it is called."""
 
-    role: str  # "api" or "vlm"
+    role: str  # "api" or "vlm"; "tool" is beside all stacks
     target: str  # in the bake file
     context: str  # build context, relative to the workspace
     name: str  # repository without prefix
@@ -62,9 +74,17 @@ class StackImage:
     further_weights: tuple[WeightSet, ...] = ()  # what it can be told to use; an offline image holds all or none
     stand_in: str = ""  # `package==version` that a trial build takes instead of the vendor's package
 
-    def reference(self, *, prefix: str = "paddock/", version: str = __version__) -> str:
+    def reference(self, *, prefix: str = IMAGE_PREFIX, version: str = __version__) -> str:
         """The image's full reference."""
         return f"{prefix}{self.name}:{version}{self.suffix}"
+
+    @property
+    def reference_in_stack(self) -> str:
+        """The same with the variables of a stack's `.env`."""
+        return self.reference(prefix=f"${{IMAGE_PREFIX:-{IMAGE_PREFIX}}}", version=f"${{IMAGE_VERSION:-{__version__}}}")
+
+
+TOOL = StackImage(role="tool", target="tool", context="images/tool", name="tool", suffix="", weights=())
 
 
 def stack_images(stack: Stack) -> tuple[StackImage, ...]:
@@ -97,9 +117,12 @@ class PublishedImage:
     platforms: tuple[Platform, ...]
 
 
-def published_images(stacks: Iterable[Stack]) -> tuple[PublishedImage, ...]:
-    """The images without weights of these stacks, in order of name. Offline images hold weights and stay at home."""
-    found: dict[str, PublishedImage] = {}
+def published_images(stacks: Iterable[Stack], tool: Tool) -> tuple[PublishedImage, ...]:
+    """The tool's image and the images of these stacks, in order of name.
+
+    Offline images hold weights and stay at home.
+    """
+    found = {TOOL.name: PublishedImage(name=TOOL.name, target=TOOL.target, platforms=tool.platforms)}
     for stack in stacks:
         if stack.variant is Variant.ONLINE:
             for image in stack_images(stack):
@@ -136,9 +159,17 @@ class Renderer:
             files |= self.contexts(stack)
         for stack in stacks:
             files |= self.stack(stack)
+        tool = load_tool(self._templates)
+        files |= self.tool(tool)
         files[BAKE_FILE] = self.bake(stacks)
-        files |= self.ci(committed)
+        files |= self.ci(committed, tool)
         return dict(sorted(files.items()))
+
+    def tool(self, tool: Tool) -> dict[PurePosixPath, str]:
+        """The build context of the tool's image, and the script that runs this image as if it were paddock."""
+        folder = PurePosixPath(TOOL.context)
+        files = self._files_of(folder, self._text("image/tool/Dockerfile.j2", image=tool.image), "tool")
+        return {**files, WRAPPER: self._text("bundle/paddock.sh.j2", image=TOOL)}
 
     def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
         """The build contexts of a stack's images."""
@@ -163,21 +194,23 @@ class Renderer:
 
     def bake(self, stacks: Iterable[Stack]) -> str:
         """The bake file for these stacks; its paths are relative to the workspace."""
-        return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images)
+        return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images, tool=TOOL)
 
-    def ci(self, stacks: Iterable[Stack]) -> dict[PurePosixPath, str]:
-        """What builds and publishes the images of these stacks in continuous integration."""
-        images = published_images(stacks)
+    def ci(self, stacks: Iterable[Stack], tool: Tool) -> dict[PurePosixPath, str]:
+        """What builds and publishes the images of these stacks, and the tool's, in continuous integration."""
+        images = published_images(stacks, tool)
         files = {path: self._text(template, images=images) for path, template in CI_FILES.items()}
         return {**files, PUBLISH_SCRIPT: self._copy(self._templates / "ci/publish.sh")}
 
     def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
         folder = PurePosixPath(image.context)
         dockerfile = self._text(f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image))
+        return {**self._files_of(folder, dockerfile, template), **self._locks(folder, image, stack)}
+
+    def _files_of(self, folder: PurePosixPath, dockerfile: str, template: str) -> dict[PurePosixPath, str]:
+        """A Dockerfile and what it names of the files beside its template and of the shared ones."""
         files = {folder / path.name: self._copy(path) for path in self._named_in(dockerfile, template)}
-        files |= self._locks(folder, image, stack)
-        files[folder / "Dockerfile"] = dockerfile
-        return files
+        return {**files, folder / "Dockerfile": dockerfile}
 
     def _named_in(self, dockerfile: str, template: str) -> Iterator[Path]:
         """The files beside the template, and the shared ones, that this Dockerfile names: no context holds more."""
@@ -206,6 +239,7 @@ class Renderer:
         if stack is not None:
             names |= _stack_names(stack)
         names["version"] = __version__
+        names["image_prefix"] = IMAGE_PREFIX
         names["header"] = _header(template)
         try:
             return self._jinja.get_template(template).render(names)
@@ -222,8 +256,7 @@ def _stack_names(stack: Stack) -> dict[str, object]:
     references = {image.role: image for image in stack_images(stack)}
 
     def image_reference(role: str) -> str:
-        image = references[role]
-        return f"${{IMAGE_PREFIX:-paddock/}}{image.name}:${{IMAGE_VERSION:-{__version__}}}{image.suffix}"
+        return references[role].reference_in_stack
 
     return {
         "stack": stack,
@@ -311,8 +344,17 @@ def include(stack: Stack, data: Registry, templates: Path, workspace: Path) -> l
     The bake file lists every stack of the workspace, so it is written again.
     """
     files = Renderer(templates).all(data, also=[*present_stacks(data, workspace), stack])
+    return _include(files, {f"compose/{stack.name}", *(image.context for image in stack_images(stack))}, workspace)
+
+
+def include_tool(data: Registry, templates: Path, workspace: Path) -> list[Difference]:
+    """The same for what the tool's image needs."""
+    files = Renderer(templates).all(data, also=present_stacks(data, workspace))
+    return _include(files, {TOOL.context}, workspace)
+
+
+def _include(files: Files, folders: Collection[str], workspace: Path) -> list[Difference]:
     found = differences(files, workspace)
-    folders = {f"compose/{stack.name}", *(image.context for image in stack_images(stack))}
     missing = [each.path for each in found if each.fault is Fault.MISSING and str(each.path.parent) in folders]
     wanted = [*missing, *(each.path for each in found if each.path == BAKE_FILE)]
     write({path: files[path] for path in wanted}, workspace, remove=False)

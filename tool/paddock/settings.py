@@ -14,6 +14,7 @@ from pathlib import Path
 import dotenv
 
 from paddock.errors import ConfigurationError
+from paddock.matrix import IMAGE_PREFIX
 
 # Variable -> variables of other programs that mean the same on this machine, first one set wins.
 _SAME_AS = {
@@ -31,7 +32,7 @@ class BuildSettings:
     """What a build takes from its surroundings. Empty strings and None mean: nothing given."""
 
     models_dir: Path
-    image_prefix: str = "paddock/"
+    image_prefix: str = IMAGE_PREFIX
     base_registry: str = ""
     wheelhouse: Path | None = None
     ca_bundle: Path | None = None
@@ -60,7 +61,7 @@ def build_settings(workspace: Path, options: Mapping[str, str | None]) -> BuildS
     found = variables(workspace) | {name: value for name, value in options.items() if value}
     return BuildSettings(
         models_dir=models_dir(workspace, found),
-        image_prefix=found.get("IMAGE_PREFIX", "paddock/"),
+        image_prefix=found.get("IMAGE_PREFIX", IMAGE_PREFIX),
         base_registry=found.get("BASE_REGISTRY", ""),
         wheelhouse=_wheelhouse(found, workspace),
         ca_bundle=_ca_bundle(found, workspace),

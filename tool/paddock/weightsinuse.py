@@ -12,6 +12,7 @@ import yaml
 
 from paddock import weightslock
 from paddock.errors import ConfigurationError
+from paddock.paths import on_host
 from paddock.stackfolder import Bind, Configuration, Service
 from paddock.weightfiles import TEST_MARKER
 from paddock.weightslock import Kind
@@ -53,9 +54,10 @@ def is_test(weights: WeightsInUse) -> bool:
     """Whether a set in a models directory is test weights, by its own marker or by the lock."""
     if weights.directory is None:
         return False
-    if (weights.directory / TEST_MARKER).exists():
+    directory = on_host(weights.directory)
+    if (directory / TEST_MARKER).exists():
         return True
-    entry = weightslock.read(weights.directory.parent).get(weights.name)
+    entry = weightslock.read(directory.parent).get(weights.name)
     return entry is not None and entry.kind is Kind.TEST
 
 

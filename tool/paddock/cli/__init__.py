@@ -22,7 +22,7 @@ class _Command:
 # In the order in which a newcomer meets them; the summaries stand here so that help needs no imports.
 COMMANDS: dict[str, _Command] = {
     "render": _Command("render", "Write images/ and compose/ from the templates, or check that they are current."),
-    "build": _Command("build", "Build the two images of a target."),
+    "build": _Command("build", "Build the two images of a target, or the image of the tool."),
     "models": _Command("models", "Fetch model weights, check them, or make small test weights."),
     "tune": _Command("tune", "Size a VLM server for a card; each value with its origin."),
     "up": _Command("launch", "Start a stack and wait until it has parsed a page."),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from paddock import console, paths, registry, settings
-from paddock.build import build_images
+from paddock.build import build_images, build_tool
 from paddock.errors import UsageError
 from paddock.matrix import Variant
+from paddock.render import TOOL
 
 
 @click.command("build")
@@ -44,16 +45,13 @@ def build(
     no_cache: bool,
     as_json: bool,
 ) -> None:
-    """Build the two images of TARGET, both at once.
+    """Build the two images of TARGET, both at once; TARGET `tool` is the image that carries paddock itself.
 
     Options can stand in the environment or in .env under the names in brackets. What pip is told on this machine
     (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
     """
     workspace = paths.workspace()
     data = registry.load(paths.templates())
-    stack = data.stack(
-        target=target, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
-    )
     options = {
         "WHEELHOUSE": wheelhouse,
         "CA_BUNDLE": ca_bundle,
@@ -62,20 +60,40 @@ def build(
         "BASE_REGISTRY": base_registry,
         "IMAGE_PREFIX": image_prefix,
     }
-    references = build_images(
-        stack,
-        settings.build_settings(workspace, options),
-        data=data,
-        workspace=workspace,
-        report=console.TerminalReporter(),
-        stand_ins=_stand_ins(bases),
-        stand_in_packages=stand_in,
-        no_cache=no_cache,
-    )
+    chosen = settings.build_settings(workspace, options)
+    report = console.TerminalReporter()
+    if target == TOOL.target:
+        _refuse_choices(backend, model, offline, stand_in)
+        name = TOOL.name
+        references: tuple[str, ...] = (
+            build_tool(
+                chosen, data=data, workspace=workspace, report=report, stand_ins=_stand_ins(bases), no_cache=no_cache
+            ),
+        )
+    else:
+        stack = data.stack(
+            target=target, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
+        )
+        name = stack.name
+        references = build_images(
+            stack,
+            chosen,
+            data=data,
+            workspace=workspace,
+            report=report,
+            stand_ins=_stand_ins(bases),
+            stand_in_packages=stand_in,
+            no_cache=no_cache,
+        )
     if as_json:
-        console.result_json({"stack": stack.name, "images": list(references)})
+        console.result_json({"stack": name, "images": list(references)})
     for reference in () if as_json else references:
         console.result(reference)
+
+
+def _refuse_choices(*given: object) -> None:
+    if any(given):
+        raise UsageError("tool: found --backend, --model, --offline or --stand-in, expected none: it is no stack")
 
 
 def _stand_ins(bases: tuple[str, ...]) -> dict[str, str]:

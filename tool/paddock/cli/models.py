@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from paddock import __version__, console, paths, registry, settings, weights
 from paddock.errors import UsageError
 from paddock.make_test import make_test
-from paddock.matrix import Source, WeightsRole
+from paddock.matrix import IMAGE_PREFIX, Source, WeightsRole
 from paddock.render import stack_images
 from paddock.sources import Endpoints
 from paddock.testweights import vlm
@@ -187,7 +187,7 @@ def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
 def _api_image(known: registry.Registry, target: str) -> str:
     """What the target's pipeline API image is called, here and now."""
     found = settings.variables(paths.workspace())
-    prefix, version = found.get("IMAGE_PREFIX", "paddock/"), found.get("IMAGE_VERSION", __version__)
+    prefix, version = found.get("IMAGE_PREFIX", IMAGE_PREFIX), found.get("IMAGE_VERSION", __version__)
     api = next((image for image in stack_images(known.stack(target=target)) if image.role == "api"), None)
     if api is None:
         raise UsageError(f"target {target}: found no pipeline API, expected a target that has one")
