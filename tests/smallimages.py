@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paddock.bundle.zstandard import zstd
+from paddock.bundle.libzstd import zstd
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

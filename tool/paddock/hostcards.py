@@ -58,6 +58,16 @@ def require(configuration: Configuration, *, kernel_module: Path = NVIDIA_KERNEL
         _require_chip(needs, _chips(_mounted(configuration, NPU_SMI)))
 
 
+def driver(*, kernel_module: Path = NVIDIA_KERNEL_MODULE, ascend: Path = Path(ASCEND_DRIVER)) -> str | None:
+    """Vendor and version of the driver of this host's cards; None where it has none that we know."""
+    if version := _loaded(kernel_module):
+        return f"nvidia {version}"
+    try:
+        return f"ascend {_ascend_driver(ascend)}"
+    except PreflightError:
+        return None
+
+
 def _require_driver(needs: HostNeeds, found: str) -> None:
     version, least = Release.of(found), Release.of(needs.driver)
     if version and least and version < least:

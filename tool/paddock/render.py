@@ -376,21 +376,27 @@ def _present(workspace: Path) -> Iterator[PurePosixPath]:
 
 def _with_kept_settings(path: Path, text: str) -> str:
     """`text` of an .env with the values and the further variables of the file that is there; a tuned file as it is."""
-    if _is_tuned(path):
+    if is_tuned(path):
         return path.read_text("utf-8")
     if path.name != ".env" or not path.is_file():
         return text
-    present = dict(_assignments(path.read_text("utf-8")))
+    return keep_settings(text, path.read_text("utf-8"))
+
+
+def keep_settings(text: str, present: str, *, but: Collection[str] = ()) -> str:
+    """`text` of an .env with the values and the further variables of `present`, save for the variables `but`."""
+    kept = {name: value for name, value in _assignments(present) if name not in but}
     known = dict(_assignments(text))
     lines = [
-        f"{match[1]}={present.get(match[1], match[2])}" if (match := _ASSIGNMENT.match(line)) else line
+        f"{match[1]}={kept.get(match[1], match[2])}" if (match := _ASSIGNMENT.match(line)) else line
         for line in text.splitlines()
     ]
-    lines += [f"{name}={value}" for name, value in present.items() if name not in known]
+    lines += [f"{name}={value}" for name, value in kept.items() if name not in known]
     return "\n".join(lines) + "\n"
 
 
-def _is_tuned(path: Path) -> bool:
+def is_tuned(path: Path) -> bool:
+    """Whether `paddock tune --write` made the file that is there; nothing else may replace it."""
     return path.suffix in (".yaml", ".conf") and path.is_file() and path.read_text("utf-8").startswith(TUNED)
 
 

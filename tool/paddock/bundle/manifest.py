@@ -175,7 +175,7 @@ def parse(data: bytes, *, where: str = MANIFEST) -> Manifest:
     if len(data) > LARGEST:
         raise BundleError(f"{where}: found {len(data)} bytes, expected at most {LARGEST}")
     try:
-        found = json.loads(data, object_pairs_hook=_no_duplicates)
+        found = json.loads(data, object_pairs_hook=no_duplicates)
     except (ValueError, RecursionError) as wrong:
         raise BundleError(f"{where}: is not JSON: {wrong}") from None
     if isinstance(found, dict) and found.get("format") != FORMAT:
@@ -190,7 +190,8 @@ def parse(data: bytes, *, where: str = MANIFEST) -> Manifest:
     return manifest
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: refuse an object that has a key twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key stands twice")

@@ -22,7 +22,7 @@ import requests
 from docker.errors import DockerException
 
 from paddock.bundle.enginestore import refused
-from paddock.bundle.zstandard import zstd
+from paddock.bundle.libzstd import zstd
 from paddock.errors import EngineError
 
 PIECE = 1 << 20  # bytes handled at once
@@ -179,3 +179,14 @@ class SavedImage:
 def _is_layer(head: bytes) -> bool:
     text = head.startswith((b"{", b"[")) and head[257:262] != b"ustar"
     return head.startswith((_GZIP, _ZSTD)) or (len(head) >= tarfile.BLOCKSIZE and not text)
+
+
+def gives_layers(client: docker.DockerClient, image: str) -> bool:
+    """Whether `docker save` gives an image's layers; containerd leaves all of them out when it lacks one."""
+    chunks = cast(Generator[bytes], client.api.get_image(image, chunk_size=PIECE))
+    with closing(chunks), tarfile.open(fileobj=io.BufferedReader(_Chunks(chunks), PIECE), mode="r|") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() else None
+            if content is not None and _is_layer(content.read(PIECE)):
+                return True
+    return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -33,6 +34,9 @@ COMMANDS: dict[str, _Command] = {
     "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
     "export": _Command("export", "Write images and stack into parts that can be carried across an air gap."),
+    "import": _Command("site", "Bring a bundle's images and stack to this host, everything checked first."),
+    "receipt": _Command("site", "Write down what this site holds: the base of the next delta."),
+    "rollback": _Command("site", "Go back to what was here before the last import."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }
 
@@ -47,7 +51,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"paddock.cli.{COMMANDS[cmd_name].module}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,0 +1,94 @@
+"""What of a bundle an engine has already, and whether it has what a delta is made on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from paddock.bundle import enginestore
+from paddock.bundle.enginestore import EngineImage, EngineStore, Store
+from paddock.bundle.loadplan import Held, LoadPlan
+from paddock.bundle.manifest import Carried, Layer, Manifest
+from paddock.bundle.rawlayer import LayerSource
+from paddock.bundle.savedlayers import gives_layers
+from paddock.engine import Release
+from paddock.errors import BundleError
+
+_ZSTD_SINCE = "23.0"  # moby pull request 41759
+
+
+def held(client: docker.DockerClient, store: EngineStore, manifest: Manifest, known: Sequence[Manifest]) -> Held:
+    """What the engine has of the layers of `manifest`. `known` are bundles that were imported before.
+
+    The classic store is asked for its images. The containerd store's blobs are looked at where they lie; where they
+    cannot be seen, those of images from `known` bundles count if the engine still gives their layers out.
+    """
+    found = enginestore.images(client)
+    version, least = Release.of(store.version), Release.of(_ZSTD_SINCE)
+    blobs: frozenset[str] = frozenset()
+    if store.kind is Store.CONTAINERD:
+        content = store.content()
+        wanted = [*manifest.layers, *(layer for each in known for layer in each.layers)]
+        blobs = _whole_files(content, wanted) if content else _of_known(client, found, known)
+    return Held(
+        kind=store.kind,
+        chains=enginestore.chains_held(found),
+        blobs=blobs,
+        images=frozenset(each.id for each in found),
+        takes_zstd=version is None or least is None or version >= least,
+    )
+
+
+def require_base(manifest: Manifest, plan: LoadPlan, held: Held, sources: Sequence[LayerSource]) -> None:
+    """Raise BundleError where a delta needs layers that neither the engine nor a base bundle has as they are needed."""
+    if manifest.base is None or not plan.steps:
+        return
+    absent = [each for each in manifest.base.layers if not any(source.holds(each) for source in sources)]
+    if absent:
+        named = ", ".join(manifest.base.bundles) or "unknown"
+        raise BundleError(
+            f"bundle {manifest.id}: needs {len(absent)} of {len(manifest.base.layers)} base layers that are not here,"
+            f" the first is {absent[0]}; it was made on bundle {named}",
+            hint="import that bundle first, give its folder with --base, or bring a full bundle;"
+            " `paddock receipt` tells the workshop what is here",
+        )
+    other = [
+        layer
+        for step in plan.steps
+        for layer in step.carried
+        if layer.carried is Carried.BASE and held.as_blob(layer) and layer.digest not in held.blobs
+    ]
+    if other:
+        raise BundleError(
+            f"bundle {manifest.id}: the engine has the layer {other[0].diff_id} under another blob than"
+            f" {other[0].digest}, or only unpacked, and its containerd store needs that blob",
+            hint="bring a full bundle, or a delta made on the receipt of this site (`paddock receipt`)",
+        )
+
+
+def _whole_files(content: Path, layers: Iterable[Layer]) -> frozenset[str]:
+    """The blobs of these layers that lie in a content store with their whole size."""
+    return frozenset(each.digest for each in layers if _size(enginestore.blob_file(content, each.digest)) == each.size)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _of_known(client: docker.DockerClient, found: Collection[EngineImage], known: Iterable[Manifest]) -> frozenset[str]:
+    ids = {each.id for each in found}
+    blobs: set[str] = set()
+    try:
+        for manifest in known:
+            for image in manifest.images:
+                if image.manifest in ids and gives_layers(client, image.manifest):
+                    blobs.update(manifest.layer(each).digest for each in image.layers)
+    except DockerException as failure:
+        raise enginestore.refused(failure) from failure
+    return frozenset(blobs)

@@ -1,0 +1,58 @@
+"""Whether a bundle is for this host: its platform, the image store, and the cards that its stack needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paddock import engine, hostcards
+from paddock.bundle.enginestore import EngineStore
+from paddock.bundle.manifest import Manifest
+from paddock.errors import BundleError, PreflightError
+from paddock.report import Reporter
+from paddock.stackfolder import StackFolder
+
+_LAYERS_AT_MOST = 125  # of one image, both stores
+
+
+def require_platform(manifest: Manifest, store: EngineStore) -> None:
+    """Raise BundleError when the images run on another platform: engines load them all the same."""
+    if manifest.platform != store.platform:
+        raise BundleError(
+            f"bundle {manifest.id}: is for {manifest.platform}, the engine of this host runs {store.platform}",
+            hint="bring the bundle for this platform; `paddock export` makes it from images of that platform",
+        )
+    for image in manifest.images:
+        if len(image.layers) > _LAYERS_AT_MOST:
+            raise BundleError(f"{image.reference}: found {len(image.layers)} layers, engines take {_LAYERS_AT_MOST}")
+
+
+def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
+    """Raise BundleError when the host's driver or cards are not those that the stack in the folder `stack` needs.
+
+    In a container the host's files cannot be seen: there a doubt is only told.
+    """
+    if not engine.is_local():
+        return
+    name = manifest.stack.name if manifest.stack else "its stack"
+    try:
+        hostcards.require(StackFolder(path=stack, called=name).read())
+    except PreflightError as wrong:
+        if Path("/.dockerenv").exists():
+            report.warn(f"{name}: {wrong.message}; seen from inside a container, so `paddock up` will tell for sure")
+            return
+        raise BundleError(
+            f"bundle {manifest.id}: {name} is not for this host; {wrong.message}",
+            hint="bring the bundle for this host's target, or say --any-host to import it all the same",
+        ) from wrong
+
+
+def require_disk(needed: int, store: EngineStore, *, report: Reporter) -> None:
+    """Raise BundleError when the engine's disk has too little room."""
+    free = store.free()
+    if free is None and needed:
+        report.warn(f"disk: cannot see the engine's disk from here; it needs {needed:,} bytes")
+    elif free is not None and free < needed:
+        raise BundleError(
+            f"{store.disk()}: found {free:,} bytes free, expected {needed:,} for this bundle in the {store.kind} store",
+            hint="make room on the engine's disk (`docker system df` shows what takes it), then repeat the import",
+        )

@@ -1,0 +1,326 @@
+"""Importing a bundle: everything is checked before the engine is touched, names change last, and a kill costs one step.
+
+The order is fixed: signature, format, platform and cards, base, disk, every part, and only then the engine. There
+images are loaded step by step under names of ours, proven, and only then given their own names; what had these names
+is kept for `paddock rollback`. Each step is written down before it counts, so the same command goes on after any end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import docker
+
+from paddock import engine
+from paddock.bundle import enginestore, holding, hostcheck, loading, loadplan, proof, sitestack, sitestate, trust
+from paddock.bundle.bundlecontent import BundleContent
+from paddock.bundle.bundlesource import BundleLayers
+from paddock.bundle.enginelayers import EngineLayers
+from paddock.bundle.enginestore import EngineStore, Store
+from paddock.bundle.loading import EngineFullError, Loader
+from paddock.bundle.loadplan import Held, LoadPlan
+from paddock.bundle.manifest import Manifest, Part
+from paddock.bundle.parts import Bundle
+from paddock.bundle.rawlayer import LayerSource
+from paddock.bundle.signature import PublicKey, read_public
+from paddock.bundle.sitestate import Installed, Journal, SiteState, Switch
+from paddock.bundle.tags import previous_name, switch
+from paddock.bundle.trust import Signed
+from paddock.errors import BundleError
+from paddock.report import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What to import and how. `keys` are public key files for this time; else those pinned at the site count."""
+
+    directories: tuple[Path, ...]
+    keys: tuple[Path, ...] = ()
+    bases: tuple[Path, ...] = ()  # folders of bundles that hold base layers
+    to: Path | None = None  # where the stack goes
+    any_host: bool = False  # also where its cards or driver are not what the stack needs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """What an import would do. `disk` is what the engine needs free, `free` None where that cannot be seen."""
+
+    manifest: Manifest
+    signed: Signed | None
+    store: Store
+    plan: LoadPlan
+    free: int | None
+    folder: Path | None
+    installed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """What an import did. `switches` is empty, and `files` 0, where everything was in place already."""
+
+    manifest: Manifest
+    signed: Signed | None
+    switches: tuple[Switch, ...]
+    files: int  # that were read back and compared
+    folder: Path | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Import:
+    """One import under way, with everything that its steps need."""
+
+    wanted: Wanted
+    report: Reporter
+    state: SiteState
+    bundle: Bundle
+    signed: Signed | None
+    client: docker.DockerClient
+    store: EngineStore
+    held: Held
+    plan: LoadPlan
+    sources: tuple[LayerSource, ...]
+    folder: Path | None = field(default=None)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @property
+    def content(self) -> BundleContent:
+        return BundleContent(self.bundle, self.sources)
+
+
+def plan(wanted: Wanted, *, report: Reporter) -> Planned:
+    """Every check but that of the parts, and what would be done. Changes nothing."""
+    with _opened(wanted, report) as job:
+        return Planned(
+            manifest=job.manifest,
+            signed=job.signed,
+            store=job.store.kind,
+            plan=job.plan,
+            free=job.store.free(),
+            folder=job.folder,
+            installed=_is_installed(job),
+        )
+
+
+def run(wanted: Wanted, *, report: Reporter) -> Imported:
+    """Import a bundle, or go on with an import that was cut short. Raises BundleError with the engine as it was, or
+    with all of its images and names as they were and layers of ours that the next run uses."""
+    with sitestate.locked(sitestate.folder()), _opened(wanted, report) as job:
+        journal = job.state.journal(job.manifest.id)
+        if journal is None and _is_installed(job):
+            report.say(f"bundle {job.manifest.id}: everything is in place already")
+            return Imported(manifest=job.manifest, signed=job.signed, switches=(), files=0, folder=job.folder)
+        journal = journal or Journal(bundle=job.manifest.id)
+        if journal.switches is None:
+            journal = _verified(job, journal)
+            _load(job)
+            files = _prove(job)
+            journal = replace(journal, switches=_switches(job))
+            job.state.note(journal)
+        else:
+            files = _prove(job)
+        _install(job, journal.switches or ())
+        return Imported(
+            manifest=job.manifest, signed=job.signed, switches=journal.switches or (), files=files, folder=job.folder
+        )
+
+
+def abandon(*, report: Reporter) -> tuple[str, ...]:
+    """Give up the imports that were cut short, and take away what they loaded; the bundles' ids.
+
+    One that had begun to give names is left: only the import itself can end it.
+    """
+    state = SiteState(sitestate.folder())
+    with sitestate.locked(state.path):
+        given_up = []
+        for bundle in state.under_way():
+            journal = state.journal(bundle)
+            if journal is not None and journal.switches is not None:
+                report.warn(f"bundle {bundle}: its images are proven and partly named; end it with `paddock import`")
+                continue
+            loading.remove_staging(engine.connect(timeout=None), bundle)
+            state.forget(bundle)
+            given_up.append(bundle)
+    return tuple(given_up)
+
+
+# --- before the engine ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(wanted: Wanted, report: Reporter) -> Iterator[_Import]:
+    """The bundle and the engine, once everything but the parts has been checked, in the fixed order."""
+    state = SiteState(sitestate.folder())
+    with ExitStack() as stack:
+        bundle = stack.enter_context(Bundle.open(wanted.directories))
+        manifest = bundle.manifest
+        signed = _trusted(bundle, wanted, state, report)
+        client = engine.connect(timeout=None)
+        stack.callback(client.close)
+        store = enginestore.read(client)
+        hostcheck.require_platform(manifest, store)
+        if sitestack.files(manifest) and not wanted.any_host:
+            _require_cards(bundle, report)
+        held = holding.held(client, store, manifest, tuple(state.manifests()))
+        steps = loadplan.plan(manifest, held)
+        sources = _sources(wanted, client, stack)
+        holding.require_base(manifest, steps, held, sources)
+        hostcheck.require_disk(steps.disk, store, report=report)
+        yield _Import(
+            wanted=wanted,
+            report=report,
+            state=state,
+            bundle=bundle,
+            signed=signed,
+            client=client,
+            store=store,
+            held=held,
+            plan=steps,
+            sources=sources,
+            folder=wanted.to or sitestack.default_folder(state.path, manifest),
+        )
+
+
+def _trusted(bundle: Bundle, wanted: Wanted, state: SiteState, report: Reporter) -> Signed | None:
+    keys: Sequence[PublicKey] = tuple(read_public(each) for each in wanted.keys) or trust.pinned(state.path)
+    signed = trust.check(bundle, keys)
+    if not keys:
+        report.warn(
+            f"bundle {bundle.manifest.id}: nobody vouches for it, because no key is pinned here;"
+            " `paddock bundle trust KEY.pub` pins the workshop's"
+        )
+    trust.check_sequence(bundle.manifest, signed, state.path)
+    return signed
+
+
+def _require_cards(bundle: Bundle, report: Reporter) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        stack = sitestack.prepare(bundle, Path(scratch) / "stack")
+        hostcheck.require_cards(stack, bundle.manifest, report=report)
+
+
+def _sources(wanted: Wanted, client: docker.DockerClient, stack: ExitStack) -> tuple[LayerSource, ...]:
+    """Where base layers are: bundles that were named, then the engine."""
+    bases = [stack.enter_context(Bundle.open([each])) for each in wanted.bases]
+    spool = sitestate.folder()
+    spool.mkdir(parents=True, exist_ok=True)
+    return (*map(BundleLayers, bases), stack.enter_context(EngineLayers(client, spool=spool)))
+
+
+def _is_installed(job: _Import) -> bool:
+    """Whether the engine has every image under its name, and the stack is in place."""
+    if job.plan.steps:
+        return False
+    for image in job.manifest.images:
+        found = enginestore.image(job.client, image.reference)
+        if found is None or not loadplan.complete(found, image, job.store.kind):
+            return False
+    return job.folder is None or sitestack.origin(job.folder) == job.manifest.id
+
+
+def _verified(job: _Import, journal: Journal) -> Journal:
+    """Compare every part with its hash, save for those that were compared before and have not changed since."""
+    with job.report.progress("verify", total=job.bundle.size, unit="bytes") as advance:
+        for part in job.manifest.parts:
+            seen = _as_it_is(job.bundle.path(part.name))
+            if seen not in journal.parts:
+                _require_hash(job.bundle, part)
+                journal = replace(journal, parts=(*journal.parts, seen))
+                job.state.note(journal)
+            advance(part.size)
+    return journal
+
+
+def _as_it_is(path: Path) -> str:
+    """What differs once somebody has written to a file, or has put another in its place."""
+    found = path.stat()
+    return f"{path}:{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _require_hash(bundle: Bundle, part: Part) -> None:
+    with bundle.path(part.name).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != part.sha256:
+        raise BundleError(f"{part.name}: found sha256 {found}, expected {part.sha256}")
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+def _load(job: _Import) -> None:
+    if not job.plan.steps:
+        return
+    loader = Loader(job.client, job.manifest, job.content, job.held)
+    before = None
+    with job.report.progress("load", total=job.plan.raw_size, unit="bytes") as advance:
+        for step in job.plan.steps:
+            try:
+                loader.load(step, advance)
+            except EngineFullError:
+                loading.remove_staging(job.client, job.manifest.id)
+                job.state.forget(job.manifest.id)
+                raise
+            if before is not None:
+                loading.remove_name(job.client, before)
+            before = None if step.last else loadplan.staging_name(job.manifest.id, step.number, step.upto)
+
+
+def _prove(job: _Import) -> int:
+    source = BundleLayers(job.bundle)
+    with job.report.progress("prove", total=len(job.manifest.images), unit="files") as advance:
+        files = 0
+        for image in job.manifest.images:
+            files += proof.prove(job.client, job.store, job.manifest, image, source)
+            advance(1)
+    if engine.is_local():
+        os.sync()  # what engines unpack they do not flush (moby issue 49784)
+    return files
+
+
+def _switches(job: _Import) -> tuple[Switch, ...]:
+    """For each name the image that gets it, and the one that has it now."""
+    found = []
+    for image in job.manifest.images:
+        before = enginestore.image(job.client, image.reference)
+        identity = loadplan.identity(image, job.store.kind)
+        previous = None if before is None or before.id == identity else before.id
+        found.append(Switch(reference=image.reference, image=identity, previous=previous))
+    return tuple(found)
+
+
+def _install(job: _Import, switches: tuple[Switch, ...]) -> None:
+    """Give the names, put the stack in place, write it down, take our own names away. Can be repeated."""
+    for each in switches:
+        if each.previous is not None:
+            switch(job.client, previous_name(each.reference), each.previous)
+    for each in switches:
+        switch(job.client, each.reference, each.image)
+    if job.folder is not None and sitestack.origin(job.folder) != job.manifest.id:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        sitestack.put_in_place(sitestack.prepare(job.bundle, job.folder), job.folder)
+    trust.record_sequence(job.manifest, job.signed, job.state.path)
+    job.state.remember(_record(job, switches), job.manifest)
+    loading.remove_staging(job.client, job.manifest.id)
+    job.state.forget(job.manifest.id)
+
+
+def _record(job: _Import, switches: tuple[Switch, ...]) -> Installed:
+    stack = job.manifest.stack
+    return Installed(
+        bundle=job.manifest.id,
+        sequence=job.signed.sequence if job.signed and job.signed.checked else 0,
+        tool=job.manifest.tool,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        stack=stack.name if stack else None,
+        folder=str(job.folder) if job.folder else None,
+        switches=switches,
+    )

@@ -1,0 +1,184 @@
+"""Sending the steps of a load plan to an engine, and reading what it says about each of them.
+
+`docker load` ends in success where it should not: what failed may be an object in its output, or from Engine 28 on a
+mere line of text (moby pull request 48293). So its words are read, and `proof` looks at what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound
+
+from paddock.bundle import archive, enginestore
+from paddock.bundle.loadplan import STAGING, Held, Staged, Step, staged
+from paddock.bundle.manifest import Image, Layer, Manifest
+from paddock.errors import BundleError
+from paddock.report import Advance
+
+_FAILED = re.compile(r"\b(error|failed|no space left)\b", re.IGNORECASE)
+_LARGEST_JSON = 16 << 20  # bytes of a configuration or a manifest
+_WORDS = 500  # characters of the engine's that a message repeats
+_AGAIN = "run the same command again: it goes on with what is loaded already"
+
+
+class EngineFullError(BundleError):
+    """The engine's disk is full; it has forgotten the step that filled it."""
+
+
+class Content(Protocol):
+    """Where the bytes of a bundle's images come from."""
+
+    def small(self, digest: str, limit: int) -> bytes:
+        """A small blob, checked against its digest."""
+
+    def blob(self, layer: Layer) -> Iterator[bytes]:
+        """A layer's blob, in pieces."""
+
+    def raw(self, layer: Layer) -> Iterator[bytes]:
+        """A layer's tar, in pieces."""
+
+
+class Loader:
+    """Sends the images of one bundle to one engine. `client` must have no time limit."""
+
+    def __init__(self, client: docker.DockerClient, manifest: Manifest, content: Content, held: Held) -> None:
+        self._client, self._manifest, self._content, self._held = client, manifest, content, held
+
+    def load(self, step: Step, advance: Advance) -> None:
+        """Do one step; `advance` counts the raw bytes of its layers. Raises BundleError when the engine did not."""
+        made = self._staged(step)
+        done = self._send(self._archive(step, made, advance), made.image.reference)
+        if not done:
+            raise BundleError(f"{made.image.reference}: the engine said nothing about it", hint=_AGAIN)
+
+    def _staged(self, step: Step) -> Staged:
+        image = self._manifest.images[step.number]
+        config, manifest = (self._content.small(each, _LARGEST_JSON) for each in (image.config, image.manifest))
+        _require_same_layers(image, self._manifest, config, manifest)
+        return staged(self._manifest, step, config, manifest)
+
+    def _archive(self, step: Step, made: Staged, advance: Advance) -> Iterator[bytes]:
+        """The archive of a step; layers first, because the classic store reads it when it has all of it anyway."""
+        layers = {each: self._manifest.layer(each) for each in made.image.layers}
+        sizes = {made.image.manifest: len(made.manifest)}
+        small = archive.descriptions([made.image], self._manifest.platform, sizes, layers)
+        small |= {archive.blob_path(made.image.config): made.config}
+        small |= {archive.blob_path(made.image.manifest): made.manifest}
+        yield from _member("oci-layout", small.pop("oci-layout"))
+        for layer in step.carried:
+            size = self._held.sent(layer)
+            yield archive.member_header(archive.blob_path(layer.digest), size)
+            pieces = self._content.blob(layer) if self._held.as_blob(layer) else self._content.raw(layer)
+            yield from _counted(pieces, layer, size, advance)
+            yield archive.padding(size)
+        for name, content in small.items():
+            yield from _member(name, content)
+        yield archive.END
+
+    def _send(self, chunks: Iterator[bytes], name: str) -> int:
+        """POST the archive; the number of lines that the engine answered with."""
+        api = self._client.api
+        lines = 0
+        try:
+            with api.post(
+                f"{api.base_url}/v{api.api_version}/images/load",
+                params={"quiet": "false"},
+                headers={"Content-Type": "application/x-tar"},
+                data=chunks,
+                stream=True,
+                timeout=None,
+            ) as answer:
+                for line in answer.iter_lines():
+                    lines += 1
+                    _require_no_failure(line, name)
+                if answer.status_code != requests.codes.ok:
+                    raise _not_loaded(name, f"status {answer.status_code}")
+        except (DockerException, requests.RequestException, OSError) as failure:
+            raise BundleError(
+                f"{name}: the engine broke off while it was being loaded: {_clipped(str(failure))}", hint=_AGAIN
+            ) from failure
+        return lines
+
+
+def remove_staging(client: docker.DockerClient, bundle: str = "") -> None:
+    """Take away the names that imports gave (of one bundle, or of all); images that have another name stay."""
+    for each in enginestore.images(client):
+        for reference in each.references:
+            if reference.startswith(f"{STAGING}:{bundle}"):
+                remove_name(client, reference)
+
+
+def remove_name(client: docker.DockerClient, reference: str) -> None:
+    """Take a name away, and the image with its last one, unless a container uses it."""
+    try:
+        client.images.remove(reference)
+    except ImageNotFound:
+        return
+    except APIError as failure:
+        raise enginestore.refused(failure) from failure
+
+
+def _member(name: str, content: bytes) -> Iterator[bytes]:
+    yield archive.member_header(name, len(content)) + content + archive.padding(len(content))
+
+
+def _counted(pieces: Iterator[bytes], layer: Layer, size: int, advance: Advance) -> Iterator[bytes]:
+    """The pieces, as long as they are no more than was said; `advance` is told in raw bytes, whatever is sent."""
+    sent = told = 0
+    for piece in pieces:
+        sent += len(piece)
+        if sent > size:
+            break
+        yield piece
+        now = layer.raw_size * sent // size
+        advance(now - told)
+        told = now
+    if sent != size:
+        raise BundleError(f"the layer {layer.diff_id}: found {sent} bytes, expected {size}")
+
+
+def _require_same_layers(image: Image, manifest: Manifest, config: bytes, image_manifest: bytes) -> None:
+    """The bundle's root says which layers an image has; its own descriptions must not say otherwise."""
+    try:
+        of_config = tuple(json.loads(config)["rootfs"]["diff_ids"])
+        described = json.loads(image_manifest)
+        of_manifest = tuple(each["digest"] for each in described["layers"])
+        named = described["config"]["digest"]
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise BundleError(f"{image.reference}: its configuration or manifest cannot be read ({wrong!r})") from None
+    expected = tuple(manifest.layer(each).digest for each in image.layers)
+    if of_config != image.layers or of_manifest != expected or named != image.config:
+        raise BundleError(f"{image.reference}: its configuration or manifest has other layers than bundle.json says")
+
+
+def _require_no_failure(line: bytes, name: str) -> None:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = {"stream": line.decode("utf-8", "replace")}
+    if not isinstance(said, Mapping):
+        return
+    if error := said.get("error") or said.get("message"):
+        raise _not_loaded(name, str(error))
+    text = str(said.get("stream") or "")
+    if _FAILED.search(text):
+        raise _not_loaded(name, text)
+
+
+def _not_loaded(name: str, reason: str) -> BundleError:
+    message = f"{name}: the engine did not load it: {_clipped(reason)}"
+    if "no space left" in reason:
+        return EngineFullError(
+            message, hint="make room on the engine's disk (`docker system df`), then repeat the import"
+        )
+    return BundleError(message, hint=_AGAIN)
+
+
+def _clipped(text: str) -> str:
+    return " ".join(text.split())[:_WORDS]

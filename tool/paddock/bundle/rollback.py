@@ -1,0 +1,82 @@
+"""Going back to what was installed before the last import, and forward again: both are the same exchange.
+
+The names of the images and the stack folder change places with those that the import kept. Nothing is removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+
+from paddock import engine
+from paddock.bundle import enginestore, sitestack, sitestate
+from paddock.bundle.sitestate import Installed, SiteState, Switch
+from paddock.bundle.tags import previous_name, switch
+from paddock.errors import BundleError
+from paddock.report import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolledBack:
+    """What is in place now: names with the images that they have, and the stack folder with the bundle it is from."""
+
+    bundle: str  # whose import was undone
+    switches: tuple[Switch, ...]
+    folder: Path | None
+    origin: str  # of what is in the folder now; empty where no bundle brought it
+
+
+def run(stack: str | None = None, *, report: Reporter) -> RolledBack:
+    """Undo the last import (of one stack), or undo that. Raises BundleError when nothing was kept to go back to."""
+    state = SiteState(sitestate.folder())
+    with sitestate.locked(state.path):
+        rows = state.installed()
+        last = next((each for each in reversed(rows) if stack is None or each.stack == stack), None)
+        if last is None:
+            raise BundleError(
+                f"{state.path}: found no import{f' of the stack {stack}' if stack else ''} to go back from"
+            )
+        client = engine.connect()
+        try:
+            undone = _exchanged(last, client)
+        finally:
+            client.close()
+        state.replace(tuple(undone if each is last else each for each in rows))
+        folder = Path(last.folder) if last.folder else None
+        for each in undone.switches:
+            report.say(f"{each.reference}: {each.image}")
+        return RolledBack(
+            bundle=last.bundle,
+            switches=undone.switches,
+            folder=folder,
+            origin=sitestack.origin(folder) if folder else "",
+        )
+
+
+def _exchanged(last: Installed, client: docker.DockerClient) -> Installed:
+    """Names and folder change places. What is to be where was settled by the record, so a kill does no harm."""
+    folder = Path(last.folder) if last.folder else None
+    movable = [each for each in last.switches if each.previous is not None]
+    if not movable and (folder is None or not sitestack.has_two(folder)):
+        raise BundleError(
+            f"bundle {last.bundle}: its import replaced nothing, so there is nothing to go back to",
+            hint="`paddock down` stops the stack, `docker image rm` removes its images",
+        )
+    for each in movable:
+        if enginestore.image(client, str(each.previous)) is None:
+            raise BundleError(
+                f"{each.reference}: the engine no longer has {each.previous}, the image before",
+                hint="import the bundle that holds it again",
+            )
+    for each in movable:
+        switch(client, previous_name(each.reference), each.image)
+    for each in movable:
+        switch(client, each.reference, str(each.previous))
+    if folder is not None and sitestack.has_two(folder):
+        sitestack.exchange(folder, last.bundle, wanted=last.undone)
+    turned = {each.reference: replace(each, image=str(each.previous), previous=each.image) for each in movable}
+    return replace(
+        last, undone=not last.undone, switches=tuple(turned.get(each.reference, each) for each in last.switches)
+    )
