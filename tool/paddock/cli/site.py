@@ -15,8 +15,8 @@ from paddock.bundle.importing import Imported, Planned, Wanted
 from paddock.bundle.sitestate import SiteState
 from paddock.errors import BundleError, UsageError
 
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("import")
@@ -80,7 +80,7 @@ def import_(
 def receipt(*, output: Path | None) -> None:
     """Write down what this site holds: layers, images, bundles, engine, driver, free disk.
 
-    The workshop makes the next delta from it: `paddock export --base FILE`.
+    The workshop makes the next delta on it.
 
     Exit status: 0 it is written; 5 no engine; 7 it cannot be written.
     """
