@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-#> TARGET    hardware and software combination, a file of templates/targets (default: cpu)
+#> TARGET    hardware and software combination, a file of templates/targets; NAME-offline is NAME with OFFLINE=1 (default: cpu)
 TARGET ?= cpu
 #> OFFLINE   1 builds and runs the variant whose images hold the weights (default: empty)
 OFFLINE ?=
@@ -21,7 +21,7 @@ ARGS ?=
 BIN := .venv/bin
 PADDOCK := $(BIN)/paddock
 PYTEST := $(BIN)/python -m pytest
-VARIANT := $(if $(filter-out 0,$(OFFLINE)),--offline)
+VARIANT := $(if $(filter-out 0 no false,$(OFFLINE)),--offline)
 SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh) $(shell find templates -name '*.sh' | LC_ALL=C sort)
 DOCKERFILES = $(shell find images -name Dockerfile 2>/dev/null | LC_ALL=C sort)
 
@@ -107,7 +107,7 @@ check: lint ## lint, and find generated files or document tables that are out of
 	@$(PYTEST) -q tests/generated
 
 .PHONY: lint
-lint: python ## ruff, mypy, shellcheck, hadolint, and actionlint where it is installed
+lint: python ## ruff, mypy, shellcheck, hadolint, actionlint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -115,8 +115,7 @@ lint: python ## ruff, mypy, shellcheck, hadolint, and actionlint where it is ins
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	@test -n '$(DOCKERFILES)' || { echo 'error: images/: found no Dockerfile to check' >&2; exit 1; }
 	@$(BIN)/hadolint $(DOCKERFILES)
-	@if command -v actionlint >/dev/null; then actionlint .github/workflows/*.yml; \
-	else echo 'actionlint: not on PATH, .github/workflows is not linted'; fi
+	@$(BIN)/actionlint -shellcheck=$(BIN)/shellcheck .github/workflows/*.yml
 
 .PHONY: format
 format: python ## rewrite the Python files in the house format

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from PIL import Image, ImageDraw
 from pypdf import PdfReader, PdfWriter
 
@@ -48,6 +49,20 @@ def test_up_of_a_stack_that_runs_changes_nothing(stack) -> None:
         {"name": "PaddleOCR-VL-1.6", "test": True},
     ]
     assert [stack.container("api"), stack.container("vlm")] == before
+
+
+def test_smoke_asks_a_server_without_a_pipeline_in_its_own_container(stack, tmp_path: Path) -> None:
+    """The same project, seen through a folder that knows of its VLM server only: what a model alone comes to."""
+    folder = shutil.copytree(stack.shop.root / "compose/cpu", tmp_path / "alone")
+    document = yaml.safe_load((folder / "compose.yaml").read_text())
+    del document["services"]["api"]
+    (folder / "compose.yaml").write_text(yaml.safe_dump(document))
+    asked = stack.shop.paddock("smoke", folder, "--project", stack.project, "--json")
+    assert asked.returncode == 0, asked.stderr
+    found = json.loads(asked.stdout)
+    assert (found["model"], found["test_weights"]) == ("PaddleOCR-VL-1.6-0.9B", ["PaddleOCR-VL-1.6"])
+    (check,) = found["checks"]
+    assert (check["side"], check["check"], check["result"]) == ("VLM server", "ocr", "answered")
 
 
 def test_status_for_machines(stack) -> None:

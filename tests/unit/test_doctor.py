@@ -193,7 +193,10 @@ def test_every_base_is_asked_for_once_for_each_platform() -> None:
 
 def test_without_an_engine_the_command_says_so_and_exits_9() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "paddock", "doctor", "cpu", "--json"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "paddock", "doctor", "cpu-offline", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 9
     assert "checks are not well" in done.stderr

@@ -159,6 +159,17 @@ def test_make_alone_prints_every_verb_and_every_variable() -> None:
     assert [name for name in settable if not re.search(rf"^  {name} ", printed, flags=re.MULTILINE)] == []
 
 
+@pytest.mark.parametrize("verb", ["build", "up", "down", "status", "logs"])
+def test_the_door_knows_the_offline_variant_by_both_names(verb: str) -> None:
+    def asked(*variables: str) -> list[str]:
+        return make("--dry-run", verb, "TARGET=sm120", *variables).splitlines()[-1].split()[-2:]
+
+    assert asked("OFFLINE=1") == ["sm120", "--offline"]
+    for variables in ((), ("OFFLINE=",), ("OFFLINE=0",), ("OFFLINE=no",), ("OFFLINE=false",)):
+        assert asked(*variables) == [verb, "sm120"]
+    assert asked("TARGET=sm120-offline") == [verb, "sm120-offline"]  # the tool's commands take that apart
+
+
 def test_every_make_target_is_phony_and_named_once() -> None:
     text = (REPOSITORY / "Makefile").read_text("utf-8")
     phony = re.findall(r"^\.PHONY: (\S+)$", text, flags=re.MULTILINE)

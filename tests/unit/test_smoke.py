@@ -198,7 +198,7 @@ def fake_docker(tmp_path, monkeypatch):
     return install
 
 
-QUESTIONS = Questions(container="box", pipeline="/etc/paddock/pipeline.yaml", timeout=30)
+QUESTIONS = Questions(container="box", where={"pipeline": "/etc/paddock/pipeline.yaml"}, timeout=30)
 
 
 def test_the_request_and_the_answers(fake_docker):
@@ -219,7 +219,7 @@ def test_the_request_and_the_answers(fake_docker):
     sent = json.loads(request.read_text())
     assert (sent["pipeline"], sent["timeout"]) == ("/etc/paddock/pipeline.yaml", 30)
     assert [each["prompt"] for each in sent["questions"]] == ["OCR:", "Spotting:"]
-    assert [each["skip_special_tokens"] for each in sent["questions"]] == [True, False]
+    assert [each["extra_body"]["skip_special_tokens"] for each in sent["questions"]] == [True, False]
     assert base64.b64decode(sent["questions"][0]["png"]) == (smoke.DOCUMENTS / "receipt.png").read_bytes()
 
 

@@ -24,6 +24,7 @@ PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
 OURS = "io.paddock.target"
+BACKEND = "io.paddock.backend"
 _NEVER = "0001-01-01T00:00:00Z"
 # Health checks, and the marks below a line of a Python traceback.
 _NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP|^\s*(\([^)]*\) )?[\s~^]+$')
@@ -64,9 +65,9 @@ def ours(client: docker.DockerClient) -> tuple[Container, ...]:
     return tuple(each for each in _listed(client, [OURS]) if each.project)
 
 
-def url_of(containers: Sequence[Container]) -> str | None:
-    """Where the pipeline API of a stack answers, seen from here; None for a stack that has none."""
-    for port in (port for each in containers if each.service == "api" for port in each.published):
+def url_of(containers: Sequence[Container], service: str = "api") -> str | None:
+    """Where a service of a stack answers, seen from here; None where it is not there or not published."""
+    for port in (port for each in containers if each.service == service for port in each.published):
         everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
         host = engine.host() if everywhere else port.host
         return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"

@@ -1,5 +1,6 @@
 """The functional check of a running stack: every task straight to its VLM server, then an image and a PDF through its
-pipeline API, each compared with what stands on our own small documents.
+pipeline API, each compared with what stands on our own small documents. A server that is served alone is asked to read
+one of them.
 
 Test weights read nothing: of them the constant text is expected, and reading counts as not checked.
 Nothing is started, changed or kept.
@@ -11,7 +12,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, partial
 from io import BytesIO
@@ -23,13 +24,13 @@ import yaml
 
 from paddock import containers, engine, process, readiness, reading, weightsinuse
 from paddock.client import Client, ParseOptions
-from paddock.containers import Container
+from paddock.containers import BACKEND, Container
 from paddock.document import Document, Kind
 from paddock.errors import ConfigurationError, PaddockError, UnhealthyError
 from paddock.matrix import Task
 from paddock.reading import Measure
 from paddock.report import Reporter
-from paddock.stackfolder import Configuration, Service, StackFolder
+from paddock.stackfolder import Bind, Configuration, Service, StackFolder
 from paddock.testweights import vlm
 from paddock.weightsinuse import TEST_MARKER, WeightsInUse
 
@@ -47,6 +48,13 @@ PROMPTS = {
     Task.SPOTTING: "Spotting:",
     Task.SEAL: "Seal Recognition:",
 }
+# What a model is asked that is served alone and has none of these tasks, and that it is not to think aloud about it
+# (FastDeploy's documents, reasoning output).
+FREE_PROMPT = "Write down the text in this picture, line by line, and nothing else."
+WITHOUT_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
+SERVED_NAME = "PADDOCK_SERVED_NAME"  # in a VLM server's container: the name that its model answers to
+# Every VLM server of ours listens there inside its container (templates/image/shared/health.sh).
+SERVER_IN_ITS_CONTAINER = "http://127.0.0.1:8080/v1"
 # The share of errors that still passes. Chosen for clean print: a server that works is far below, one with the wrong
 # weights, chat template or number format far above. They were not measured with upstream's weights.
 LIMITS = {
@@ -97,7 +105,10 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Smoke:
-    """All checks of one stack. `left_out` says what was not asked and why; empty where all was."""
+    """All checks of one stack. `left_out` says what was not asked and why; empty where all was.
+
+    `url` is empty where no port is published.
+    """
 
     called: str
     url: str
@@ -164,24 +175,27 @@ def of_url(url: str, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
 def of_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
     """Check a running stack from both sides. `timeout` is seconds for one answer.
 
-    Raises EngineError, ConfigurationError for a stack that parses no documents, UnhealthyError for one that does not
-    run, ProgramError where its pipeline API container cannot run our questions.
+    Raises EngineError, ConfigurationError for a stack that serves no model, UnhealthyError for one that does not run,
+    ProgramError where the container that asks cannot run our questions.
     """
     configuration = folder.read()
-    api, pipeline = _pipeline_of(folder, configuration)
     client = engine.connect()
     present = {each.service: each for each in containers.of_project(client, configuration.project)}
-    url = containers.url_of(list(present.values()))
-    if api.name not in present or present[api.name].state != "running" or url is None:
+    api = _service_with_pipeline(configuration)
+    asking = api or _served_alone(folder, configuration)
+    side = Side.VLM if api is None else Side.API
+    url = containers.url_of(list(present.values()), service=asking.name) or ""
+    if asking.name not in present or present[asking.name].state != "running" or (api and not url):
         raise UnhealthyError(
-            f"{folder.called}: its pipeline API does not run", hint=f"`paddock up {folder.called}` starts it"
+            f"{folder.called}: its {side} does not run", hint=f"`paddock up {folder.called}` starts it"
         )
     test = _test_weights(client, configuration, present)
-    expectation = _expectation(client, test, present, api=api.name)
-    questions = Questions(container=present[api.name].name, pipeline=pipeline, timeout=timeout)
-    answers = questions.ask(_tasks(api), report)
+    expectation = _expectation(client, test, present, api=api.name if api else "")
+    questions = _questions(asking, present[asking.name], timeout, alone=api is None)
+    answers = questions.ask(_tasks(api) if api else (Task.OCR,), report)
     checks = [_judged(task, answer, expectation) for task, answer in answers.by_task.items()]
-    checks += _documents(Client(url, timeout=timeout, resends=0), expectation, report)
+    if api:
+        checks += _documents(Client(url, timeout=timeout, resends=0), expectation, report)
     return Smoke(
         called=folder.called,
         url=url,
@@ -191,7 +205,7 @@ def of_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT)
     )
 
 
-# --- the VLM server, from inside the pipeline API container ----------------------------------------------------------
+# --- the VLM server, from inside a container -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,11 +218,13 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Questions:
-    """Asks from a container that reaches the VLM server. `pipeline` is PaddleX's configuration in the container."""
+    """Asks from a container that reaches the VLM server, which `where` tells our program how to find."""
 
     container: str
-    pipeline: str
+    where: Mapping[str, Any]
     timeout: float
+    prompts: Mapping[Task, str] = field(default_factory=lambda: PROMPTS)
+    extra: Mapping[str, Any] = field(default_factory=dict)  # more of each request
 
     def argv(self) -> list[str]:
         """The command that runs our program in the container."""
@@ -219,13 +235,14 @@ class Questions:
         questions = [
             {
                 "name": task.value,
-                "prompt": PROMPTS[task],
+                "prompt": self.prompts[task],
                 "png": base64.b64encode(_file(_known()["tasks"][task]["file"])).decode(),
-                "skip_special_tokens": task is not Task.SPOTTING,  # the corners are special tokens; as PaddleX asks
+                # the corners of spotting are special tokens; as PaddleX asks
+                "extra_body": {"skip_special_tokens": task is not Task.SPOTTING, **self.extra},
             }
             for task in tasks
         ]
-        return json.dumps({"pipeline": self.pipeline, "timeout": self.timeout, "questions": questions}) + "\n"
+        return json.dumps({**self.where, "timeout": self.timeout, "questions": questions}) + "\n"
 
     def ask(self, tasks: Sequence[Task], report: Reporter) -> Answers:
         """Every task's answer. Raises ProgramError when the program does not come to its end."""
@@ -236,6 +253,24 @@ class Questions:
         absent = {"seconds": 0.0, "error": "it was not asked: our program ended before"}
         model = next((str(each["model"]) for each in found if "model" in each), "")
         return Answers(model=model, by_task={task: by_name.get(task.value, absent) for task in tasks})
+
+
+def _questions(service: Service, container: Container, timeout: float, *, alone: bool) -> Questions:
+    """How a stack's VLM server is asked, from the container of `service`."""
+    if not alone:
+        return Questions(container=container.name, where={"pipeline": _pipeline(service).target}, timeout=timeout)
+    server = {
+        "url": SERVER_IN_ITS_CONTAINER,
+        "model": service.environment[SERVED_NAME],
+        "backend": f"{container.labels.get(BACKEND, '')}-server",
+    }
+    return Questions(
+        container=container.name,
+        where={"server": server},
+        timeout=timeout,
+        prompts={Task.OCR: FREE_PROMPT},
+        extra=WITHOUT_THINKING,
+    )
 
 
 def _collect(found: list[dict[str, Any]], report: Reporter, line: str) -> None:
@@ -342,21 +377,32 @@ def _told_by_text(pages: Sequence[str]) -> Expectation:
 # --- what a stack is -------------------------------------------------------------------------------------------------
 
 
-def _pipeline_of(folder: StackFolder, configuration: Configuration) -> tuple[Service, str]:
-    """The service that reads a pipeline configuration, and where it reads it in its container."""
+def _service_with_pipeline(configuration: Configuration) -> Service | None:
+    """The service that reads a pipeline configuration; None in a stack that serves a model alone."""
+    return next((each for each in configuration.services if any(map(_is_pipeline, each.binds))), None)
+
+
+def _pipeline(api: Service) -> Bind:
+    return next(bind for bind in api.binds if _is_pipeline(bind))
+
+
+def _is_pipeline(bind: Bind) -> bool:
+    return bind.source.name.startswith("pipeline") and bind.source.suffix == ".yaml"
+
+
+def _served_alone(folder: StackFolder, configuration: Configuration) -> Service:
     for service in configuration.services:
-        for bind in service.binds:
-            if bind.source.name.startswith("pipeline") and bind.source.suffix == ".yaml":
-                return service, bind.target
+        if SERVED_NAME in service.environment:
+            return service
     raise ConfigurationError(
-        f"{folder.called}: found no pipeline configuration, expected one: this stack parses no documents",
-        hint="`paddock smoke` checks stacks with a pipeline API; `paddock status` shows whether a server is ready",
+        f"{folder.called}: found neither pipeline configuration nor {SERVED_NAME}, expected a stack of paddock's",
+        hint="`paddock status` shows the stacks of this engine",
     )
 
 
 def _tasks(api: Service) -> tuple[Task, ...]:
     """The tasks of a stack's model: PaddleX's pipelines of models that read seals have a switch for them."""
-    source = next(bind.source for bind in api.binds if bind.source.name.startswith("pipeline"))
+    source = _pipeline(api).source
     try:
         configuration = yaml.safe_load(source.read_text("utf-8"))
     except (OSError, yaml.YAMLError) as failure:

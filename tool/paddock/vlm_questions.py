@@ -1,11 +1,12 @@
-"""Asks a VLM server directly: run by `paddock smoke` inside the pipeline API container, never on the host.
+"""Asks a VLM server directly: run by `paddock smoke` inside a container of its stack, never on the host.
 
     python vlm_questions.py < request.json
 
-The VLM server is not published, so it is asked from where the pipeline API asks it: same address, same key, through the
-official openai library. Reads one line of JSON, {"pipeline": PATH, "timeout": SECONDS, "questions": [...]}; prints one
-line of JSON for the server and one for each answer as it comes. Stdin stays open: when it ends, nobody listens any
-more, and the program ends too. This file imports nothing of paddock.
+A VLM server behind a pipeline API is not published, so it is asked from where that API asks it: same address, same key,
+through the official openai library. One that is served alone is asked from its own container. Reads one line of JSON,
+{"pipeline": PATH, "timeout": SECONDS, "questions": [...]}, or "server" with url, model and backend instead of
+"pipeline"; prints one line of JSON for the server and one for each answer as it comes. Stdin stays open: when it ends,
+nobody listens any more, and the program ends too. This file imports nothing of paddock.
 """
 
 from __future__ import annotations
@@ -31,15 +32,20 @@ def main() -> None:
     """Ask everything, one question after the other."""
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_stdin, daemon=True).start()
-    configuration = yaml.safe_load(Path(request["pipeline"]).read_text("utf-8"))
-    recognition = configuration["SubModules"]["VLRecognition"]
+    server, options = (request["server"], {}) if "server" in request else configured(Path(request["pipeline"]))
+    say({"server": server["url"], "model": server["model"], "backend": server["backend"]})
+    client = OpenAI(base_url=server["url"], api_key=key(options), timeout=request["timeout"], max_retries=0)
+    for question in request["questions"]:
+        say(answer(client, server["model"], server["backend"], question))
+
+
+def configured(pipeline: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The server that a pipeline configuration names, and the options of its client."""
+    recognition = yaml.safe_load(pipeline.read_text("utf-8"))["SubModules"]["VLRecognition"]
     genai = recognition["genai_config"]
     options = genai.get("client_kwargs") or {}
     model = options.get("model_name") or recognition["model_name"]
-    say({"server": genai["server_url"], "model": model, "backend": genai["backend"]})
-    client = OpenAI(base_url=genai["server_url"], api_key=key(options), timeout=request["timeout"], max_retries=0)
-    for question in request["questions"]:
-        say(answer(client, model, genai["backend"], question))
+    return {"url": genai["server_url"], "model": model, "backend": genai["backend"]}, options
 
 
 def end_with_stdin() -> None:
@@ -70,7 +76,7 @@ def answer(client: OpenAI, model: str, backend: str, question: dict[str, Any]) -
         found = client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": content}],
-            extra_body={"skip_special_tokens": question["skip_special_tokens"]},
+            extra_body=question["extra_body"],
             **{limit: MAX_TOKENS},
             **sampling,
         )

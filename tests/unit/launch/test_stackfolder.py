@@ -57,6 +57,15 @@ def test_a_target(workspace: Path) -> None:
     assert (found.path, found.called, found.options) == (workspace / "compose/cpu", "cpu", "cpu")
 
 
+@pytest.mark.parametrize("target", ["cpu", "sm120", "cu126-8x80g"])
+def test_the_offline_variant_has_two_names(workspace: Path, report, target: str) -> None:
+    by_name = locate(f"{target}-offline", report=report)
+    assert by_name == locate(target, offline=True, report=report)
+    assert by_name == locate(f"{target}-offline", offline=True, report=report)
+    assert by_name.path == workspace / "compose" / f"{target}-offline"
+    assert by_name.options == f"{target} --offline"
+
+
 def test_a_folder_has_no_choices(folder: Path) -> None:
     with pytest.raises(UsageError, match="a folder's stack is fixed"):
         locate(str(folder), offline=True)

@@ -29,7 +29,7 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     """
     templates = paths.templates()
     data = registry.load(templates)
-    chosen = [data.target(name) for name in targets] or list(data.targets.values())
+    chosen = [data.stack(target=name).target for name in targets] or list(data.targets.values())
     found = checks.of_this_machine()
     if online:
         build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})

@@ -31,10 +31,11 @@ def smoke(
 
     TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table, formula,
     chart; spotting and seal where the model has them), then an image and a PDF go through the pipeline API. With the
-    URL of a pipeline API only the second half can be done. Test weights read nothing, so their reading is not checked.
+    URL of a pipeline API only the second half can be done. A model that is served alone is asked to read a picture.
+    Test weights read nothing, so their reading is not checked.
 
-    Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that parses no documents; 5 no
-    engine; 6 the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
+    Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that serves no model; 5 no engine; 6
+    the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
     """
     report = console.TerminalReporter()
     if target_or_url.startswith(("http://", "https://")):
@@ -74,7 +75,7 @@ def _row(check: Check) -> list[str]:
 def _machine(found: Smoke) -> dict[str, object]:
     return {
         "stack": found.called,
-        "url": found.url,
+        "url": found.url or None,
         "model": found.model or None,
         "ok": found.failure() is None,
         "test_weights": list(found.test_weights),
