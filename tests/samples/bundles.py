@@ -11,11 +11,12 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from paddock.bundle.archive import descriptions, image_manifest
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import (
     FORMAT,
@@ -109,18 +110,21 @@ def write(
     images: Mapping[str, Sequence[bytes]] = IMAGES,
     files: Mapping[str, bytes] = FILES,
     part_size: int = 50_000,
+    frame: int = FRAME,
     platform: str = "linux/amd64",
-    archive: bytes | None = None,
+    tamper: Callable[[bytes], bytes] = bytes,
+    config: Callable[[Any], Any] = dict,
     **changes: Any,
 ) -> Manifest:
-    """Write a full bundle into `folder`; `archive` puts other bytes into the parts, `changes` other manifest fields."""
+    """Write a full bundle into `folder`. `tamper` makes another archive before it is hashed, `config` other image
+    configurations, `changes` replaces fields of the manifest: a hostile bundle is right in all but one respect."""
     made = Archive()
-    made.add("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     layers: dict[str, Layer] = {}
-    described = [_image(made, name, raws, platform, layers) for name, raws in images.items()]
-    made.add("index.json", plain_json(_index(made, described)))
-    made.add("manifest.json", plain_json([_docker_entry(each, layers) for each in described]))
-    parts = cut(archive if archive is not None else made.end(), part_size)
+    described = [_image(made, name, raws, platform, layers, frame, config) for name, raws in images.items()]
+    sizes = {each.digest: each.size for each in made.blobs}
+    for name, content in descriptions(described, platform, sizes, layers).items():
+        made.add(name, content)
+    parts = cut(tamper(made.end()), part_size)
     values: dict[str, Any] = {
         "format": FORMAT,
         "kind": Kind.FULL,
@@ -157,65 +161,30 @@ def cut(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _image(made: Archive, name: str, raws: Sequence[bytes], platform: str, layers: dict[str, Layer]) -> Image:
+def _image(
+    made: Archive,
+    name: str,
+    raws: Sequence[bytes],
+    platform: str,
+    layers: dict[str, Layer],
+    frame: int,
+    config: Callable[[Any], Any],
+) -> Image:
     described = []
     for raw in raws:
-        blob = framed(raw)
+        blob = framed(raw, frame)
         digest = made.add_blob(blob)
         layer = Layer(diff_id=sha256(raw), raw_size=len(raw), digest=digest, size=len(blob), carried=Carried.WHOLE)
         layers[layer.diff_id] = layer
         described.append(layer)
     system, _, architecture = platform.partition("/")
     diff_ids = [each.diff_id for each in described]
-    config = plain_json(
-        {"architecture": architecture, "os": system, "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
-    )
-    manifest = plain_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": made.add_blob(config),
-                "size": len(config),
-            },
-            "layers": [
-                {
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar+zstd",
-                    "digest": each.digest,
-                    "size": each.size,
-                }
-                for each in described
-            ],
-        }
-    )
-    return Image(reference=name, config=sha256(config), manifest=made.add_blob(manifest), layers=tuple(diff_ids))
-
-
-def _index(made: Archive, images: Sequence[Image]) -> dict[str, Any]:
-    sizes = {each.digest: each.size for each in made.blobs}
-    return {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [
-            {
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": each.manifest,
-                "size": sizes[each.manifest],
-                "annotations": {"io.containerd.image.name": f"docker.io/{each.reference}"},
-            }
-            for each in images
-        ],
+    said = {
+        "architecture": architecture,
+        "os": system,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }
-
-
-def _docker_entry(image: Image, layers: Mapping[str, Layer]) -> dict[str, Any]:
-    return {
-        "Config": _path(image.config),
-        "RepoTags": [image.reference],
-        "Layers": [_path(layers[each].digest) for each in image.layers],
-    }
-
-
-def _path(digest: str) -> str:
-    return "blobs/sha256/" + digest.removeprefix("sha256:")
+    written = plain_json(config(said))
+    manifest = image_manifest(written, made.add_blob(written), described)
+    return Image(reference=name, config=sha256(written), manifest=made.add_blob(manifest), layers=tuple(diff_ids))

@@ -20,6 +20,7 @@ from paddock.bundle.manifest import (
     Layer,
     Manifest,
     Part,
+    StackName,
     parse,
 )
 from paddock.errors import BundleError
@@ -73,6 +74,7 @@ def changed(**values: Any) -> bytes:
     return json.dumps(plain, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
+STACK = StackName(name="cpu", target="cpu", backend="vllm", model="paddleocr-vl-1.6", variant="online")
 RECIPE = replace(WHOLE, carried=Carried.RECIPE, recipe=digest("2"))
 
 
@@ -99,6 +101,13 @@ RECIPE = replace(WHOLE, carried=Carried.RECIPE, recipe=digest("2"))
         (replace(GOOD, blobs=(*GOOD.blobs, Blob(digest=digest("9"), size=-9, offset=99))).to_bytes(), "below 0"),
         (replace(GOOD, layers=()).to_bytes(), "not described"),
         (replace(GOOD, layers=(WHOLE, WHOLE)).to_bytes(), "stands twice"),
+        (replace(GOOD, layers=(replace(WHOLE, size=4),)).to_bytes(), "two sizes"),
+        (replace(GOOD, layers=(replace(WHOLE, raw_size=-1),)).to_bytes(), "below 0"),
+        (replace(GOOD, platform="linux").to_bytes(), "found the name 'linux'"),
+        (replace(GOOD, archive="../images.tar").to_bytes(), "found the name"),
+        (replace(GOOD, tool="1\x1b[2J").to_bytes(), "found the name"),
+        (replace(GOOD, images=(replace(GOOD.images[0], reference="-v"),)).to_bytes(), "found the name '-v'"),
+        (replace(GOOD, stack=replace(STACK, name="../..")).to_bytes(), "found the name '../..'"),
         (replace(GOOD, layers=(RECIPE,)).to_bytes(), "every layer whole"),
         (replace(GOOD, kind=Kind.DELTA, layers=(replace(RECIPE, recipe=None),)).to_bytes(), "not in the archive"),
         (

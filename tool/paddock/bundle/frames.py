@@ -62,6 +62,11 @@ class FramedBlob:
             self._starts = [each.raw_offset for each in self._frames]
         return self._frames
 
+    def check(self) -> None:
+        """Raise BundleError unless frames for exactly `raw_size` bytes are there; nothing is decompressed."""
+        for _ in self._walk():
+            pass
+
     def compressed(self, frame: Frame) -> bytes:
         """The bytes of one frame as they are in the blob."""
         return self._read(frame.offset, frame.size)

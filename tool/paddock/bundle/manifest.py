@@ -28,6 +28,9 @@ LARGEST = 16 << 20  # bytes of a bundle.json that is read at all
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # a name of a folder, a version
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
+_REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*")
 _Record = TypeVar("_Record")
 
@@ -237,10 +240,22 @@ def _value(found: object, wanted: Any, where: str) -> Any:  # noqa: ANN401 - the
 
 
 def _check(manifest: Manifest, where: str) -> None:
+    _check_words(manifest, where)
     _check_names(manifest, where)
     _check_hashes(manifest, where)
     _check_archive(manifest, where)
     _check_layers(manifest, where)
+
+
+def _check_words(manifest: Manifest, where: str) -> None:
+    """Everything that becomes a name somewhere, or is shown to people, is plain."""
+    words = [manifest.tool, manifest.archive, manifest.compression.libzstd]
+    words += dataclasses.astuple(manifest.stack) if manifest.stack else ()
+    rules = [(_WORD, word) for word in words] + [(_PLATFORM, manifest.platform)]
+    rules += [(_REFERENCE, each.reference) for each in manifest.images]
+    for rule, word in rules:
+        if not rule.fullmatch(word):
+            raise BundleError(f"{where}: found the name {word!r}, expected {rule.pattern}")
 
 
 def _check_names(manifest: Manifest, where: str) -> None:
@@ -277,7 +292,8 @@ def _check_hashes(manifest: Manifest, where: str) -> None:
 
 
 def _check_archive(manifest: Manifest, where: str) -> None:
-    sizes = [each.size for group in (manifest.parts, manifest.files, manifest.blobs) for each in group]
+    sizes = [each.size for group in (manifest.parts, manifest.files, manifest.blobs, manifest.layers) for each in group]
+    sizes += [each.raw_size for each in manifest.layers]
     if any(size < 0 for size in sizes) or any(each.offset < 0 for each in manifest.blobs):
         raise BundleError(f"{where}: found a size or an offset below 0")
     if len(manifest.parts) > 1000:
@@ -296,7 +312,7 @@ def _check_layers(manifest: Manifest, where: str) -> None:
     known = {each.diff_id for each in manifest.layers}
     if twice := _first_twice([each.diff_id for each in manifest.layers]):
         raise BundleError(f"{where}: the layer {twice} stands twice")
-    carried = {each.digest for each in manifest.blobs}
+    carried = {each.digest: each.size for each in manifest.blobs}
     for image in manifest.images:
         if missing := [each for each in image.layers if each not in known]:
             raise BundleError(f"{where}: {image.reference}: the layer {missing[0]} is not described")
@@ -309,6 +325,8 @@ def _check_layers(manifest: Manifest, where: str) -> None:
             raise BundleError(f"{where}: the layer {layer.diff_id} is neither carried nor named as base")
         if layer.carried is not Carried.BASE and needed not in carried:
             raise BundleError(f"{where}: the layer {layer.diff_id} is not in the archive")
+        if layer.carried is Carried.WHOLE and layer.size != carried[layer.digest]:
+            raise BundleError(f"{where}: the layer {layer.diff_id} and its blob have two sizes")
         if layer.carried is not Carried.WHOLE and manifest.kind is Kind.FULL:
             raise BundleError(
                 f"{where}: a full bundle carries every layer whole, found {layer.diff_id} as {layer.carried}"

@@ -34,9 +34,13 @@ COMMANDS: dict[str, _Command] = {
     "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
     "export": _Command("export", "Write images and stack into parts that can be carried across an air gap."),
+    "keygen": _Command("bundle", "Make a key pair that signs bundles."),
+    "sign": _Command("bundle", "Sign a bundle."),
+    "verify": _Command("bundle", "Compare every byte of a bundle with its manifest; name what to send again."),
     "import": _Command("site", "Bring a bundle's images and stack to this host, everything checked first."),
     "receipt": _Command("site", "Write down what this site holds: the base of the next delta."),
     "rollback": _Command("site", "Go back to what was here before the last import."),
+    "bundle": _Command("bundle", "Show what is in a bundle, compare two, or pin the key that signs them."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }
 

@@ -149,7 +149,7 @@ def list_(models_dir: Path, as_json: bool) -> None:
         console.result_json([_stored_record(each, needed) for each, needed in found])
         return
     rows = [
-        [each.name, _kind(each.kind), each.source or "-", _size(each.size), ", ".join(needed) or "-"]
+        [each.name, _kind(each.kind), each.source or "-", console.size(each.size), ", ".join(needed) or "-"]
         for each, needed in found
     ]
     console.table(["SET", "KIND", "SOURCE", "SIZE", "NEEDED BY"], rows)
@@ -175,7 +175,7 @@ def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
                 each.name,
                 _kind(each.kind),
                 str(each.files),
-                _size(each.size),
+                console.size(each.size),
                 f"{len(each.problems)} bad" if each.problems else "ok",
             ]
             for each in checked
@@ -198,7 +198,9 @@ def _show_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
         console.result_json([_outcome_record(each) for each in done])
         return
-    rows = [[each.name, each.how, each.kind, each.source or "-", _size(each.size), str(each.path)] for each in done]
+    rows = [
+        [each.name, each.how, each.kind, each.source or "-", console.size(each.size), str(each.path)] for each in done
+    ]
     console.table(["SET", "DONE", "KIND", "SOURCE", "SIZE", "PATH"], rows)
 
 
@@ -237,13 +239,3 @@ def _checked_record(each: Checked) -> dict[str, object]:
 
 def _kind(kind: weights.Kind | None) -> str:
     return kind or "not recorded"
-
-
-def _size(size: int) -> str:
-    """Bytes as people read them."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} GB"

@@ -1,0 +1,215 @@
+"""`paddock keygen`, `sign`, `verify` and `bundle`: what can be done with a bundle without any engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paddock import console
+from paddock.bundle import difference, signature, sitestate, trust
+from paddock.bundle import verify as verification
+from paddock.bundle.difference import Change, Difference
+from paddock.bundle.manifest import Carried, Layer, Manifest
+from paddock.bundle.parts import Bundle
+from paddock.bundle.trust import Signed
+from paddock.bundle.verify import Verification
+
+_directories = click.argument(
+    "directories", nargs=-1, required=True, metavar="DIR...",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+)  # fmt: skip
+_keys = click.option(
+    "--key", "keys", multiple=True, metavar="PUB", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Public key that must have signed, in place of those pinned here; may stand repeatedly.",
+)  # fmt: skip
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command("keygen")
+@click.argument("key", type=click.Path(path_type=Path, dir_okay=False))
+def keygen(key: Path) -> None:
+    """Make a key pair: KEY, which signs and stays at the workshop, and KEY.pub, which sites check with.
+
+    Both are minisign's files. KEY has no password and can be read by its owner only; nothing is replaced.
+
+    Exit status: 0 made; 7 one of the files is there already, or cannot be written.
+    """
+    public = signature.keygen(key)
+    console.TerminalReporter().say(f"{key}: keep it secret; {key}.pub is for the sites")
+    console.result(public.id)
+
+
+@click.command("sign")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--key", required=True, metavar="KEY", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Secret key, made by `paddock keygen` or `minisign -G -W`.")  # fmt: skip
+@click.option("--sequence", type=click.IntRange(min=0, max=10**18 - 1), metavar="N",
+              help="Place in the row of bundles; the time in seconds unless given.")  # fmt: skip
+def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
+    """Sign the bundle in DIR: write bundle.json.minisig, which minisign can check, too.
+
+    A site takes no bundle of a stack with a lower sequence number than it has had.
+
+    Exit status: 0 signed; 7 no bundle, no key, or the medium cannot be written.
+    """
+    secret = signature.read_secret(key)
+    with Bundle.open([directory]) as bundle:
+        path = trust.sign_bundle(bundle, secret, sequence=sequence)
+    console.result(str(path))
+
+
+@click.command("verify")
+@_directories
+@_keys
+@click.option("--resend", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
+              help="Where the names of bad files go, one a line.  [default: resend-<bundle>.txt here]")  # fmt: skip
+@_json
+def verify(*, directories: tuple[Path, ...], keys: tuple[Path, ...], resend: Path | None, as_json: bool) -> None:
+    """Compare every byte of a bundle with its signed manifest. No engine is needed, and nothing on the media changes.
+
+    A bundle that is spread over several media is given as several folders, in any order. The signature must be by a
+    key that is pinned here (`paddock bundle trust`) or given; without either, bundles without a signature are taken.
+
+    Exit status: 0 all is as it was written; 7 not signed as it must be, older than what was imported here, or files are
+    bad: each is named, and listed in a file for the workshop to send again; 130 interrupted.
+    """
+    report = console.TerminalReporter()
+    state = sitestate.folder()
+    with Bundle.open(directories) as bundle:
+        demanded = tuple(signature.read_public(each) for each in keys) or trust.pinned(state)
+        signed = trust.check(bundle, demanded)
+        if not demanded:
+            report.warn("no key is pinned here or given, so nobody vouches for this bundle")
+        trust.check_sequence(bundle.manifest, signed, state)
+        found = verification.verify(bundle, report=report)
+    for note in found.notes:
+        report.warn(note)
+    if found.resend:
+        path = resend or Path(f"resend-{found.bundle}.txt")
+        verification.write_resend(found, path)
+        report.say(f"{path}: {len(found.resend)} files to send again")
+    _show_verification(found, signed, as_json=as_json)
+    verification.require(found)
+
+
+@click.group("bundle")
+def bundle() -> None:
+    """Show what is in a bundle, compare two, or pin the key that signs them."""
+
+
+@bundle.command("inspect")
+@_directories
+@_json
+def inspect(*, directories: tuple[Path, ...], as_json: bool) -> None:
+    """Show what a bundle says of itself; only its small files are read, and nothing is checked.
+
+    Exit status: 0 shown; 7 there is no bundle.
+    """
+    with Bundle.open(directories) as opened:
+        manifest, signed = opened.manifest, trust.check(opened, ())
+    if as_json:
+        console.result_json({"id": manifest.id, "signed": _plain(signed), **dataclasses.asdict(manifest)})
+        return
+    for name, value in _facts(manifest, signed):
+        console.result(f"{name + ':':<10} {value}")
+    console.result("")
+    console.table(["IMAGE", "ID", "LAYERS"], [[each.reference, _short(each.config), str(len(each.layers))]
+                                             for each in manifest.images])  # fmt: skip
+    console.result("")
+    console.table(["LAYER", "CARRIED", "BYTES", "UNPACKED"], [_layer_row(each, manifest) for each in manifest.layers])
+
+
+@bundle.command("diff")
+@click.argument("old", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("new", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@_json
+def diff(*, old: Path, new: Path, as_json: bool) -> None:
+    """Show what changed from the bundle in OLD to the one in NEW: images, software, files, layers.
+
+    Only the manifests and software lists are read, and nothing is checked: `paddock verify` does that.
+
+    Exit status: 0 shown; 7 there is no bundle, or a software list is missing.
+    """
+    with Bundle.open([old]) as before, Bundle.open([new]) as after:
+        found = difference.between(before, after)
+    if as_json:
+        console.result_json(dataclasses.asdict(found))
+        return
+    rows = list(_difference_rows(found))
+    if rows:
+        console.table(["WHAT", "NAME", "OLD", "NEW"], rows)
+    else:
+        console.TerminalReporter().say("both bundles carry the same")
+
+
+@bundle.command("trust")
+@click.argument("key", metavar="PUB", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def trust_(key: Path) -> None:
+    """Pin the public key PUB on this host: from now on only bundles that a pinned key signed are taken.
+
+    Keys lie in keys/ below PADDOCK_STATE, /var/lib/paddock for root, ~/.local/state/paddock for others; to take one
+    back, remove its file there.
+
+    Exit status: 0 pinned; 7 PUB is no key, or the folder cannot be written.
+    """
+    console.result(str(trust.pin(signature.read_public(key), sitestate.folder())))
+
+
+def _show_verification(found: Verification, signed: Signed | None, *, as_json: bool) -> None:
+    if as_json:
+        plain = dataclasses.asdict(found)
+        console.result_json({**plain, "resend": list(found.resend), "signed": _plain(signed)})
+    elif found.problems:
+        console.table(["FILE", "FAULT", "FOUND"], [[each.name, each.fault, each.found] for each in found.problems])
+    else:
+        console.result(f"bundle {found.bundle}: {found.files} files, {console.size(found.bytes)}, all as written")
+
+
+def _plain(signed: Signed | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(signed) if signed else None
+
+
+def _facts(manifest: Manifest, signed: Signed | None) -> list[tuple[str, str]]:
+    stack = manifest.stack
+    size = sum(each.size for each in manifest.parts) + sum(each.size for each in manifest.files)
+    return [
+        ("bundle", manifest.id),
+        ("kind", manifest.kind),
+        ("platform", manifest.platform),
+        ("stack", f"{stack.name} ({stack.backend}, {stack.model}, {stack.variant})" if stack else "none"),
+        ("written by", f"paddock {manifest.tool}"),
+        ("size", f"{console.size(size)} in {len(manifest.parts)} parts and {len(manifest.files)} files"),
+        ("signature", f"key {signed.key_id}, sequence {signed.sequence}, not checked" if signed else "none"),
+        *((("needs", f"{len(manifest.base.layers)} layers at the site"),) if manifest.base else ()),
+    ]
+
+
+def _layer_row(layer: Layer, manifest: Manifest) -> list[str]:
+    blob = {Carried.WHOLE: layer.digest, Carried.RECIPE: layer.recipe, Carried.BASE: None}[layer.carried]
+    carried = manifest.blob(blob) if blob else None
+    return [
+        _short(layer.diff_id),
+        layer.carried,
+        console.size(carried.size if carried else 0),
+        console.size(layer.raw_size),
+    ]
+
+
+def _difference_rows(found: Difference) -> list[list[str]]:
+    changes = (("image", found.images), ("software", found.software), ("file", found.files))
+    rows = [_change_row(what, each) for what, group in changes for each in group]
+    rows += [["layer", _short(each.diff_id), console.size(each.raw_size), "-"] for each in found.removed]
+    return rows + [["layer", _short(each.diff_id), "-", console.size(each.raw_size)] for each in found.added]
+
+
+def _change_row(what: str, change: Change) -> list[str]:
+    short = str if what == "software" else _short
+    return [what, change.name, *(short(value) if value else "-" for value in (change.before, change.after))]
+
+
+def _short(digest: str) -> str:
+    """A digest as `docker images` shows it."""
+    return digest.removeprefix("sha256:")[:12]
