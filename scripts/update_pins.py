@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes templates/lock.yaml: asks container registries for the digests of base images, Hugging Face for revisions.
+"""Writes templates/lock.yaml: asks container registries for the digests of images, Hugging Face for revisions.
 
 Changes that file and nothing else. What cannot be asked keeps the value that it had, or says why it has none.
 
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import requests
 
 from paddock import containerregistry, doctor, paths, pins, registry, settings
 from paddock.containerregistry import Verdict
+from paddock.doctor import Wanted
 from paddock.errors import ConfigurationError
 from paddock.matrix import Platform, Source, WeightSet
 from paddock.pins import PinnedBase, PinnedPackages, PinnedWeights, Pins
@@ -80,13 +81,10 @@ class Asking:
 
 def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
     """What the file is to hold, for exactly what the data names."""
+    targets = list(data.targets.values())
     tool = load_tool(templates)
-    bases: dict[str, dict[Platform, PinnedBase]] = {}
-    for each in sorted(doctor.wanted(data.targets.values(), tool), key=lambda one: (one.image, one.platform)):
-        before = old.bases.get(each.image, {}).get(each.platform)
-        bases.setdefault(each.image, {})[each.platform] = asking.base(each.image, each.platform, before)
     packages: dict[str, dict[Platform, PinnedPackages]] = {}
-    for target in data.targets.values():
+    for target in targets:
         packages |= {name: lists(name, target.platforms, templates) for name in doctor.images_of(target)}
     packages[TOOL.name] = {platform: PinnedPackages(unpinned=TOOL_LIST) for platform in tool.platforms}
     weights: dict[str, dict[Source, PinnedWeights]] = {}
@@ -95,7 +93,23 @@ def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
         weights[each_set.name] = {
             source: asking.weights(source, where, known.get(source)) for source, where in sources(each_set)
         }
-    return Pins(bases=bases, packages=dict(sorted(packages.items())), weights=weights)
+    return Pins(
+        bases=digests(doctor.wanted(targets, tool), old.bases, asking),
+        packages=dict(sorted(packages.items())),
+        weights=weights,
+        upstream=digests(doctor.wanted_of_upstream(targets), old.upstream, asking),
+    )
+
+
+def digests(
+    images: Iterable[Wanted], old: Mapping[str, Mapping[Platform, PinnedBase]], asking: Asking
+) -> dict[str, dict[Platform, PinnedBase]]:
+    """The digest of each image on each platform."""
+    found: dict[str, dict[Platform, PinnedBase]] = {}
+    for each in sorted(images, key=lambda one: (one.image, one.platform)):
+        before = old.get(each.image, {}).get(each.platform)
+        found.setdefault(each.image, {})[each.platform] = asking.base(each.image, each.platform, before)
+    return found
 
 
 def lists(image: str, platforms: Iterable[Platform], templates: Path) -> dict[Platform, PinnedPackages]:
@@ -126,7 +140,7 @@ def sources(weights: WeightSet) -> Iterator[tuple[Source, str]]:
 def text_of(pinned: Pins) -> str:
     """The file."""
     lines = [HEADER.rstrip("\n")]
-    for part in ("bases", "packages", "weights"):
+    for part in ("bases", "packages", "weights", "upstream"):
         lines.append(f"{part}:")
         for name, places in getattr(pinned, part).items():
             lines.append(f"  {json.dumps(name)}:")

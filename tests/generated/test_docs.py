@@ -204,7 +204,7 @@ def read_by_stacks() -> dict[str, set[str]]:
     """Variables of all compose files with the defaults that they have there."""
     found: dict[str, set[str]] = {}
     for path, text in Renderer(paths.templates()).all(REGISTRY).items():
-        if path.name == "compose.yaml":
+        if path.name == "compose.yaml" or (path.parts[0], path.parent.name) == ("compose", "images"):
             for use in VARIABLE.finditer(text):
                 found.setdefault(use["name"], set()).add(use["default"])
     return found

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from paddock import paths, registry
+from paddock import paths, registry, upstream
 from paddock.cli.render import present_stacks
 from paddock.matrix import Stack, Variant
 from paddock.render import Files, Renderer, differences, write
@@ -98,22 +98,37 @@ def compose(files: Files, stack: Stack) -> dict[str, Any]:
     return dict(yaml.safe_load(files[PurePosixPath("compose") / stack.name / "compose.yaml"]))
 
 
-def services(files: Files, stack: Stack) -> dict[str, dict[str, Any]]:
+def services(files: Files, stack: Stack, images: str = "own") -> dict[str, dict[str, Any]]:
+    """The services as Compose joins them with the file that IMAGES names."""
     found: dict[str, dict[str, Any]] = compose(files, stack)["services"]
+    parts = yaml.safe_load(files[PurePosixPath("compose") / stack.name / "images" / f"{images}.yaml"])["services"]
     expected = {"vlm"} if stack.model.pipeline is None else {"api", "vlm"}
-    assert set(found) == expected
-    return found
+    assert set(found) == set(parts) == expected
+    return {name: joined(name, service, parts[name]) for name, service in found.items()}
+
+
+def joined(name: str, service: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    assert service["extends"] == {"file": "images/${IMAGES:-own}.yaml", "service": name}
+    lists = {key: part.get(key, []) + service.get(key, []) for key in ("volumes", "tmpfs")}
+    environment = {**part.get("environment", {}), **service.get("environment", {})}
+    once = set(part) & set(service) - {*lists, "environment"}
+    assert not once, f"{name}: compose.yaml would hide {once}"
+    return {**part, **service, **lists, "environment": environment}
 
 
 @every_stack
 def test_every_service_is_locked_down(files: Files, stack: Stack) -> None:
     for name, service in services(files, stack).items():
-        assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
-        assert service["security_opt"] == ["no-new-privileges:true"], name
-        for forbidden in ("privileged", "cap_add", "container_name", "network_mode", "pid", "ipc", "build"):
-            assert forbidden not in service, f"{name}: {forbidden}"
+        is_locked_down(name, service)
         assert re.fullmatch(r"\$\{RUN_AS:-[1-9][0-9]*:0\}", service["user"]), name
+
+
+def is_locked_down(name: str, service: Mapping[str, Any]) -> None:
+    assert service["read_only"] is True, name
+    assert service["cap_drop"] == ["ALL"], name
+    assert service["security_opt"] == ["no-new-privileges:true"], name
+    for forbidden in ("privileged", "cap_add", "container_name", "network_mode", "pid", "ipc", "build"):
+        assert forbidden not in service, f"{name}: {forbidden}"
 
 
 @every_stack
@@ -223,8 +238,62 @@ def test_the_two_sides_agree(files: Files, stack: Stack) -> None:
 @every_stack
 def test_no_configuration_holds_a_key(files: Files, stack: Stack) -> None:
     for path, text in files.items():
-        if path.parts[:2] == ("compose", stack.name):
+        if path.parts[:2] == ("compose", stack.name) and path.suffix not in (".sh", ".py"):
             assert not re.search(r"api[-_]key\s*[:=]\s*\S", text, re.IGNORECASE), path
+
+
+# --- upstream's images ------------------------------------------------------------------------------------------------
+
+ON_UPSTREAM = {stack.name: stack for stack in STACKS.values() if not upstream.reason_against(stack)}
+every_stack_on_upstream = pytest.mark.parametrize("stack", ON_UPSTREAM.values(), ids=ON_UPSTREAM)
+
+
+def test_every_image_has_one_of_upstreams_or_a_reason_why_not() -> None:
+    for target in REGISTRY.targets.values():
+        ours = {*target.backends, *(["api"] if target.api is not None else [])}
+        assert set(target.upstream) | set(target.no_upstream) == ours, target.name
+    assert {stack.target.name for stack in ON_UPSTREAM.values()} == {"cu126", "sm120", "ascend-910b"}
+
+
+@every_stack_on_upstream
+def test_upstreams_images_run_as_locked_down_as_ours(files: Files, stack: Stack) -> None:
+    own = services(files, stack)
+    for name, service in services(files, stack, "upstream").items():
+        is_locked_down(name, service)
+        assert re.fullmatch(r"[1-9][0-9]*:0", service["user"]), name
+        assert service["pull_policy"] == ("never" if stack.variant is Variant.OFFLINE else "missing"), name
+        assert set(own[name]["environment"]) <= set(service["environment"]), name
+        for volume in service["volumes"]:
+            if isinstance(volume, dict):
+                assert volume["read_only"] is True, name
+                assert volume["bind"] == {"create_host_path": False}, name
+            elif volume != "key-in-memory:/var/lib/paddock" or name != "vlm":
+                assert volume.endswith(":ro"), f"{name}: {volume}"
+    volume = compose(files, stack)["volumes"]["key-in-memory"]["driver_opts"]
+    assert volume["o"] == f"uid={stack.target.upstream[stack.backend.name].uid},gid=0,mode=2750"
+
+
+@every_stack_on_upstream
+def test_every_program_that_upstreams_images_lack_is_beside_the_stack(files: Files, stack: Stack) -> None:
+    folder = PurePosixPath("compose") / stack.name / "images/upstream"
+    present = {path.name for path in files if path.parent == folder}
+    named: set[str] = set()
+    for service in services(files, stack, "upstream").values():
+        words = [*service["entrypoint"], *service["healthcheck"]["test"]]
+        named |= {word.removeprefix("/opt/paddock/") for word in words if word.startswith("/opt/paddock/")}
+    assert named
+    for name in present:
+        named |= set(re.findall(r"(?:/opt/paddock/|import )([\w-]+\.sh|drawing)\b", files[folder / name]))
+    assert present == {name if "." in name else f"{name}.py" for name in named}
+
+
+@every_stack
+def test_a_stack_without_upstreams_images_says_why(files: Files, stack: Stack) -> None:
+    text = files[PurePosixPath("compose") / stack.name / "images/upstream.yaml"]
+    reason = upstream.reason_against(stack)
+    assert ("NO_UPSTREAM_IMAGES" in text) == bool(reason)
+    assert not reason or text.count(f"${{NO_UPSTREAM_IMAGES:?{reason}}}") == len(services(files, stack))
+    assert not re.search(r"[}$]", reason), "Compose would cut it"
 
 
 # --- settings: .env, nothing, empty -----------------------------------------------------------------------------------
@@ -234,7 +303,8 @@ def test_no_configuration_holds_a_key(files: Files, stack: Stack) -> None:
 def test_every_variable_has_a_default_that_is_the_settings_value(files: Files, stack: Stack) -> None:
     """So a lost .env, an unset and an empty variable all mean the same."""
     folder = PurePosixPath("compose") / stack.name
-    uses = list(VARIABLE.finditer(files[folder / "compose.yaml"]))
+    parts = ("compose.yaml", "images/own.yaml", "images/upstream.yaml")
+    uses = [found for part in parts for found in VARIABLE.finditer(files[folder / part])]
     settings = {found["name"]: found["value"] for found in ASSIGNMENT.finditer(files[folder / ".env"])}
     assert {found["name"] for found in uses} == set(settings)
     for found in uses:
@@ -276,8 +346,9 @@ def plain(workspace: Path) -> Callable[[str], str]:
 def config(folder: Path, extra: Mapping[str, str] | None = None) -> str:
     """The JSON that Compose makes of a folder, with nothing of this process's environment that could decide."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
-    for found in VARIABLE.finditer((folder / "compose.yaml").read_text("utf-8")):
-        clean.pop(found["name"], None)
+    for part in (folder / "compose.yaml", *(folder / "images").glob("*.yaml")):
+        for found in VARIABLE.finditer(part.read_text("utf-8")):
+            clean.pop(found["name"], None)
     for arguments in (["--quiet"], ["--format", "json"]):
         ran = subprocess.run(
             ["docker", "compose", "--file", "compose.yaml", "config", *arguments],
@@ -315,6 +386,22 @@ def test_compose_accepts_a_stack_and_makes_the_same_of_it(
     assert settings_of(folder)
     found = config(folder, settings(folder))
     assert json.loads(found.replace(str(tmp_path), str(workspace))) == json.loads(plain(name))
+
+
+@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
+@pytest.mark.parametrize("settings", [as_it_is, unset, empty])
+@pytest.mark.parametrize("name", sorted(set(ON_UPSTREAM) & set(COMMITTED)))
+def test_compose_takes_upstreams_images_with_one_variable(
+    name: str, settings: Callable[[Path], dict[str, str]], workspace: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "compose" / name
+    shutil.copytree(workspace / "compose" / name, folder)
+    found = json.loads(config(folder, {**settings(folder), "IMAGES": "upstream"}))
+    stack = ON_UPSTREAM[name]
+    for service, image in upstream.images(stack).items():
+        assert found["services"][service]["image"] == image.image_of(stack.variant)
+        assert found["services"][service]["user"] == f"{image.uid}:0"
+    assert set(found["volumes"]) == {"key-in-memory"}
 
 
 @pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")

@@ -298,7 +298,13 @@ def test_a_model_without_a_folder_is_rendered_first(shop, project: str, free_por
     assert tried.returncode == PREFLIGHT, tried.stderr  # its weights were not made
     assert "PaddleOCR-VL-1.5" in tried.stderr
     made = shop.root / "compose/cpu-paddleocr-vl-1.5"
-    assert sorted(path.name for path in made.iterdir()) == [".env", "compose.yaml", "pipeline.yaml", "vlm.yaml"]
+    assert sorted(path.name for path in made.iterdir()) == [
+        ".env",
+        "compose.yaml",
+        "images",
+        "pipeline.yaml",
+        "vlm.yaml",
+    ]
     shutil.rmtree(made)
 
 

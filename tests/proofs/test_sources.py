@@ -17,9 +17,9 @@ from paddock import paths
 FILES = sorted(path for path in paths.templates().glob("*/*.yaml"))
 # What people read, and what names another of our files or parts: no source outside of here.
 _OWN = """
-    description extends reason refuses bad_images meaning origin because why instead template configuration role name
-    default_backend default_model tasks accelerator device debootstrap package weights_role by_memory default_for
-    compiles vendor platform_images
+    description extends reason refuses no_upstream bad_images meaning origin because why instead template configuration
+    role name default_backend default_model tasks accelerator device debootstrap package weights_role by_memory
+    default_for compiles vendor platform_images
 """
 OWN = frozenset(_OWN.split())
 ADDRESSED = {"huggingface", "modelscope", "bos"}  # the address says whose it is

@@ -26,9 +26,10 @@ from paddock.stackfolder import Cards, StackFolder
 REGISTRY = registry.load(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
 UNHURRIED = 120  # seconds
+IMAGES_FILES = ("images/own.yaml", "images/upstream.yaml")
 FORBIDDEN = {"privileged", "cap_add", "network_mode", "pid", "ipc", "userns_mode", "runtime", "container_name", "build"}
 _IN_A_SERVICE = """
-    image pull_policy init restart user read_only cap_drop security_opt group_add depends_on depends_on.*
+    extends extends.file extends.service init restart read_only cap_drop security_opt group_add depends_on depends_on.*
     depends_on.*.condition ports networks environment environment.* volumes volumes.type volumes.source volumes.target
     volumes.read_only volumes.bind volumes.bind.create_host_path devices deploy deploy.resources
     deploy.resources.reservations deploy.resources.reservations.devices deploy.resources.reservations.devices.driver
@@ -37,12 +38,19 @@ _IN_A_SERVICE = """
     mem_limit memswap_limit healthcheck healthcheck.test healthcheck.interval healthcheck.timeout healthcheck.retries
     healthcheck.start_period logging logging.driver logging.options logging.options.max-size logging.options.max-file
 """
+_IN_IMAGES = """
+    image pull_policy user working_dir labels labels.* entrypoint environment environment.* volumes volumes.type
+    volumes.source volumes.target volumes.read_only volumes.bind volumes.bind.create_host_path tmpfs
+"""
+# Each key of images/own.yaml and images/upstream.yaml.
+KNOWN_OF_IMAGES = {"services", "services.*", *(f"services.*.{key}" for key in _IN_IMAGES.split())}
 # Each key of a rendered compose.yaml, with `*` for names that we give.
 KNOWN = {
     *("name", "services", "volumes", "networks", "services.*", "volumes.*", "networks.*", "networks.*.internal"),
+    *("volumes.*.driver_opts", "volumes.*.driver_opts.type", "volumes.*.driver_opts.device", "volumes.*.driver_opts.o"),
     *(f"services.*.{key}" for key in _IN_A_SERVICE.split()),
 }
-NAMED_BY_US = {"services", "volumes", "networks", "environment", "depends_on"}
+NAMED_BY_US = {"services", "volumes", "networks", "environment", "depends_on", "labels"}
 
 every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 needs_compose = pytest.mark.skipif(
@@ -67,8 +75,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
     return folder
 
 
-def document(files: Files, stack: Stack) -> dict[str, Any]:
-    return dict(yaml.safe_load(files[PurePosixPath("compose") / stack.name / "compose.yaml"]))
+def document(files: Files, stack: Stack, name: str = "compose.yaml") -> dict[str, Any]:
+    return dict(yaml.safe_load(files[PurePosixPath("compose") / stack.name / name]))
 
 
 def keys(value: object, where: tuple[str, ...] = ()) -> Iterator[str]:
@@ -108,9 +116,19 @@ def test_only_known_keys_are_used(files: Files, stack: Stack) -> None:
     assert found <= KNOWN
 
 
+@every_stack
+@pytest.mark.parametrize("name", IMAGES_FILES)
+def test_only_known_keys_are_used_of_images(files: Files, stack: Stack, name: str) -> None:
+    found = set(keys(document(files, stack, name)))
+    assert found
+    assert found <= KNOWN_OF_IMAGES
+
+
 def test_every_known_key_is_used_by_some_stack(files: Files) -> None:
     used = {key for stack in STACKS.values() for key in keys(document(files, stack))}
     assert used >= KNOWN
+    of_images = {key for each in STACKS.values() for name in IMAGES_FILES for key in keys(document(files, each, name))}
+    assert of_images >= KNOWN_OF_IMAGES
 
 
 # --- what no stack may ask for ----------------------------------------------------------------------------------------
@@ -123,6 +141,8 @@ def test_no_privileges(files: Files, stack: Stack) -> None:
         assert service["cap_drop"] == ["ALL"], name
         for volume in service["volumes"]:
             assert "docker.sock" not in str(volume), name
+    for part in IMAGES_FILES:
+        assert not FORBIDDEN & {key for each in document(files, stack, part)["services"].values() for key in each}
 
 
 def test_nothing_rendered_says_latest(files: Files) -> None:

@@ -41,6 +41,13 @@ _CAUSES = (
         "the card is held by another container, or this one may not open it",
         "stop the other one or choose another card (NPU_DEVICE, API_NPU_DEVICE), and check NPU_GROUP in .env",
     ),
+    # Docker Engine's words where a container registry does not answer, or has no such image
+    _cause(
+        r"get \"https?://[^\"]*/v2/|pull access denied|manifest (unknown|for .* not found)",
+        "an image could not be pulled",
+        "`docker pull` of that image says why; IMAGE_PREFIX and UPSTREAM_PREFIX in .env name other container registries, "
+        "`docker load` brings an image where there is no network",
+    ),
     # Docker Engine's words where NVIDIA's container toolkit is not installed
     _cause(
         r"could not select device driver",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from paddock import containerregistry, engine
+from paddock import containerregistry, engine, upstream
 from paddock.containerregistry import Answer, Verdict
 from paddock.errors import EngineError
 from paddock.matrix import Base, Image, Platform, Target, Tool
@@ -36,11 +36,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """A base image on a platform, and the images that start from it."""
+    """A base image on a platform and the images that start from it, or one of upstream's and ours that it replaces."""
 
     base: Base
     platform: Platform
     used_by: tuple[str, ...]
+    upstream: bool = False
 
     @property
     def image(self) -> str:
@@ -106,6 +107,19 @@ def wanted(targets: Iterable[Target], tool: Tool | None = None) -> list[Wanted]:
     ]
 
 
+def wanted_of_upstream(targets: Iterable[Target]) -> list[Wanted]:
+    """Every image of upstream's that a stack of these targets can run, on each platform; no build needs them."""
+    used: dict[tuple[str, Platform], list[str]] = {}
+    for target in targets:
+        for image, ours in upstream.published(target):
+            for platform in target.platforms:
+                used.setdefault((image, platform), []).append(ours)
+    return [
+        Wanted(base=Base(image=image), platform=platform, used_by=tuple(ours), upstream=True)
+        for (image, platform), ours in used.items()
+    ]
+
+
 def images_of(target: Target) -> Mapping[str, Image]:
     """The images of a target by their names without prefix."""
     found = {f"{target.name}-{backend}": server.image for backend, server in target.backends.items()}
@@ -123,10 +137,10 @@ def of_base_images(
         if ca_bundle:
             session.verify = str(ca_bundle)
         for each in bases:
-            name = f"{base_registry}{each.image}"
+            name = each.image if each.upstream else f"{base_registry}{each.image}"
             report.say(f"asking for {name} ({each.platform})")
             answer = containerregistry.look_up(name, each.platform, session=session)
-            yield _judged(each, name, answer, pins.base(each.image, each.platform))
+            yield _judged(each, name, answer, pins.digest(each.image, each.platform))
 
 
 def _judged(each: Wanted, name: str, answer: Answer, pinned: str) -> Check:
@@ -141,6 +155,9 @@ def _judged(each: Wanted, name: str, answer: Answer, pinned: str) -> Check:
             )
         return Check(what=what, well=True, found=f"there{f', {answer.digest}' if answer.digest else ''}")
     found = f"{answer.verdict}: {answer.detail}"
+    if each.upstream:
+        by = f"IMAGES=upstream runs it in the place of {', '.join(each.used_by)}, no build needs it"
+        return Check(what=what, well=False, found=found, hint=f"{by}; ours can be built instead")
     by = f"{', '.join(each.used_by)} start from it"
     if answer.verdict is Verdict.UNREACHABLE and each.base.debootstrap:
         return Check(what=what, well=True, found=f"{found}; it can be made from Debian's packages")

@@ -126,7 +126,7 @@ def weights_of(client: docker.DockerClient, configuration: Configuration) -> tup
         if weights.directory is not None and engine.is_local():
             test = weightsinuse.is_test(weights)
         else:
-            marker = f"{weightsinuse.MODELS}/{weights.name}/{weightsinuse.TEST_MARKER}"
+            marker = f"{weights.in_image}/{weights.name}/{weightsinuse.TEST_MARKER}"
             test = weights.service in present and containers.holds(client, present[weights.service], marker)
         shown.append(WeightSetShown(name=weights.name, test=test))
     return tuple(shown)

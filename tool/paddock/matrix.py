@@ -45,6 +45,7 @@ RepositoryId = Annotated[str, Pattern(r"[\w.-]+/[\w.-]+", "a repository as owner
 Capabilities = Annotated[
     str, Pattern(r"(?:[<>=!]=|[<>])[0-9.]+(?:,(?:[<>=!]=|[<>])[0-9.]+)*", 'compute capabilities such as ">=8.0,<10.0"')
 ]
+Tagged = Annotated[str, Pattern(r"[\w.-]+(/[\w.-]+)+:(?!latest)[\w.-]+", "an image as host/name:tag, not a moving tag")]
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
 
@@ -335,6 +336,23 @@ class VlmServer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UpstreamImage:
+    """An image that upstream publishes and that a container can run in place of ours (IMAGES=upstream)."""
+
+    image: Tagged  # without weights
+    offline_image: Tagged  # with those of `model` in `weights`
+    model: str
+    weights: str  # directory
+    uid: int  # of its own user, whose home holds the weights; never root
+    provides: Mapping[str, Pin]  # packages that it holds
+    environment: Mapping[str, str] = field(default_factory=FrozenDict)
+
+    def image_of(self, variant: Variant) -> str:
+        """The image of one variant."""
+        return self.offline_image if variant is Variant.OFFLINE else self.image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """One hardware and software combination."""
 
@@ -354,6 +372,8 @@ class Target:
     devices: Devices = field(default_factory=Devices)  # what the VLM server gets
     dtypes: tuple[str, ...] = ()  # all that the card computes with, by vLLM's names; none: no limit is known
     api_waits_for_vlm: bool = False  # both on one card: the VLM server takes its memory first
+    upstream: Mapping[str, UpstreamImage] = field(default_factory=FrozenDict)  # by "api" or backend
+    no_upstream: Mapping[str, str] = field(default_factory=FrozenDict)  # same keys -> why, and what to choose
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ FileName = Annotated[str, Pattern(r"[a-z0-9][a-z0-9.-]*\.txt", "the name of a fi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PinnedBase:
-    """A base image on one platform: the digest of what its tag names, or why there is none."""
+    """An image of somebody else's on one platform: the digest of what its tag names, or why there is none."""
 
     digest: Digest | None = None
     unpinned: str | None = None
@@ -53,10 +53,11 @@ class Pins:
     bases: Mapping[str, Mapping[Platform, PinnedBase]] = field(default_factory=FrozenDict)
     packages: Mapping[str, Mapping[Platform, PinnedPackages]] = field(default_factory=FrozenDict)
     weights: Mapping[str, Mapping[Source, PinnedWeights]] = field(default_factory=FrozenDict)
+    upstream: Mapping[str, Mapping[Platform, PinnedBase]] = field(default_factory=FrozenDict)  # IMAGES=upstream
 
-    def base(self, image: str, platform: Platform) -> str:
-        """The digest of a base image; empty where it is not pinned."""
-        pinned = self.bases.get(image, {}).get(platform)
+    def digest(self, image: str, platform: Platform) -> str:
+        """The digest of a base image or of one of upstream's; empty where it is not pinned."""
+        pinned = {**self.bases, **self.upstream}.get(image, {}).get(platform)
         return (pinned.digest if pinned else None) or ""
 
 
@@ -64,9 +65,10 @@ def load(templates: Path) -> Pins:
     """Read the file. Raises DataError, and ConfigurationError where something is neither pinned nor says why."""
     path = templates / FILE
     pins = schema.read(path, Pins).record
-    for name, bases in pins.bases.items():
-        for platform, base in bases.items():
-            _refuse_half(f"{path}: bases.{name}.{platform}", base.digest, base.unpinned)
+    for part, images in (("bases", pins.bases), ("upstream", pins.upstream)):
+        for name, platforms in images.items():
+            for platform, image in platforms.items():
+                _refuse_half(f"{path}: {part}.{name}.{platform}", image.digest, image.unpinned)
     for name, lists in pins.packages.items():
         for platform, packages in lists.items():
             _refuse_half(f"{path}: packages.{name}.{platform}", packages.lock and packages.digest, packages.unpinned)

@@ -122,13 +122,19 @@ def _models_hint() -> str:
 
 def require_images(folder: StackFolder, configuration: Configuration, *, client: docker.DockerClient) -> None:
     """Images that Compose will not pull must be in the engine."""
-    needed = {each.image for each in configuration.services if each.pull_policy not in _PULLED}
+    needed = {each.image: each for each in configuration.services if each.pull_policy not in _PULLED}
     missing = sorted(image for image in needed if not _is_here(client, image))
     if not missing:
         return
+    found = f"{folder.called}: found no image {', '.join(missing)} in this engine"
+    if needed[missing[0]].upstream:
+        raise PreflightError(
+            f"{found}, and the offline variant pulls nothing",
+            hint=f"`docker pull {missing[0]}` where there is a network, `docker save` and `docker load` carry it here",
+        )
     build = f"build them (`paddock build {folder.options}`), " if folder.options else ""
     raise PreflightError(
-        f"{folder.called}: found no image {', '.join(missing)} in this engine, and PULL_POLICY=never forbids pulling",
+        f"{found}, and PULL_POLICY=never forbids pulling",
         hint=f"{build}load them (`docker load`), or set PULL_POLICY=missing where a container registry has them",
     )
 

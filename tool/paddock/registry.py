@@ -270,7 +270,7 @@ def _refuse_needy_settings(stack: Stack) -> None:
     provides = stack.vlm.image.base.provides
     for setting, need in stack.vlm.needs.items():
         version = provides.get(need.package)
-        if setting in stack.vlm.settings and (version is None or not _satisfies(version, need.version)):
+        if setting in stack.vlm.settings and (version is None or not satisfies(version, need.version)):
             raise ConfigurationError(
                 f"{_server(stack)}: settings.{setting}: found {need.package} {version or '(none)'} in the image, "
                 f"expected {need.version}",
@@ -297,7 +297,7 @@ def _refuse_versions(stack: Stack, image: Image, platform: Platform) -> None:
     held = _held(image, platform)
     for package, wanted in stack.model.requires.items():
         version = held.get(canonicalize_name(package))
-        if version is not None and not _satisfies(version, wanted):
+        if version is not None and not satisfies(version, wanted):
             raise ConfigurationError(
                 f"target {stack.target.name}, model {stack.model.name}: found {package} {version} on {platform}, "
                 f"expected {wanted}",
@@ -305,8 +305,11 @@ def _refuse_versions(stack: Stack, image: Image, platform: Platform) -> None:
             )
 
 
-def _satisfies(version: str, wanted: str) -> bool:
-    """Pre-releases count: a pin on one is on purpose. What is no Python version satisfies nothing."""
+def satisfies(version: str, wanted: str) -> bool:
+    """Whether a version is within a specifier. Pre-releases count: a pin on one is on purpose.
+
+    What is no Python version satisfies nothing.
+    """
     try:
         return SpecifierSet(wanted).contains(Version(version), prereleases=True)
     except InvalidVersion:
@@ -430,6 +433,7 @@ class _Check:
         if not target.platforms:
             raise file.place("platforms").error("platforms: found none, expected at least one")
         self._images(file)
+        self._upstream(file)
         self._settings(file)
         self._needs(file)
         self._devices(file)
@@ -464,6 +468,22 @@ class _Check:
                 where = ".".join((*keys, "base", "accounts", account))
                 raise file.place(*keys, "base", "accounts", account).error(
                     f"{where}: found uid {uid}, expected another one: our containers run as it"
+                )
+
+    def _upstream(self, file: Loaded[Target]) -> None:
+        """Upstream's images stand where ours do; one that is there needs no reason why it is not."""
+        target = file.record
+        ours = {*target.backends, *(["api"] if target.api is not None else [])}
+        for part, names in (("upstream", target.upstream), ("no_upstream", target.no_upstream)):
+            for key in names:
+                self._known(file.place(part, key), part, key, ours)
+        for key, image in target.upstream.items():
+            if key in target.no_upstream:
+                raise file.place("no_upstream", key).error(f"no_upstream: found {key}, which has an image in upstream")
+            self._known(file.place("upstream", key, "model"), f"upstream.{key}.model", image.model, self.models)
+            if image.uid == 0:
+                raise file.place("upstream", key, "uid").error(
+                    f"upstream.{key}.uid: found 0, expected the image's own user: nothing of a stack runs as root"
                 )
 
     def _needs(self, file: Loaded[Target]) -> None:

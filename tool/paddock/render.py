@@ -14,16 +14,18 @@ from pathlib import Path, PurePosixPath
 
 import jinja2
 
-from paddock import __version__
+from paddock import __version__, upstream
 from paddock.errors import ConfigurationError
 from paddock.matrix import (
     IMAGE_PREFIX,
+    Accelerator,
     Devices,
     HostVariable,
     Image,
     Platform,
     Stack,
     Tool,
+    UpstreamImage,
     Variant,
     WeightSet,
     WeightsRole,
@@ -185,12 +187,17 @@ class Renderer:
         configuration = vlm_configuration(stack)
         templates = {
             "compose.yaml": "compose/compose.yaml.j2",
+            "images/own.yaml": "compose/own.yaml.j2",
+            "images/upstream.yaml": "compose/upstream.yaml.j2",
             configuration: f"compose/{configuration}.j2",
             ".env": "compose/env.j2",
         }
         if stack.model.pipeline is not None:
             templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
-        return {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
+        files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
+        copies = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
+        copied = {folder / "images/upstream" / name: self._copy(self._templates / at) for name, at in copies.items()}
+        return files | copied
 
     def bake(self, stacks: Iterable[Stack]) -> str:
         """The bake file for these stacks; its paths are relative to the workspace."""
@@ -266,7 +273,50 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "image_reference": image_reference,
         "filled": _filled,
         "host_variables": _host_variables(stack),
+        **_upstream_names(stack),
     }
+
+
+def _upstream_names(stack: Stack) -> dict[str, object]:
+    """What templates can say about upstream's images of one stack."""
+    refusal = upstream.reason_against(stack)
+    images = {} if refusal else upstream.images(stack)
+    prefixes = {_split_prefix(image.image)[0] for image in images.values()}
+
+    def reference(image: UpstreamImage) -> str:
+        prefix, name = _split_prefix(image.image_of(stack.variant))
+        return f"${{UPSTREAM_PREFIX:-{prefix}}}{name}"
+
+    return {
+        "upstream": images,
+        "upstream_refusal": refusal,
+        "upstream_prefix": next(iter(prefixes), ""),
+        "upstream_reference": reference,
+    }
+
+
+def _split_prefix(image: str) -> tuple[str, str]:
+    """What a container registry and its folder are called, and the image in it."""
+    prefix, slash, name = image.rpartition("/")
+    return prefix + slash, name
+
+
+def _programs_for_upstream(stack: Stack) -> Mapping[str, str]:
+    """What our images hold and upstream's do not: name in the stack's folder -> file below templates/."""
+    programs = {
+        "start.sh": "compose/upstream/start.sh",
+        "key.sh": "image/shared/key.sh",
+        "health.sh": "image/shared/health.sh",
+        # PaddleX's own server reads YAML; where the options are lines, our start script reads them
+        "serve.sh": "compose/upstream/serve.sh"
+        if stack.backend.configuration == "vlm.yaml"
+        else f"image/{stack.backend.template}/serve.sh",
+    }
+    if stack.model.pipeline is not None:
+        programs |= {name: f"image/api/{name}" for name in ("serve.py", "drawing.py", "health.py")}
+    if stack.target.accelerator is Accelerator.ASCEND:
+        programs["with-cann.sh"] = "image/shared/with-cann.sh"
+    return programs
 
 
 def _filled(devices: Devices, text: str) -> str:
@@ -355,7 +405,11 @@ def include_tool(data: Registry, templates: Path, workspace: Path) -> list[Diffe
 
 def _include(files: Files, folders: Collection[str], workspace: Path) -> list[Difference]:
     found = differences(files, workspace)
-    missing = [each.path for each in found if each.fault is Fault.MISSING and str(each.path.parent) in folders]
+    missing = [
+        each.path
+        for each in found
+        if each.fault is Fault.MISSING and not {str(parent) for parent in each.path.parents}.isdisjoint(folders)
+    ]
     wanted = [*missing, *(each.path for each in found if each.path == BAKE_FILE)]
     write({path: files[path] for path in wanted}, workspace, remove=False)
     return [each for each in found if each.fault is Fault.DIFFERENT and each.path != BAKE_FILE]

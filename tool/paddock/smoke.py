@@ -427,7 +427,7 @@ def _marker(client: docker.DockerClient, weights: WeightsInUse, container: Conta
             return None
         marker = weights.directory / TEST_MARKER
         return marker.read_text("utf-8") if marker.is_file() else "test weights, by the lock"
-    path = f"{weightsinuse.MODELS}/{weights.name}/{TEST_MARKER}"
+    path = f"{weights.in_image}/{weights.name}/{TEST_MARKER}"
     data = containers.file_in(client, container, path) if container is not None else None
     return data.decode("utf-8", "replace") if data is not None else None
 

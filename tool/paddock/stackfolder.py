@@ -23,6 +23,11 @@ from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
 _CONFIG_TIMEOUT = 60.0  # seconds
+IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
+_UPSTREAM_LABEL = ("io.paddock.images", "upstream")
+# What Compose says when images/upstream.yaml refuses, and when IMAGES names no file of images/.
+_NO_UPSTREAM = re.compile(r"NO_UPSTREAM_IMAGES is missing a value: (.+)")
+_NO_SUCH_IMAGES = re.compile(r"open \S*/images/(\S+)\.yaml: no such file")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)")
 _UNIT_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -76,6 +81,7 @@ class Service:
     environment: Mapping[str, str]
     memory: int | None
     start_period: float
+    upstream: bool = False  # runs an image of upstream's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,11 +126,26 @@ class StackFolder:
         done = process.capture(argv, cwd=self.path, environment=self.environment, check=False, timeout=_CONFIG_TIMEOUT)
         if done.status != 0:
             reason = " ".join(done.stderr.split()) or f"exit status {done.status}"
+            self._refuse_images(reason)
             raise ConfigurationError(
                 f"{_short(self.path / COMPOSE_FILE)}: Compose refuses it: {reason}",
                 hint=f"correct compose.yaml or .env; {self.command_line('config', '--quiet')} checks them",
             )
         return _configuration(json.loads(done.stdout))
+
+    def _refuse_images(self, reason: str) -> None:
+        """Say it plainly where IMAGES is what Compose stumbled over."""
+        if found := _NO_UPSTREAM.search(reason):
+            build = f": paddock build {self.options}" if self.options else ""
+            raise ConfigurationError(
+                f"{self.called}: {IMAGES}=upstream: {found[1]}",
+                hint=f"leave {IMAGES} at own and build the images{build}",
+            )
+        if found := _NO_SUCH_IMAGES.search(reason):
+            raise ConfigurationError(
+                f'{self.called}: {IMAGES}: found "{found[1]}", expected own or upstream',
+                hint=f"correct {IMAGES} in {_short(self.path / '.env')}, or in this shell",
+            )
 
     def _files(self) -> list[str]:
         names = (COMPOSE_FILE, "compose.override.yaml", "compose.override.yml")
@@ -237,6 +258,7 @@ def _service(name: str, found: Mapping[str, Any]) -> Service:
         environment=FrozenDict({key: str(value or "") for key, value in (found.get("environment") or {}).items()}),
         memory=int(memory) if memory else None,
         start_period=seconds(str(health.get("start_period") or "")),
+        upstream=_UPSTREAM_LABEL in (found.get("labels") or {}).items(),
     )
 
 

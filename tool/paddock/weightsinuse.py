@@ -22,6 +22,7 @@ __all__ = ["MODELS", "TEST_MARKER", "WeightsInUse", "in_use", "is_test", "models
 MODELS = PurePosixPath("/models")  # in every container
 _NAMED = re.compile(r"(?<![\w./-])/models/([\w.-]+)")
 _PIPELINE = "pipeline.yaml"
+_ELSEWHERE = "PADDOCK_WEIGHTS"  # says where upstream's images have what is linked into /models
 # Which switch of the pipeline turns a module on; the other modules are always on.
 _SWITCHES = {
     "LayoutDetection": "use_layout_detection",
@@ -36,6 +37,7 @@ class WeightsInUse:
     name: str
     service: str
     directory: Path | None
+    in_image: PurePosixPath = MODELS  # where the image has it, if it has
 
 
 def in_use(configuration: Configuration) -> tuple[WeightsInUse, ...]:
@@ -44,7 +46,12 @@ def in_use(configuration: Configuration) -> tuple[WeightsInUse, ...]:
     Raises ConfigurationError when a pipeline configuration is not YAML.
     """
     return tuple(
-        WeightsInUse(name=name, service=service.name, directory=_directory(service, name))
+        WeightsInUse(
+            name=name,
+            service=service.name,
+            directory=_directory(service, name),
+            in_image=PurePosixPath(service.environment.get(_ELSEWHERE, MODELS)),
+        )
         for service in configuration.services
         for name in _named_by(service)
     )

@@ -83,7 +83,7 @@ def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weig
                 if answer.status != 200:
                     return f"the VLM server answers {answer.status} at {url}"
                 served = [entry.get("id") for entry in (await answer.json()).get("data", [])]
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as failure:  # noqa: UP041 - two until Python 3.10
             return f"the VLM server does not answer at {url}: {failure or type(failure).__name__}"
         return "" if model_name in served else f"the VLM server serves {served}, the pipeline asks for {model_name}"
 

@@ -91,7 +91,8 @@ def test_a_stack_without_a_folder_is_rendered(workspace: Path, report) -> None:
     found = locate("cpu", model="paddleocr-vl", offline=True, report=report)
     assert found.path == workspace / "compose/cpu-paddleocr-vl-offline"
     assert found.options == "cpu --model paddleocr-vl --offline"
-    assert sorted(path.name for path in found.path.iterdir()) == [".env", "compose.yaml", "pipeline.yaml", "vlm.yaml"]
+    made = sorted(path.name for path in found.path.iterdir())
+    assert made == [".env", "compose.yaml", "images", "pipeline.yaml", "vlm.yaml"]
     assert "cpu-paddleocr-vl-offline" in (workspace / "images/docker-bake.hcl").read_text()
     assert "rendering what is missing" in report.said[0]
 

@@ -23,7 +23,8 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     """Check what a build needs, before an hour-long one.
 
     Without --online: Docker, Compose, Buildx and the room on this machine. With it also every base image of TARGET (of
-    all targets and of the tool, without one) for each of its platforms. Nothing is pulled and nothing is changed.
+    all targets and of the tool, without one) for each of its platforms, and the images that IMAGES=upstream would run.
+    Nothing is pulled and nothing is changed.
 
     Exit status: 0 all is well; 9 something is not, or could not be asked.
     """
@@ -34,7 +35,10 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     if online:
         build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
         found += checks.of_base_images(
-            checks.wanted(chosen, None if targets else registry.load_tool(templates)),
+            [
+                *checks.wanted(chosen, None if targets else registry.load_tool(templates)),
+                *checks.wanted_of_upstream(chosen),
+            ],
             pins.load(templates),
             base_registry=build.base_registry,
             ca_bundle=build.ca_bundle,

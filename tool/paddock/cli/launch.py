@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from paddock import console, launch
+from paddock import console, launch, stackfolder
 from paddock.cli.stackoptions import named_by, stack_options
 from paddock.launch import Started
 
@@ -14,6 +14,8 @@ TEST_WEIGHTS = "test weights: the text is not read from the page"
 @click.command("up")
 @stack_options
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the pipeline API for this start.")
+@click.option("--images", type=click.Choice(["own", "upstream"]),
+              help="Whose images to run for this start; IMAGES in the stack's .env keeps it.")  # fmt: skip
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until a page has been parsed.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Give up after this time.  [default: the start period of its health checks and 120 s]")  # fmt: skip
@@ -26,6 +28,7 @@ def up(
     offline: bool,
     project: str | None,
     port: int | None,
+    images: str | None,
     wait: bool,
     timeout: float | None,
     as_json: bool,
@@ -41,7 +44,8 @@ def up(
     failed; 8 a container failed or is late; 9 this host lacks something; 130 interrupted.
     """
     report = console.TerminalReporter()
-    settings = {"API_PORT": str(port)} if port else {}
+    given = {"API_PORT": str(port or ""), stackfolder.IMAGES: images or ""}
+    settings = {name: value for name, value in given.items() if value}
     folder = named_by(target_or_dir, backend, model, offline, project, environment=settings, report=report)
     _show(launch.up(folder, report=report, wait=wait, timeout=timeout), as_json=as_json)
 
