@@ -45,8 +45,8 @@ _CAUSES = (
     _cause(
         r"get \"https?://[^\"]*/v2/|pull access denied|manifest (unknown|for .* not found)",
         "an image could not be pulled",
-        "`docker pull` of that image says why; IMAGE_PREFIX and UPSTREAM_PREFIX in .env name other container registries, "
-        "`docker load` brings an image where there is no network",
+        "`docker pull` of that image says why; IMAGE_PREFIX or UPSTREAM_PREFIX in .env names another container registry, "
+        "and `docker load` brings an image where there is no network",
     ),
     # Docker Engine's words where NVIDIA's container toolkit is not installed
     _cause(
