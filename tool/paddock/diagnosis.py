@@ -45,7 +45,7 @@ _CAUSES = (
     _cause(
         r"get \"https?://[^\"]*/v2/|pull access denied|manifest (unknown|for .* not found)",
         "an image could not be pulled",
-        "`docker pull` of that image says why; IMAGE_PREFIX or UPSTREAM_PREFIX in .env names another container registry, "
+        "`docker pull` of that image says why; IMAGE_PREFIX or UPSTREAM_PREFIX in .env names another place, "
         "and `docker load` brings an image where there is no network",
     ),
     # Docker Engine's words where NVIDIA's container toolkit is not installed
