@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from paddock import paths, preflight, registry
+from paddock.bundle.contents import stack_files
 from paddock.errors import PreflightError
 from paddock.matrix import Accelerator, Stack
 from paddock.render import Files, Renderer
@@ -176,6 +177,20 @@ def test_the_preflight_is_told_which_cards_and_driver_a_stack_needs(stack: Stack
     (vlm,) = (service for service in configuration.services if service.name == "vlm")
     wanted = Cards(named=("0",)) if stack.vlm.cards == 1 else Cards(count=stack.vlm.cards)
     assert vlm.cards == (wanted if nvidia else Cards())
+
+
+# --- what is carried --------------------------------------------------------------------------------------------------
+
+
+@needs_compose
+@pytest.mark.parametrize("name", [stack.name for stack in REGISTRY.stacks()])
+def test_a_bundle_carries_every_file_of_a_stack(name: str, files: Files, workspace: Path) -> None:
+    folder = StackFolder(path=workspace / "compose" / name, called=name)
+    carried = {each.path: each.data.decode() for each in stack_files(folder, folder.read())}
+    ours = {path: text for path, text in files.items() if path.parts[:2] == ("compose", name)}
+    rendered = {path.relative_to(f"compose/{name}"): text for path, text in ours.items()}
+    rendered[PurePosixPath(".env.example")] = rendered.pop(PurePosixPath(".env"))
+    assert carried == {f"stack/{path}": text for path, text in rendered.items()}
 
 
 # --- what of the host is mounted --------------------------------------------------------------------------------------

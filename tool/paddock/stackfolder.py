@@ -22,6 +22,7 @@ from paddock.render import Renderer, include
 from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
+IMAGES_FOLDER = "images"  # beside it: what it extends
 _CONFIG_TIMEOUT = 60.0  # seconds
 IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
 _UPSTREAM_LABEL = ("io.paddock.images", "upstream")

@@ -20,7 +20,7 @@ from paddock.bundle.export import ARCHIVE, CarriedFile, Contents, SourceImage
 from paddock.bundle.manifest import StackName
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix import Stack
-from paddock.stackfolder import COMPOSE_FILE, Configuration, StackFolder
+from paddock.stackfolder import COMPOSE_FILE, IMAGES_FOLDER, Configuration, StackFolder
 
 STACK = "stack"  # folder of a bundle
 SETTINGS = f"{STACK}/.env.example"
@@ -62,7 +62,7 @@ def gather(
         images=images,
         files=(
             *_top_files(templates, whole.stack.name if whole else "images", images),
-            *(_stack_files(whole.folder, configuration) if whole and configuration else ()),
+            *(stack_files(whole.folder, configuration) if whole and configuration else ()),
         ),
     )
 
@@ -117,10 +117,12 @@ def _stack_name(stack: Stack) -> StackName:
     )
 
 
-def _stack_files(folder: StackFolder, configuration: Configuration) -> tuple[CarriedFile, ...]:
-    """The stack as it would start here: compose.yaml, what it mounts from its own folder, its settings."""
+def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[CarriedFile, ...]:
+    """The stack as it would start here: compose.yaml, what it extends and mounts from its own folder, its settings."""
     mounted = [bind.source for service in configuration.services for bind in service.binds]
-    own = {path.relative_to(folder.path).as_posix() for path in mounted if path.is_relative_to(folder.path)}
+    extended = (folder.path / IMAGES_FOLDER).rglob("*")
+    own = {path.relative_to(folder.path).as_posix() for path in (*mounted, *extended)
+           if path.is_relative_to(folder.path)}  # fmt: skip
     names = {name: f"{STACK}/{name}" for name in sorted({COMPOSE_FILE, *_OVERRIDES, *own})} | {".env": SETTINGS}
     return tuple(
         CarriedFile(path=path, data=(folder.path / name).read_bytes())

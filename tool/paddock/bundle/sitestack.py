@@ -20,7 +20,8 @@ from paddock.render import is_tuned, keep_settings
 STACK = "stack/"  # where a bundle has it
 MARK = ".paddock-bundle"  # the id of the bundle that a folder came from, then the files that it brought
 _EXAMPLE, _SETTINGS = ".env.example", ".env"
-_OF_THE_BUNDLE = ("IMAGE_PREFIX", "IMAGE_VERSION", "PULL_POLICY")  # a site's old value would lead to other images
+# A site's old value of these would lead to other images.
+_OF_THE_BUNDLE = ("IMAGES", "UPSTREAM_PREFIX", "IMAGE_PREFIX", "IMAGE_VERSION", "PULL_POLICY")
 _LARGEST = 64 << 20  # bytes of one file
 
 
