@@ -12,10 +12,10 @@ from paddock.errors import BundleError
 
 
 class FramedLayer:
-    """A `RawLayer` whose bytes come out of a blob's frames; `blob` is there for who wants the frames themselves."""
+    """A `RawLayer` whose bytes come out of the frames of the blob `digest`; `blob` is for who wants the frames."""
 
-    def __init__(self, diff_id: str, blob: FramedBlob) -> None:
-        self.diff_id, self.blob = diff_id, blob
+    def __init__(self, diff_id: str, digest: str, blob: FramedBlob) -> None:
+        self.diff_id, self.digest, self.blob = diff_id, digest, blob
         self.size = blob.raw_size
         self.read_at = blob.read_at
         self.stream = blob.stream
@@ -41,5 +41,6 @@ class BundleLayers:
         blob = self._bundle.open_blob(layer.digest)
         yield FramedLayer(
             diff_id,
+            layer.digest,
             FramedBlob(blob.read_at, size=layer.size, raw_size=layer.raw_size, where=f"the blob {layer.digest}"),
         )

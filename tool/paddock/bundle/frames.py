@@ -18,6 +18,7 @@ from paddock.errors import BundleError
 
 LARGEST_FRAME = 32 << 20  # raw bytes in one frame; what is kept in memory at once depends on it
 MOST_FRAMES = 250_000  # in one blob: a table of them takes 45 MB
+SMALLEST_PREFIX = 8  # bytes; the library takes no shorter one
 STEP = 1 << 20  # bytes that are given on at once
 
 _MAGIC = 0xFD2FB528
@@ -113,9 +114,12 @@ class FramedBlob:
             raise BundleError(f"{self.where}: found frames for {raw} raw bytes, expected {self.raw_size}")
 
 
-def decompress(data: bytes, raw_size: int, *, where: str) -> bytes:
-    """What one frame holds. Raises BundleError unless that is exactly `raw_size` bytes; makes no more than that."""
-    decompressor = zstd.ZstdDecompressor(options=_OPTIONS)
+def decompress(data: bytes, raw_size: int, *, prefix: bytes = b"", where: str) -> bytes:
+    """What one frame holds; `prefix` is what it was compressed against, if anything.
+
+    Raises BundleError unless that is exactly `raw_size` bytes; makes no more than that.
+    """
+    decompressor = zstd.ZstdDecompressor(zstd_dict=as_prefix(prefix), options=_OPTIONS)
     try:
         raw = decompressor.decompress(data, raw_size)
         if len(raw) == raw_size and not decompressor.eof:
@@ -125,6 +129,11 @@ def decompress(data: bytes, raw_size: int, *, where: str) -> bytes:
     if len(raw) != raw_size or not decompressor.eof or decompressor.unused_data:
         raise BundleError(f"{where}: found a frame that is not whole, expected {raw_size} raw bytes in it")
     return raw
+
+
+def as_prefix(data: bytes) -> tuple[zstd.ZstdDict, int] | None:
+    """What (de)compressors take as `zstd_dict` so that the frame may refer to `data`; too little of it is nothing."""
+    return zstd.ZstdDict(data, is_raw=True).as_prefix if len(data) >= SMALLEST_PREFIX else None
 
 
 def walk(read: ReadAt, size: int, *, where: str) -> Iterator[Frame]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
+
+from paddock.errors import BundleError
 
 
 class RawLayer(Protocol):
@@ -31,3 +34,13 @@ class LayerSource(Protocol):
 
     def open(self, diff_id: str) -> AbstractContextManager[RawLayer]:
         """The layer, for as long as the context lasts. Raises BundleError when it is not there."""
+
+
+def checked(stream: Iterable[bytes], digest: str, *, where: str, hint: str) -> Iterator[bytes]:
+    """The same pieces. Raises BundleError after the last one when they are not what `digest` says."""
+    found = hashlib.sha256()
+    for piece in stream:
+        found.update(piece)
+        yield piece
+    if f"sha256:{found.hexdigest()}" != digest:
+        raise BundleError(f"{where}: found sha256:{found.hexdigest()}, expected {digest}", hint=hint)
