@@ -105,11 +105,16 @@ class SiteEngine:
 
 
 @contextmanager
-def site_engine(store: Store, *, size: int | None = None, parent: Path = Path("/var/tmp")) -> Iterator[SiteEngine]:
-    """A running engine; with `size` (bytes) on a file system of its own, so that it can be filled and measured."""
+def site_engine(
+    store: Store, *, size: int | None = None, in_memory: bool = False, parent: Path = Path("/var/tmp")
+) -> Iterator[SiteEngine]:
+    """A running engine; with `size` (bytes) on a file system of its own, so that it can be filled and measured.
+
+    `in_memory`: that file system is one in memory, which is quick where engines flush every step to the disk.
+    """
     folder = Path(tempfile.mkdtemp(prefix="paddock-site-", dir=parent))  # short: a socket's path has 108 bytes
     try:
-        with _namespace(folder.with_suffix(".net")) as namespace, _file_system(folder, size):
+        with _namespace(folder.with_suffix(".net")) as namespace, _file_system(folder, size, in_memory=in_memory):
             engine = SiteEngine(folder=folder, store=store, namespace=namespace)
             try:
                 engine.start()
@@ -135,22 +140,32 @@ def _namespace(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _file_system(folder: Path, size: int | None) -> Iterator[None]:
-    if size is None:
+def _file_system(folder: Path, size: int | None, *, in_memory: bool) -> Iterator[None]:
+    if size is None and not in_memory:
         yield
+        return
+    if in_memory:
+        with _mounted(folder, "-t", "tmpfs", "-o", f"size={size or 1 << 30}", "tmpfs"):
+            yield
         return
     disk = folder.with_suffix(".img")
     try:
         with disk.open("wb") as file:
             file.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", disk], check=True)
-        subprocess.run(["mount", "-o", "loop", disk, folder], check=True)
-        try:
+        with _mounted(folder, "-o", "loop", disk):
             yield
-        finally:
-            subprocess.run(["umount", folder], check=True)
     finally:
         disk.unlink(missing_ok=True)
+
+
+@contextmanager
+def _mounted(folder: Path, *what: str | Path) -> Iterator[None]:
+    subprocess.run(["mount", *what, folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 def _end(engine: SiteEngine) -> None:

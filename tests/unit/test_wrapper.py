@@ -18,6 +18,8 @@ from paddock.render import TOOL, WRAPPER
 
 REPOSITORY = Path(__file__).parents[2]
 SHELLS = [name for name in ("dash", "busybox", "bash") if shutil.which(name)]
+# What root's export and import see of the engine; only a containerd that dockerd did not start has a folder of its own.
+ENGINE = {"/var/lib/docker", *(str(path) for path in [Path("/var/lib/containerd")] if path.is_dir())}
 # Answers what the script asks for first; `docker run` is written to $WORDS, one word a line.
 DOCKER = """#!/bin/sh
 case $1 in
@@ -134,7 +136,7 @@ def test_what_the_arguments_name_is_seen_at_the_same_path(wrapper: Wrapper, tmp_
     (stick / "bundle").mkdir(parents=True)
     (tmp_path / "key").write_text("key")
     assert wrapper.mounts("verify", "inside", wrapper.here, f"{wrapper.here}/below") == set()
-    assert wrapper.mounts("import", stick / "bundle", stick / "bundle/", "--key=../key") - {"/var/lib/docker"} == {
+    assert wrapper.mounts("import", stick / "bundle", stick / "bundle/", "--key=../key") - {"/", *ENGINE} == {
         str(stick / "bundle"), str(tmp_path / "key"),
     }  # fmt: skip
     assert wrapper.mounts("parse", "../key", "-o", stick / "new") == {str(stick), str(tmp_path / "key")}
@@ -147,13 +149,14 @@ def test_folders_that_variables_name_are_seen_too(wrapper: Wrapper, tmp_path: Pa
     assert wrapper.mounts("models", "list", MODELS_DIR=str(weights)) == {str(weights)}
 
 
-def test_up_looks_at_the_host_and_root_at_the_store_of_the_engine(wrapper: Wrapper) -> None:
-    words = wrapper.words("up", "cpu")
-    assert "type=bind,source=/,target=/host,readonly" in words
-    assert "PADDOCK_HOST=/host" in option(words, "--env")
-    store = {"/srv/docker store"} if os.getuid() == 0 else set()
+def test_up_and_import_look_at_the_host_and_root_at_the_store_of_the_engine(wrapper: Wrapper) -> None:
+    for words in (wrapper.words("up", "cpu"), wrapper.words("import", "bundle")):
+        assert "type=bind,source=/,target=/host,readonly" in words
+        assert "PADDOCK_HOST=/host" in option(words, "--env")
+    store = {"/srv/docker store", *ENGINE} - {"/var/lib/docker"} if os.getuid() == 0 else set()
     facts = "[name=seccomp] /srv/docker store"
-    assert wrapper.mounts("export", "cpu", FACTS=facts) == wrapper.mounts("import", "x", FACTS=facts) == store
+    assert wrapper.mounts("export", "cpu", FACTS=facts) == store
+    assert wrapper.mounts("import", "x", FACTS=facts) == {"/", *store}
     assert wrapper.mounts("verify", "x", FACTS=facts) == set()
 
 

@@ -15,7 +15,7 @@ from smallimages import SmallImage, archive
 @pytest.fixture(scope="session", params=["classic", "containerd"])
 def site(request: pytest.FixtureRequest) -> Iterator[SiteEngine]:
     """A running engine of each store; a test that uses it runs twice."""
-    with site_engine(request.param) as engine:
+    with site_engine(request.param, in_memory=True) as engine:
         yield engine
 
 

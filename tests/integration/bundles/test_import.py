@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from samples import bundles
+from paddock.bundle.manifest import Manifest
+from samples import bundles, cut_short
 from siteengine import SiteEngine
 
 NEW = "paddock/cpu-api:0.1.0"
@@ -42,6 +45,23 @@ class Site:
             stdin=subprocess.DEVNULL,
         )
 
+    def cut_short(self, number: int, *arguments: str | Path, seen: Path) -> Any:
+        """`paddock`, ended before its step `number`; the names of the steps that it reached are added to `seen`."""
+        argv = [sys.executable, cut_short.__file__, str(number), seen, *arguments]
+        return subprocess.run(
+            [*map(str, argv)], env=self.environment(), capture_output=True, text=True, timeout=300, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        """Take away every container and image, and what the site knows."""
+        if left := self.engine.docker("ps", "--all", "--quiet").split():
+            self.engine.docker("rm", "--force", *left)
+        for _ in range(2):
+            if left := self.engine.docker("images", "--all", "--quiet").split():
+                self.engine.docker("image", "rm", "--force", *left, check=False)
+        shutil.rmtree(self.state, ignore_errors=True)
+
     def names(self) -> set[str]:
         return set(self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split())
 
@@ -53,12 +73,9 @@ class Site:
 
 @pytest.fixture
 def host(site: SiteEngine, tmp_path: Path) -> Iterator[Site]:
-    yield Site(engine=site, state=tmp_path / "state")
-    if left := site.docker("ps", "--all", "--quiet").split():
-        site.docker("rm", "--force", *left)
-    for _ in range(2):
-        if left := site.docker("images", "--all", "--quiet").split():
-            site.docker("image", "rm", "--force", *left, check=False)
+    found = Site(engine=site, state=tmp_path / "state")
+    yield found
+    found.clear()
 
 
 def test_a_full_bundle(host: Site, tmp_path: Path) -> None:
@@ -81,3 +98,36 @@ def test_a_full_bundle(host: Site, tmp_path: Path) -> None:
     held = {each["diff_id"]: each["blob"] for each in json.loads(receipt.stdout)["layers"]}
     blobs = {each.diff_id: each.digest if host.engine.store == "containerd" else None for each in manifest.layers}
     assert held == blobs
+
+
+def whole(host: Site, manifest: Manifest) -> None:
+    """The images and the stack of a bundle are in place, and nothing of an import is left."""
+    assert host.names() == {each.reference for each in manifest.images}
+    for image in manifest.images:
+        assert host.layers(image.reference) == list(image.layers)
+    folder = host.state / "stacks/stack"
+    assert (folder / ".paddock-bundle").read_text().splitlines()[0] == manifest.id
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["stack"]
+    assert list((host.state / "imports").iterdir()) == []
+    assert host.engine.docker("ps", "--all", "--quiet") == ""
+
+
+def test_a_kill_at_any_step_costs_one_step(host: Site, tmp_path: Path) -> None:
+    manifest = bundles.write(tmp_path / "bundle")
+    command = ("import", tmp_path / "bundle")
+    assert host.cut_short(-1, *command, seen=tmp_path / "all").returncode == 0
+    steps = (tmp_path / "all").read_text().split()
+    assert set(steps) == {name for _, name in cut_short.STEPS}
+    whole(host, manifest)
+    loads = steps.count("load")
+    assert loads == 3  # two layers, then one: the first is in both images
+    for number in range(len(steps)):
+        host.clear()
+        seen = tmp_path / f"steps-{number}"
+        assert host.cut_short(number, *command, seen=seen).returncode == -signal.SIGKILL
+        before = seen.read_text().split()[:-1]
+        again = host.cut_short(-1, *command, seen=seen)
+        assert again.returncode == 0, f"{steps[number]}, step {number}: {again.stderr}"
+        whole(host, manifest)
+        after = seen.read_text().split()[len(before) + 1 :]
+        assert before.count("load") + after.count("load") == loads, f"{steps[number]}, step {number}"

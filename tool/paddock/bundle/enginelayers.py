@@ -7,6 +7,7 @@ a layer compares them with its diff id.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,9 +19,11 @@ from typing import IO, Self
 import docker
 
 from paddock.bundle import enginestore, tarsplit
+from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.enginestore import EngineImage, EngineStore
+from paddock.bundle.frames import FramedBlob, walk
 from paddock.bundle.rawlayer import RawLayer
-from paddock.bundle.savedlayers import PIECE, FileLayer, SavedImage, uncompressed
+from paddock.bundle.savedlayers import PIECE, FileLayer, SavedImage, is_compressed, uncompressed
 from paddock.errors import BundleError, EngineError
 
 
@@ -111,7 +114,8 @@ class EngineLayers:
         path = enginestore.blob_file(content, blobs.blobs[image.layers.index(diff_id)])
         if not path.is_file():
             return None
-        return FileLayer(diff_id, stack.enter_context(_uncompressed_file(path, self._spool)))
+        blob = stack.enter_context(path.open("rb"))
+        return _framed(diff_id, blob, str(path)) or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
 
     def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
         """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
@@ -133,9 +137,26 @@ class EngineLayers:
         return self._saved[1]
 
 
+def _framed(diff_id: str, blob: IO[bytes], where: str) -> FramedLayer | None:
+    """A blob of frames that say what they hold, as ours are: read in place. None for any other."""
+    size = os.fstat(blob.fileno()).st_size
+
+    def read_at(offset: int, length: int) -> bytes:
+        return os.pread(blob.fileno(), length, offset)
+
+    try:
+        raw_size = sum(frame.raw_size for frame in walk(read_at, size, where=where))
+    except BundleError:
+        return None
+    return FramedLayer(diff_id, FramedBlob(read_at, size=size, raw_size=raw_size, where=where))
+
+
 @contextmanager
-def _uncompressed_file(blob: Path, spool: Path | None) -> Iterator[IO[bytes]]:
+def _plain(blob: IO[bytes], spool: Path | None) -> Iterator[IO[bytes]]:
+    """The tar in a blob: the blob itself, or a file that is gone afterwards."""
+    if not is_compressed(blob):
+        yield blob
+        return
     with tempfile.TemporaryFile(dir=spool) as file:
-        with blob.open("rb") as packed:
-            shutil.copyfileobj(uncompressed(packed), file, PIECE)
+        shutil.copyfileobj(uncompressed(blob), file, PIECE)
         yield file

@@ -8,6 +8,7 @@ from paddock import engine, hostcards
 from paddock.bundle.enginestore import EngineStore
 from paddock.bundle.manifest import Manifest
 from paddock.errors import BundleError, PreflightError
+from paddock.paths import on_host
 from paddock.report import Reporter
 from paddock.stackfolder import StackFolder
 
@@ -29,7 +30,7 @@ def require_platform(manifest: Manifest, store: EngineStore) -> None:
 def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
     """Raise BundleError when the host's driver or cards are not those that the stack in the folder `stack` needs.
 
-    In a container the host's files cannot be seen: there a doubt is only told.
+    In a container that does not see the host's files (PADDOCK_HOST) a doubt is only told.
     """
     if not engine.is_local():
         return
@@ -37,7 +38,7 @@ def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
     try:
         hostcards.require(StackFolder(path=stack, called=name).read())
     except PreflightError as wrong:
-        if Path("/.dockerenv").exists():
+        if Path("/.dockerenv").exists() and on_host(Path("/")) == Path("/"):
             report.warn(f"{name}: {wrong.message}; seen from inside a container, so `paddock up` will tell for sure")
             return
         raise BundleError(

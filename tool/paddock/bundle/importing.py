@@ -7,8 +7,6 @@ is kept for `paddock rollback`. Each step is written down before it counts, so t
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,20 +17,33 @@ from pathlib import Path
 import docker
 
 from paddock import engine
-from paddock.bundle import enginestore, holding, hostcheck, loading, loadplan, proof, sitestack, sitestate, trust
+from paddock.bundle import (
+    enginestore,
+    holding,
+    hostcheck,
+    loading,
+    loadplan,
+    proof,
+    sitestack,
+    sitestate,
+    trust,
+    verify,
+)
 from paddock.bundle.bundlecontent import BundleContent
 from paddock.bundle.bundlesource import BundleLayers
+from paddock.bundle.durable import flush_disk
 from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.enginestore import EngineStore, Store
 from paddock.bundle.loading import EngineFullError, Loader
 from paddock.bundle.loadplan import Held, LoadPlan
-from paddock.bundle.manifest import Manifest, Part
+from paddock.bundle.manifest import Manifest
 from paddock.bundle.parts import Bundle
 from paddock.bundle.rawlayer import LayerSource
 from paddock.bundle.signature import PublicKey, read_public
-from paddock.bundle.sitestate import Installed, Journal, SiteState, Switch
+from paddock.bundle.sitestate import GoodPart, Installed, Journal, SiteState, Switch
 from paddock.bundle.tags import previous_name, switch
 from paddock.bundle.trust import Signed
+from paddock.bundle.verify import Fault
 from paddock.errors import BundleError
 from paddock.report import Reporter
 
@@ -228,29 +239,30 @@ def _is_installed(job: _Import) -> bool:
 
 
 def _verified(job: _Import, journal: Journal) -> Journal:
-    """Compare every part with its hash, save for those that were compared before and have not changed since."""
-    with job.report.progress("verify", total=job.bundle.size, unit="bytes") as advance:
-        for part in job.manifest.parts:
-            seen = _as_it_is(job.bundle.path(part.name))
-            if seen not in journal.parts:
-                _require_hash(job.bundle, part)
-                journal = replace(journal, parts=(*journal.parts, seen))
-                job.state.note(journal)
-            advance(part.size)
-    return journal
+    """Compare every byte with its hash, save for parts that were compared before and have not changed since."""
+    good = [each for each in journal.parts if _seen(Path(each.path)) == each.seen]
+    for each in good:
+        job.bundle.use(each.name, Path(each.path))
+
+    def note(name: str) -> None:
+        path = job.bundle.path(name)
+        good.append(GoodPart(name=name, path=str(path), seen=_seen(path)))
+        job.state.note(replace(journal, parts=tuple(good)))
+
+    found = verify.verify(job.bundle, report=job.report, known=[each.name for each in good], found_good=note)
+    if any(each.fault is Fault.INCONSISTENT for each in found.problems):
+        job.state.forget(job.manifest.id)  # parts that were not read again would hide it
+    verify.require(found)
+    return replace(journal, parts=tuple(good))
 
 
-def _as_it_is(path: Path) -> str:
+def _seen(path: Path) -> str:
     """What differs once somebody has written to a file, or has put another in its place."""
-    found = path.stat()
-    return f"{path}:{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
-
-
-def _require_hash(bundle: Bundle, part: Part) -> None:
-    with bundle.path(part.name).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != part.sha256:
-        raise BundleError(f"{part.name}: found sha256 {found}, expected {part.sha256}")
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -281,9 +293,17 @@ def _prove(job: _Import) -> int:
         for image in job.manifest.images:
             files += proof.prove(job.client, job.store, job.manifest, image, source)
             advance(1)
-    if engine.is_local():
-        os.sync()  # what engines unpack they do not flush (moby issue 49784)
+    _flush(job.store)  # what engines unpack they do not flush (moby issue 49784)
     return files
+
+
+def _flush(store: EngineStore) -> None:
+    try:
+        flush_disk(store.disk())
+    except OSError as failed:
+        raise BundleError(
+            f"{store.disk()}: cannot be written ({failed.strerror})", hint="the engine's disk may be failing"
+        ) from failed
 
 
 def _switches(job: _Import) -> tuple[Switch, ...]:

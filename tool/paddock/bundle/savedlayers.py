@@ -52,6 +52,13 @@ class FileLayer:
             yield piece
 
 
+def is_compressed(blob: IO[bytes]) -> bool:
+    """Whether a layer's blob is not the tar itself. Reads from its start, and goes back there."""
+    head = blob.read(len(_ZSTD))
+    blob.seek(0)
+    return head.startswith((_GZIP, _ZSTD))
+
+
 def uncompressed(blob: IO[bytes]) -> IO[bytes]:
     """The tar in a layer's blob, whichever of the ways of keeping it was used. Reads it from its start."""
     head = blob.read(len(_ZSTD))

@@ -51,11 +51,20 @@ class Installed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GoodPart:
+    """A part that was compared with its hash: its name, where it was read, and what the file looked like then."""
+
+    name: str
+    path: str
+    seen: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Journal:
-    """An import under way. `parts` were verified and are as they were then; `switches` are settled, perhaps done."""
+    """An import under way: parts that are good, and names to be given once that is settled, perhaps given already."""
 
     bundle: str
-    parts: tuple[str, ...] = ()
+    parts: tuple[GoodPart, ...] = ()
     switches: tuple[Switch, ...] | None = None
 
 
@@ -134,7 +143,7 @@ class SiteState:
             switches = found["switches"]
             return Journal(
                 bundle=found["bundle"],
-                parts=tuple(found["parts"]),
+                parts=tuple(GoodPart(**each) for each in found["parts"]),
                 switches=None if switches is None else tuple(Switch(**each) for each in switches),
             )
         except (TypeError, KeyError) as wrong:

@@ -1,0 +1,55 @@
+"""Runs `paddock` and ends it with SIGKILL before one of the steps that an import is written down in.
+
+usage: cut_short.py NUMBER FILE ARGUMENT...   NUMBER -1 ends nothing; FILE gets the name of each step that was reached
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paddock.__main__ import run
+from paddock.bundle import importing, loading, loadplan, proof, sitestack, sitestate, trust
+
+STEPS: tuple[tuple[Any, str], ...] = (
+    (sitestate.SiteState, "note"),
+    (loading.Loader, "load"),
+    (loading, "remove_name"),
+    (proof, "prove"),
+    (importing, "switch"),
+    (sitestack, "prepare"),
+    (sitestack, "put_in_place"),
+    (trust, "record_sequence"),
+    (sitestate.SiteState, "remember"),
+    (loading, "remove_staging"),
+    (sitestate.SiteState, "forget"),
+)
+
+
+def main(number: int, seen: Path, arguments: list[str]) -> int:
+    loadplan.TOGETHER = 1  # each layer a step
+    reached = 0
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(*args: Any, **named: Any) -> Any:
+            nonlocal reached
+            with seen.open("a") as file:
+                file.write(f"{name}\n")
+            if reached == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            reached += 1
+            return function(*args, **named)
+
+        return watching
+
+    for owner, name in STEPS:
+        setattr(owner, name, watched(name, getattr(owner, name)))
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
