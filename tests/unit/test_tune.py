@@ -178,7 +178,7 @@ def test_offers_have_a_price_and_fit_the_card():
     [
         (Wish(context=20000), "found a context of 20000 tokens, expected at most 16384"),
         (Wish(context=1000), "found a context of 1000 tokens, expected at least 2048"),
-        (Wish(memory=6), r"0\.\d GiB are lacking of what it needs at least: 6 GiB: layout model 3.0"),
+        (Wish(memory=6), r"found 6 GiB, expected at least 0\.\d more for layout model 3\.0, reserve"),
     ],
 )
 def test_what_cannot_fit_is_refused_with_the_reason(wish, message):
@@ -281,6 +281,11 @@ def test_the_file_holds_the_values_and_an_origin_above_each(tuning):
     assert set(expected) < set(found)
     for name, value in values(tuning).items():
         assert found[name] == str(value)
+
+
+def test_the_file_says_where_the_memory_goes():
+    text = tunedfile.text(TEMPLATES, tune(stack(), CARDS["nvidia-8gb"], Wish()), command="paddock tune x")
+    assert "# 8 GiB: layout model 3.0, reserve" in text
 
 
 @pytest.mark.parametrize("tuning", TUNINGS, ids=named)

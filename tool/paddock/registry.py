@@ -83,7 +83,7 @@ class Registry:
         chosen_model = self.model(model or chosen_target.default_model)
         chosen_backend = self.backend(backend or _default_backend(chosen_target, chosen_model))
         stack = Stack(target=chosen_target, backend=chosen_backend, model=chosen_model, variant=variant)
-        _refuse_impossible(stack)
+        _refuse_impossible(stack, elsewhere=self._serving(chosen_model))
         return stack
 
     def stacks(self) -> Iterator[Stack]:
@@ -119,6 +119,15 @@ class Registry:
                     if backend in model.backends and _fits(target, backend, model):
                         for variant in Variant:
                             yield self.stack(target=target.name, backend=backend, model=model.name, variant=variant)
+
+    def _serving(self, model: Model) -> str:
+        """The targets that can serve a model, in words."""
+        names = (
+            target.name
+            for target in self.targets.values()
+            if any(name in model.backends and _fits(target, name, model) for name in target.backends)
+        )
+        return " or ".join(names)
 
     def _split(self, target: str, variant: Variant) -> tuple[str, Variant]:
         if target not in self.targets and target.endswith(OFFLINE_SUFFIX):
@@ -162,12 +171,13 @@ def _default_backend(target: Target, model: Model) -> str:
     return next((name for name in target.backends if name in model.backends), target.default_backend)
 
 
-def _refuse_impossible(stack: Stack) -> None:
-    """Raise ConfigurationError with the reason if this stack cannot run."""
+def _refuse_impossible(stack: Stack, *, elsewhere: str) -> None:
+    """Raise ConfigurationError with the reason if this stack cannot run. `elsewhere`: targets that have the model."""
+    choice = f"choose the target {elsewhere}" if elsewhere else "choose another model"
     _refuse_backend(stack.target, stack.backend)
-    _refuse_model(stack.target, stack.backend, stack.model)
-    _refuse_pipeline(stack.target, stack.model)
-    _refuse_too_few_cards(stack)
+    _refuse_model(stack.target, stack.backend, stack.model, choice)
+    _refuse_pipeline(stack.target, stack.model, choice)
+    _refuse_too_few_cards(stack, choice)
     _refuse_bad_image(stack)
     _refuse_dtype(stack)
     _refuse_quantization(stack)
@@ -191,11 +201,11 @@ def _refuse_backend(target: Target, backend: Backend) -> None:
         raise ConfigurationError(f"{where}: this target does not offer that backend", hint=offered)
 
 
-def _refuse_model(target: Target, backend: Backend, model: Model) -> None:
+def _refuse_model(target: Target, backend: Backend, model: Model, elsewhere: str) -> None:
     where = f"model {model.name}, backend {backend.name}"
     if backend.name not in model.backends:
-        both = [name for name in model.backends if name in target.backends]
-        choice = f"choose one of {', '.join(both)}" if both else f"no backend of target {target.name} serves this model"
+        here = [name for name in model.backends if name in target.backends and _fits(target, name, model)]
+        choice = f"choose the backend {' or '.join(here)}" if here else elsewhere
         raise ConfigurationError(f"{where}: this backend cannot serve that model", hint=choice)
     if model.weight_set(backend.weights_role) is None:
         raise ConfigurationError(
@@ -204,10 +214,11 @@ def _refuse_model(target: Target, backend: Backend, model: Model) -> None:
         )
 
 
-def _refuse_pipeline(target: Target, model: Model) -> None:
+def _refuse_pipeline(target: Target, model: Model, elsewhere: str) -> None:
     if model.pipeline is not None and target.api is None:
         raise ConfigurationError(
-            f"target {target.name}, model {model.name}: the model needs a pipeline API, which this target does not run"
+            f"target {target.name}, model {model.name}: the model needs a pipeline API, which this target does not run",
+            hint=elsewhere,
         )
 
 
@@ -216,12 +227,12 @@ def _fits(target: Target, backend: str, model: Model) -> bool:
     return (model.pipeline is None or target.api is not None) and target.backends[backend].cards >= model.cards
 
 
-def _refuse_too_few_cards(stack: Stack) -> None:
+def _refuse_too_few_cards(stack: Stack, elsewhere: str) -> None:
     if stack.vlm.cards < stack.model.cards:
         raise ConfigurationError(
             f"target {stack.target.name}, model {stack.model.name}: found {stack.vlm.cards} card for one server, "
             f"expected {stack.model.cards}: the model does not fit on fewer",
-            hint="choose another model, or a target whose server has as many cards",
+            hint=elsewhere,
         )
 
 

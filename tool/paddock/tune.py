@@ -64,9 +64,13 @@ class Room:
     kv: float
 
     def __str__(self) -> str:
+        return f"{self.memory:g} GiB: {self.parts()}"
+
+    def parts(self) -> str:
+        """What it goes to, in words."""
         parts = {"layout model": self.layout, "reserve": self.reserve, "program": self.program,
                  "weights": self.weights, "one step": self.batch, "KV cache": self.kv}  # fmt: skip
-        return f"{self.memory:g} GiB: " + ", ".join(f"{name} {size:.1f}" for name, size in parts.items() if size)
+        return ", ".join(f"{name} {size:.1f}" for name, size in parts.items() if size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,7 +238,7 @@ class _Sizing:
         least = self._least_memory(shown.kv)
         shared = "; with the layout model on another card: --own-card" if room.layout else ""
         return ConfigurationError(
-            f"{self.where}: {lacking:.1f} GiB are lacking of what it needs at least: {shown}",
+            f"{self.where}: found {room.memory:g} GiB, expected at least {lacking:.1f} more for {shown.parts()}",
             hint=f"take a card with {least} GB or more, or a shorter --context" + shared,
         )
 
