@@ -111,11 +111,12 @@ class EngineLayers:
         blobs = enginestore.stored_blobs(content, image.id, image.layers) if content else None
         if content is None or blobs is None:
             return None
-        path = enginestore.blob_file(content, blobs.blobs[image.layers.index(diff_id)])
+        digest = blobs.blobs[image.layers.index(diff_id)]
+        path = enginestore.blob_file(content, digest)
         if not path.is_file():
             return None
         blob = stack.enter_context(path.open("rb"))
-        return _framed(diff_id, blob, str(path)) or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
+        return _framed(diff_id, digest, blob) or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
 
     def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
         """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
@@ -137,8 +138,9 @@ class EngineLayers:
         return self._saved[1]
 
 
-def _framed(diff_id: str, blob: IO[bytes], where: str) -> FramedLayer | None:
+def _framed(diff_id: str, digest: str, blob: IO[bytes]) -> FramedLayer | None:
     """A blob of frames that say what they hold, as ours are: read in place. None for any other."""
+    where = f"the blob {digest}"
     size = os.fstat(blob.fileno()).st_size
 
     def read_at(offset: int, length: int) -> bytes:
@@ -148,7 +150,7 @@ def _framed(diff_id: str, blob: IO[bytes], where: str) -> FramedLayer | None:
         raw_size = sum(frame.raw_size for frame in walk(read_at, size, where=where))
     except BundleError:
         return None
-    return FramedLayer(diff_id, FramedBlob(read_at, size=size, raw_size=raw_size, where=where))
+    return FramedLayer(diff_id, digest, FramedBlob(read_at, size=size, raw_size=raw_size, where=where))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from docker.errors import DockerException
 
 from paddock.bundle import enginestore
 from paddock.bundle.enginestore import EngineImage, EngineStore, Store
+from paddock.bundle.framewriter import COMPRESSION
 from paddock.bundle.loadplan import Held, LoadPlan
 from paddock.bundle.manifest import Carried, Layer, Manifest
 from paddock.bundle.rawlayer import LayerSource
@@ -55,17 +56,12 @@ def require_base(manifest: Manifest, plan: LoadPlan, held: Held, sources: Sequen
             hint="import that bundle first, give its folder with --base, or bring a full bundle;"
             " `paddock receipt` tells the workshop what is here",
         )
-    other = [
-        layer
-        for step in plan.steps
-        for layer in step.carried
-        if layer.carried is Carried.BASE and held.as_blob(layer) and layer.digest not in held.blobs
-    ]
-    if other:
+    made = [layer for step in plan.steps for layer in step.carried if layer.carried is not Carried.WHOLE]
+    if manifest.compression != COMPRESSION and any(held.as_blob(each) for each in made):
         raise BundleError(
-            f"bundle {manifest.id}: the engine has the layer {other[0].diff_id} under another blob than"
-            f" {other[0].digest}, or only unpacked, and its containerd store needs that blob",
-            hint="bring a full bundle, or a delta made on the receipt of this site (`paddock receipt`)",
+            f"bundle {manifest.id}: the containerd store needs blobs that libzstd {manifest.compression.libzstd} makes,"
+            f" here is {COMPRESSION.libzstd}",
+            hint="import it with the tool of the version that wrote it, or bring a full bundle",
         )
 
 
