@@ -234,8 +234,14 @@ def test_faults_of_media_are_named_and_listed(site: Site, case: str) -> None:
     assert (status, json.loads(out)["resend"]) == (7, resend)
 
 
-def test_a_medium_that_cannot_be_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that vanished is the nearest to a pulled stick that needs no root."""
+def test_a_list_that_cannot_be_written_hides_nothing(site: Site) -> None:
+    (site.folder / "images.tar.002").unlink()
+    status, out, err = site.verify("--resend", "missing/list")
+    assert (status, "images.tar.002" in out) == (7, True)
+    assert "warning: missing/list: cannot be written (No such file or directory)" in err
+
+
+def test_a_medium_that_is_pulled_after_it_was_opened(site: Site) -> None:
     site.arguments = [str(site.folder), str(site.home / "stick")]
     (site.home / "stick").mkdir()
     shutil.move(site.folder / "images.tar.001", site.home / "stick")

@@ -126,11 +126,11 @@ def require(found: Verification) -> None:
 
 
 def write_resend(found: Verification, path: Path) -> None:
-    """Write the names of the files to send again, one a line: `rsync --files-from` and `tar --files-from` read it."""
-    try:
-        write_durably(path, "".join(f"{name}\n" for name in found.resend).encode())
-    except OSError as failed:
-        raise unreadable(str(path), failed) from failed
+    """Write the names of the files to send again, one a line: `rsync --files-from` and `tar --files-from` read it.
+
+    Raises OSError as the system does.
+    """
+    write_durably(path, "".join(f"{name}\n" for name in found.resend).encode())
 
 
 def _entries(manifest: Manifest) -> Iterator[_Entry]:

@@ -16,6 +16,7 @@ from paddock.bundle.manifest import Carried, Layer, Manifest
 from paddock.bundle.parts import Bundle
 from paddock.bundle.trust import Signed
 from paddock.bundle.verify import Verification
+from paddock.report import Reporter
 
 _directories = click.argument(
     "directories", nargs=-1, required=True, metavar="DIR...",
@@ -88,9 +89,7 @@ def verify(*, directories: tuple[Path, ...], keys: tuple[Path, ...], resend: Pat
     for note in found.notes:
         report.warn(note)
     if found.resend:
-        path = resend or Path(f"resend-{found.bundle}.txt")
-        verification.write_resend(found, path)
-        report.say(f"{path}: {len(found.resend)} files to send again")
+        _write_resend(found, resend or Path(f"resend-{found.bundle}.txt"), report)
     _show_verification(found, signed, as_json=as_json)
     verification.require(found)
 
@@ -114,7 +113,7 @@ def inspect(*, directories: tuple[Path, ...], as_json: bool) -> None:
         console.result_json({"id": manifest.id, "signed": _plain(signed), **dataclasses.asdict(manifest)})
         return
     for name, value in _facts(manifest, signed):
-        console.result(f"{name + ':':<10} {value}")
+        console.result(f"{name + ':':<11} {value}")
     console.result("")
     console.table(["IMAGE", "ID", "LAYERS"], [[each.reference, _short(each.config), str(len(each.layers))]
                                              for each in manifest.images])  # fmt: skip
@@ -156,6 +155,16 @@ def trust_(key: Path) -> None:
     Exit status: 0 pinned; 7 PUB is no key, or the folder cannot be written.
     """
     console.result(str(trust.pin(signature.read_public(key), sitestate.folder())))
+
+
+def _write_resend(found: Verification, path: Path, report: Reporter) -> None:
+    """The list is a convenience: what it holds is printed, too, so a folder that cannot be written is no failure."""
+    try:
+        verification.write_resend(found, path)
+    except OSError as failed:
+        report.warn(f"{path}: cannot be written ({failed.strerror}); --resend names another file")
+    else:
+        report.say(f"{path}: {len(found.resend)} files to send again")
 
 
 def _show_verification(found: Verification, signed: Signed | None, *, as_json: bool) -> None:
