@@ -1,26 +1,14 @@
-"""Layers that lie as plain tar files: a source for exports and deltas in tests, with members that are really made."""
+"""Layers that lie as plain tar files: a source for exports and deltas in tests; and content for them."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import random
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-
-def tar(members: Mapping[str, bytes], *, mtime: int = 0) -> bytes:
-    """A tar with these files."""
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
-        for name, body in members.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(body), mtime
-            archive.addfile(member, io.BytesIO(body))
-    return written.getvalue()
+from smallimages import digest
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -33,10 +21,6 @@ def text(size: int, seed: int = 0) -> bytes:
     words = [noise(4, seed).hex().encode() for seed in range(seed, seed + 200)]
     chosen = random.Random(seed)
     return b" ".join(chosen.choices(words, k=size // 9 + 1))[:size]
-
-
-def diff_id(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,8 +55,8 @@ class LayerFiles:
 
     def add(self, data: bytes) -> str:
         """Keep a layer and return its diff id."""
-        self.path(diff_id(data)).write_bytes(data)
-        return diff_id(data)
+        self.path(digest(data)).write_bytes(data)
+        return digest(data)
 
     def path(self, name: str) -> Path:
         return self._folder / name.removeprefix("sha256:")

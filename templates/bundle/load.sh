@@ -4,7 +4,8 @@
 # usage: ./load.sh [--check] [--no-start] [--into DIR]
 #   --check      only check the files against SHA256SUMS; the engine is not touched
 #   --no-start   load, but do not start anything
-#   --into DIR   where the stack's folder goes (default: ~/paddock/@name@)
+#   --into DIR   where the stack's folder goes (default: stacks/@name@ in the state folder, as `paddock import` does:
+#                PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME)
 #
 # Needs sh, coreutils and docker, nothing else, and no network. It may be run again: what was loaded is loaded again,
 # settings (DIR/.env) stay as they are. An image that had a name of the bundle's before keeps a second one with
@@ -23,7 +24,12 @@ fail() { # fail STATUS MESSAGE HINT
 }
 say() { printf '%s\n' "$*" >&2; }
 
-check=no start=yes into=${HOME:-/root}/paddock/$stack
+state=${PADDOCK_STATE:-}
+if [ -z "$state" ]; then
+    state=/var/lib/paddock
+    [ "$(id -u)" = 0 ] || state=${XDG_STATE_HOME:-$HOME/.local/state}/paddock
+fi
+check=no start=yes into=$state/stacks/$stack
 while [ $# -gt 0 ]; do
     case $1 in
         --check) check=yes ;;
@@ -99,10 +105,14 @@ say "all images are there, layer by layer"
 # --- start ------------------------------------------------------------------------------------------------------------
 [ -d stack ] || exit 0
 mkdir -p "$into"
-for file in stack/* stack/.env.example; do
-    [ ! -e "$file" ] || cp "$file" "$into/"
-done
-[ -e "$into/.env" ] || cp stack/.env.example "$into/.env"
+cp -R stack/. "$into/"
+if [ -e "$into/.env" ]; then # the site's settings stay, but which images belong to the stack, the bundle decides
+    of_images='^(@of_the_bundle@)='
+    { grep -vE "$of_images" "$into/.env" || true; grep -E "$of_images" stack/.env.example || true; } >"$into/.env.partial"
+    mv "$into/.env.partial" "$into/.env"
+else
+    cp stack/.env.example "$into/.env"
+fi
 say "the stack's folder: $into (settings: $into/.env)"
 [ $start = yes ] || exit 0
 cd "$into"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from paddock import paths, preflight, registry
-from paddock.bundle.contents import stack_files
+from paddock.bundle.gather import stack_files
 from paddock.errors import PreflightError
 from paddock.matrix import Accelerator, Stack
 from paddock.render import Files, Renderer

@@ -24,6 +24,11 @@ def templates() -> Path:
     )
 
 
+def documents() -> Path | None:
+    """The documents of the checkout that the tool runs from; None where it is an installed package."""
+    return _CHECKOUT / "docs" if _is_checkout(_CHECKOUT) else None
+
+
 def workspace() -> Path:
     """The folder that holds `images/` and `compose/`.
 

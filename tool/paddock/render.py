@@ -171,7 +171,11 @@ class Renderer:
         """The build context of the tool's image, and the script that runs this image as if it were paddock."""
         folder = PurePosixPath(TOOL.context)
         files = self._files_of(folder, self._text("image/tool/Dockerfile.j2", image=tool.image), "tool")
-        return {**files, WRAPPER: self._text("bundle/paddock.sh.j2", image=TOOL)}
+        return {**files, WRAPPER: self.wrapper()}
+
+    def wrapper(self, image_prefix: str = IMAGE_PREFIX) -> str:
+        """The script that runs the tool's image, found under this prefix unless IMAGE_PREFIX says otherwise there."""
+        return self._text("bundle/paddock.sh.j2", image=TOOL, image_prefix=image_prefix)
 
     def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
         """The build contexts of a stack's images."""
@@ -246,7 +250,7 @@ class Renderer:
         if stack is not None:
             names |= _stack_names(stack)
         names["version"] = __version__
-        names["image_prefix"] = IMAGE_PREFIX
+        names.setdefault("image_prefix", IMAGE_PREFIX)
         names["header"] = _header(template)
         try:
             return self._jinja.get_template(template).render(names)

@@ -1,164 +1,56 @@
-"""What a bundle is to carry: the images that a stack names, others that were asked for, and the stack's own files.
-
-Everything is looked at before anything is written: images of two platforms, of another target or that are not in the
-engine are refused here.
-"""
+"""What a bundle carries, as far as it is known before anything is written: records only; `gather` fills them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import docker
-
-from paddock import __version__
-from paddock.bundle import enginestore
-from paddock.bundle.enginelayers import EngineLayers
-from paddock.bundle.export import ARCHIVE, CarriedFile, Contents, SourceImage
 from paddock.bundle.manifest import StackName
-from paddock.errors import BundleError, PreflightError, UsageError
-from paddock.matrix import Stack
-from paddock.stackfolder import COMPOSE_FILE, IMAGES_FOLDER, Configuration, StackFolder
-
-STACK = "stack"  # folder of a bundle
-SETTINGS = f"{STACK}/.env.example"
-_OVERRIDES = ("compose.override.yaml", "compose.override.yml")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WholeStack:
-    """A stack that is to be carried, and its folder."""
+class SourceImage:
+    """An image that is to be carried. `config` is its configuration, byte for byte; `layers` diff ids."""
 
-    stack: Stack
-    folder: StackFolder
+    reference: str
+    platform: str
+    config: bytes
+    layers: tuple[str, ...]
 
+    @property
+    def digest(self) -> str:
+        return f"sha256:{hashlib.sha256(self.config).hexdigest()}"
 
-def gather(
-    client: docker.DockerClient,
-    layers: EngineLayers,
-    *,
-    whole: WholeStack | None,
-    references: Sequence[str],
-    templates: Path,
-) -> Contents:
-    """What is to be carried for a stack, or for none, with further images. Raises what it refuses.
+    @property
+    def created(self) -> str:
+        return str(json.loads(self.config).get("created") or "")
 
-    BundleError for images that do not fit together, PreflightError for images that are not in the engine.
-    """
-    configuration = whole.folder.read() if whole else None
-    named = tuple(dict.fromkeys(each.image for each in configuration.services)) if configuration else ()
-    references = tuple(dict.fromkeys(_tagged(each) for each in (*named, *references)))
-    if not references:
-        raise UsageError("export: found neither a target nor --image, expected at least one of them")
-    hint = f"build them: `paddock build {whole.folder.options}`" if whole else "`docker images` lists those that are"
-    images = _images(client, layers, references, hint)
-    if whole:
-        _require_match(whole.stack, [each for each in images if each.reference in named])
-    return Contents(
-        platform=images[0].platform,
-        stack=_stack_name(whole.stack) if whole else None,
-        images=images,
-        files=(
-            *_top_files(templates, whole.stack.name if whole else "images", images),
-            *(stack_files(whole.folder, configuration) if whole and configuration else ()),
-        ),
-    )
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return json.loads(self.config).get("config", {}).get("Labels") or {}
 
 
-def _images(
-    client: docker.DockerClient, layers: EngineLayers, references: Sequence[str], hint: str
-) -> tuple[SourceImage, ...]:
-    found = [(reference, enginestore.image(client, reference)) for reference in references]
-    if missing := [reference for reference, image in found if image is None]:
-        raise PreflightError(f"Docker Engine: found no image {', '.join(missing)}", hint=hint)
-    images = tuple(
-        SourceImage(
-            reference=reference, platform=image.platform, config=layers.configuration(image), layers=image.layers
-        )
-        for reference, image in found
-        if image is not None
-    )
-    if len(platforms := sorted({each.platform for each in images})) > 1:
-        named = ", ".join(f"{each.reference} is for {each.platform}" for each in images)
-        raise BundleError(
-            f"the images: found {' and '.join(platforms)}, expected one platform; {named}",
-            hint="a bundle is for one kind of host; make one for each",
-        )
-    return images
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarriedFile:
+    """Any other file of the bundle, `path` below its top."""
+
+    path: str
+    data: bytes
+    executable: bool = False
 
 
-def _require_match(stack: Stack, images: Iterable[SourceImage]) -> None:
-    """The stack's images must be made for it, and for a platform that it runs on."""
-    expected = {"io.paddock.target": stack.target.name, "io.paddock.variant": str(stack.variant)}
-    for image in images:
-        if image.platform not in stack.target.platforms:
-            raise BundleError(
-                f"{image.reference}: found an image for {image.platform}, expected "
-                f"{' or '.join(stack.target.platforms)}, which {stack.target.name} runs on",
-                hint="build it on a machine of that architecture",
-            )
-        for label, value in expected.items():
-            if (found := image.labels.get(label, value)) != value:
-                raise BundleError(
-                    f"{image.reference}: found {label}={found}, expected {value}",
-                    hint="build the images of this stack again (`paddock build`)",
-                )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a bundle is to carry. All images are of one platform."""
 
+    platform: str
+    stack: StackName | None
+    images: tuple[SourceImage, ...]
+    files: tuple[CarriedFile, ...]
 
-def _stack_name(stack: Stack) -> StackName:
-    return StackName(
-        name=stack.name,
-        target=stack.target.name,
-        backend=stack.backend.name,
-        model=stack.model.name,
-        variant=str(stack.variant),
-    )
-
-
-def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[CarriedFile, ...]:
-    """The stack as it would start here: compose.yaml, what it extends and mounts from its own folder, its settings."""
-    mounted = [bind.source for service in configuration.services for bind in service.binds]
-    extended = (folder.path / IMAGES_FOLDER).rglob("*")
-    own = {path.relative_to(folder.path).as_posix() for path in (*mounted, *extended)
-           if path.is_relative_to(folder.path)}  # fmt: skip
-    names = {name: f"{STACK}/{name}" for name in sorted({COMPOSE_FILE, *_OVERRIDES, *own})} | {".env": SETTINGS}
-    return tuple(
-        CarriedFile(path=path, data=(folder.path / name).read_bytes())
-        for name, path in names.items()
-        if (folder.path / name).is_file()
-    )
-
-
-def _top_files(templates: Path, name: str, images: Sequence[SourceImage]) -> tuple[CarriedFile, ...]:
-    """The script and the text at the top of a full bundle; `@name@` stands for a value in them."""
-    values = {
-        "name": name,
-        "title": f"The stack {name}, to be carried" if name != "images" else "Images, to be carried",
-        "version": __version__,
-        "platform": images[0].platform,
-        "archive": ARCHIVE,
-        "images": "\n".join(f"{each.reference} {_as_engines_print(each.layers)}" for each in images),
-    }
-    return tuple(
-        CarriedFile(path=path, data=_filled(templates / "bundle" / path, values), executable=executable)
-        for path, executable in (("load.sh", True), ("README.txt", False))
-    )
-
-
-def _filled(template: Path, values: dict[str, str]) -> bytes:
-    text = template.read_text("utf-8")
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text.encode()
-
-
-def _as_engines_print(layers: Sequence[str]) -> str:
-    """What `docker image inspect --format '{{json .RootFS.Layers}}'` prints."""
-    return json.dumps(layers, separators=(",", ":"))
-
-
-def _tagged(reference: str) -> str:
-    """With the tag that engines assume where none is given."""
-    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every layer once, in the order in which they are written."""
+        return tuple(dict.fromkeys(diff_id for image in self.images for diff_id in image.layers))

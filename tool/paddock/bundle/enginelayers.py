@@ -51,6 +51,11 @@ class EngineLayers:
             self._saved[1].close()
             self._saved = None
 
+    @property
+    def cheap(self) -> bool:
+        """Whether a layer is read where it lies as it is: opening one costs nothing, and any part of it can be read."""
+        return self.store.layer_records() is not None
+
     def holds(self, diff_id: str) -> bool:
         """Whether an image of the engine has the layer."""
         return diff_id in self._by_layer()
@@ -67,6 +72,10 @@ class EngineLayers:
                 or self._of_content(image, diff_id, stack)
                 or self._out_of_save(image, diff_id, stack)
             )
+
+    def image(self, reference: str) -> EngineImage | None:
+        """The image behind a reference; None where the engine has none."""
+        return enginestore.image(self.client, reference)
 
     def configuration(self, image: EngineImage) -> bytes:
         """The image's configuration, byte for byte as the engine has it."""

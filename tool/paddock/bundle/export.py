@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paddock import __version__
 from paddock.bundle import archive, cut, sbom
+from paddock.bundle.contents import CarriedFile, Contents, SourceImage
+from paddock.bundle.durable import write_durably
 from paddock.bundle.exportjournal import NAME as JOURNAL
-from paddock.bundle.exportjournal import Finished, Journal
+from paddock.bundle.exportjournal import Finished, Journal, written_layers
 from paddock.bundle.framewriter import COMPRESSION, FrameCompressor
 from paddock.bundle.manifest import (
     FORMAT,
+    FULL_ARCHIVE,
     MANIFEST,
+    SIGNATURE,
     SUMS,
     Blob,
     Carried,
@@ -29,73 +33,38 @@ from paddock.bundle.manifest import (
     Kind,
     Layer,
     Manifest,
-    StackName,
 )
-from paddock.bundle.partwriter import PartWriter, medium_named, write_file
+from paddock.bundle.medium import medium_named, require_part_size
+from paddock.bundle.parts import Bundle
+from paddock.bundle.partwriter import PARTIAL, PartWriter
 from paddock.bundle.rawlayer import LayerSource, RawLayer
+from paddock.bundle.signature import SecretKey
 from paddock.bundle.softwarelist import SoftwareReader, overlaid
+from paddock.bundle.trust import sign_bundle
 from paddock.errors import BundleError, Interrupted
 from paddock.report import Advance, Reporter
 
-ARCHIVE = "images.tar"
-PART_SIZE = 3900 << 20  # fits on FAT32 and leaves room on it
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceImage:
-    """An image that is to be carried. `config` is its configuration, byte for byte; `layers` diff ids."""
-
-    reference: str
-    platform: str
-    config: bytes
-    layers: tuple[str, ...]
-
-    @property
-    def digest(self) -> str:
-        return _digest(self.config)
-
-    @property
-    def created(self) -> str:
-        return str(json.loads(self.config).get("created") or "")
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        return json.loads(self.config).get("config", {}).get("Labels") or {}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CarriedFile:
-    """Any other file of the bundle, `path` below its top."""
-
-    path: str
-    data: bytes
-    executable: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contents:
-    """What a bundle is to carry. All images are of one platform."""
-
-    platform: str
-    stack: StackName | None
-    images: tuple[SourceImage, ...]
-    files: tuple[CarriedFile, ...]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Every layer once, in the order in which they are written."""
-        return tuple(dict.fromkeys(diff_id for image in self.images for diff_id in image.layers))
+PART_SIZE = 3900 << 20  # bytes; fits on FAT32
 
 
 def export(
-    contents: Contents, folder: Path, source: LayerSource, *, report: Reporter, part_size: int = PART_SIZE
+    contents: Contents,
+    folder: Path,
+    source: LayerSource,
+    *,
+    report: Reporter,
+    part_size: int = PART_SIZE,
+    key: SecretKey | None = None,
 ) -> Manifest:
-    """Write the bundle into `folder`, or go on with it there. Raises BundleError; what was written then stays."""
-    key = _key(contents, part_size)
+    """Write the bundle into `folder`, or go on with it there, and sign it with `key`.
+
+    Raises BundleError, PreflightError where the disk is too small; what was written stays for the next attempt.
+    """
     _prepare(folder)
-    journal = Journal(folder, key)
+    require_part_size(folder, part_size)
+    journal = Journal(folder, _what(contents, part_size))
     try:
-        with PartWriter(folder, ARCHIVE, part_size) as writer:
+        with PartWriter(folder, FULL_ARCHIVE, part_size) as writer:
             _go_on(journal, writer, report)
             _write_layers(contents.layers, source, writer, journal, report)
             manifest = _describe(contents, writer, journal)
@@ -103,8 +72,16 @@ def export(
         hint = "the same command goes on behind the last whole layer"
         raise Interrupted(f"{folder}: the export is not finished", hint=hint) from None
     manifest = _write_files(manifest, contents, journal.finished, folder)
+    if key is not None:
+        with Bundle.open([folder]) as bundle:
+            sign_bundle(bundle, key)
     journal.remove()
     return manifest
+
+
+def finished_layers(folder: Path) -> frozenset[str]:
+    """Diff ids of the layers that an unfinished export into `folder` need not write again."""
+    return frozenset(each.layer.diff_id for each in written_layers(folder))
 
 
 # --- the directory ----------------------------------------------------------------------------------------------------
@@ -115,17 +92,20 @@ def _prepare(folder: Path) -> None:
     with medium_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
         found = sorted(each.name for each in folder.iterdir())
-    if found and JOURNAL not in found:
+    if not all(each.startswith(JOURNAL) for each in found) and JOURNAL not in found:
         raise BundleError(
             f"{folder}: found {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}, expected an empty directory",
             hint="a bundle is never mixed with other files; name another directory",
         )
-    for name in (MANIFEST, SUMS):
-        with medium_named(folder):
-            (folder / name).unlink(missing_ok=True)  # of an export that was stopped at its very end
+    with medium_named(folder):  # an earlier run may have been stopped at its very end
+        for name in (MANIFEST, SIGNATURE, SUMS):
+            (folder / name).unlink(missing_ok=True)
+        for stale in folder.rglob(f"*{PARTIAL}"):
+            if not stale.name.startswith(f"{FULL_ARCHIVE}."):
+                stale.unlink()
 
 
-def _key(contents: Contents, part_size: int) -> str:
+def _what(contents: Contents, part_size: int) -> str:
     """Differs between exports that do not give the same bytes."""
     what = [
         FORMAT,
@@ -263,7 +243,7 @@ def _describe(contents: Contents, writer: PartWriter, journal: Journal) -> Manif
         images=tuple(images),
         layers=tuple(layers.values()),
         compression=COMPRESSION,
-        archive=ARCHIVE,
+        archive=FULL_ARCHIVE,
         parts=writer.finish(),
         blobs=tuple(sorted(blobs.values(), key=lambda each: each.offset)),
         files=(),
@@ -286,16 +266,22 @@ def _append(writer: PartWriter, name: str, data: bytes) -> int:
 def _write_files(manifest: Manifest, contents: Contents, finished: Sequence[Finished], folder: Path) -> Manifest:
     files = [*contents.files, *_software_files(contents.images, finished)]
     for each in files:
-        write_file(folder / each.path, each.data, executable=each.executable)
+        _write(folder / each.path, each.data, executable=each.executable)
     entries = (
         File(path=each.path, size=len(each.data), sha256=hashlib.sha256(each.data).hexdigest(),
              executable=each.executable)
         for each in sorted(files, key=lambda each: each.path)
     )  # fmt: skip
     manifest = replace(manifest, files=tuple(entries))
-    write_file(folder / SUMS, manifest.sums())
-    write_file(folder / MANIFEST, manifest.to_bytes())
+    _write(folder / SUMS, manifest.sums())
+    _write(folder / MANIFEST, manifest.to_bytes())
     return manifest
+
+
+def _write(path: Path, data: bytes, *, executable: bool = False) -> None:
+    with medium_named(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, data, mode=0o755 if executable else 0o644)
 
 
 def _software_files(images: Iterable[SourceImage], finished: Sequence[Finished]) -> Iterator[CarriedFile]:

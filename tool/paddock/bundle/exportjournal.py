@@ -12,8 +12,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from paddock.bundle.durable import flush_folder, write_durably
 from paddock.bundle.manifest import Layer, read_record
-from paddock.bundle.partwriter import medium_named, sync_folder
+from paddock.bundle.medium import medium_named
 from paddock.bundle.softwarelist import Software
 from paddock.errors import BundleError
 
@@ -35,59 +36,60 @@ class _Start:
     key: str
 
 
+def written_layers(folder: Path) -> tuple[Finished, ...]:
+    """The layers that an unfinished export into `folder` has written; none where there is no such export."""
+    path = folder / NAME
+    return tuple(read_record(json.loads(line), Finished, str(path)) for line in _lines(path)[1:])
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of a journal: one that was cut while it was written does not count."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return data[: data.rfind(b"\n") + 1].splitlines()
+
+
 class Journal:
     """The journal of one export in `folder`; `key` says what is exported."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self.path = folder / NAME
-        self.finished: tuple[Finished, ...] = ()
-        lines = self._lines()
+        self.finished = written_layers(folder)
+        lines = _lines(self.path)
         if not lines:
-            self._write(_Start(key=key), new=True)
+            with medium_named(folder):
+                write_durably(self.path, _line(_Start(key=key)))
             return
         if read_record(json.loads(lines[0]), _Start, str(self.path)).key != key:
             raise BundleError(
                 f"{folder}: holds an unfinished export of other images, or with other options",
                 hint="name another directory, or remove this one",
             )
-        self.finished = tuple(read_record(json.loads(line), Finished, str(self.path)) for line in lines[1:])
+        self.keep(len(self.finished))
 
     def keep(self, count: int) -> None:
-        """Forget all but the first `count` layers."""
-        lines = self._lines()[: count + 1]
-        partial = self.path.with_suffix(".partial")
+        """Forget all but the first `count` layers, and a line that was cut while it was written."""
+        lines = _lines(self.path)[: count + 1]
         with medium_named(self.path.parent):
-            partial.write_bytes(b"".join(line + b"\n" for line in lines))
-            partial.replace(self.path)
+            write_durably(self.path, b"".join(line + b"\n" for line in lines))
         self.finished = self.finished[:count]
 
     def add(self, finished: Finished) -> None:
         """Remember a layer. What it says must be on the disk already."""
-        self._write(finished)
+        with medium_named(self.path.parent), self.path.open("ab") as file:
+            file.write(_line(finished))
+            file.flush()
+            os.fsync(file.fileno())
         self.finished = (*self.finished, finished)
 
     def remove(self) -> None:
         """The export is complete."""
         with medium_named(self.path.parent):
             self.path.unlink()
-            sync_folder(self.path.parent)
+            flush_folder(self.path.parent)
 
-    def _lines(self) -> list[bytes]:
-        """Whole lines: one that was cut while it was written does not count."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) != len(data):
-            os.truncate(self.path, len(whole))
-        return whole.splitlines()
 
-    def _write(self, record: _Start | Finished, *, new: bool = False) -> None:
-        with medium_named(self.path.parent):
-            with self.path.open("ab") as file:
-                file.write(json.dumps(dataclasses.asdict(record)).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if new:
-                sync_folder(self.path.parent)
+def _line(record: _Start | Finished) -> bytes:
+    return json.dumps(dataclasses.asdict(record)).encode() + b"\n"

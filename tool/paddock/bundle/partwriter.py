@@ -7,15 +7,15 @@ what is read back, in a thread beside the writing.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
+from paddock.bundle.durable import flush_folder
 from paddock.bundle.manifest import Part, part_name
+from paddock.bundle.medium import medium_named
 from paddock.errors import BundleError
 
 PARTIAL = ".partial"
@@ -98,7 +98,7 @@ class PartWriter:
         with medium_named(self._folder):
             if self._file is not None:
                 os.fsync(self._file)
-            sync_folder(self._folder)
+            flush_folder(self._folder)
 
     def finish(self) -> tuple[Part, ...]:
         """The parts, whole, on the disk and under their names."""
@@ -113,7 +113,7 @@ class PartWriter:
             for part in parts:
                 path = self._folder / part.name
                 path.with_name(path.name + PARTIAL).replace(path)
-            sync_folder(self._folder)
+            flush_folder(self._folder)
         return tuple(parts)
 
     def read(self, offset: int, size: int) -> Iterator[bytes]:
@@ -196,43 +196,6 @@ class _Hash:
                     raise BundleError(f"{self.path}: ended at byte {self._done}, expected {size}")
                 self._sha256.update(data)
                 self._done += len(data)
-
-
-@contextmanager
-def medium_named(folder: Path) -> Iterator[None]:
-    """What a medium refuses, said so that one knows which and why."""
-    try:
-        yield
-    except OSError as refused:
-        if refused.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            hint = "make room there, or begin anew in another directory; the same command goes on where it stopped"
-            raise BundleError(f"{folder}: the disk is full ({refused.strerror})", hint=hint) from refused
-        hint = "check the medium; the same command goes on where it stopped"
-        raise BundleError(f"{folder}: cannot be written to: {refused}", hint=hint) from refused
-
-
-def write_file(path: Path, data: bytes, *, executable: bool = False) -> None:
-    """A whole file, on the disk before it has its name."""
-    partial = path.with_name(path.name + PARTIAL)
-    with medium_named(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755 if executable else 0o644)
-        try:
-            _write_all(file, memoryview(data))
-            os.fsync(file)
-        finally:
-            os.close(file)
-        partial.replace(path)
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in a folder are on the disk when this returns."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _write_all(file: int, data: memoryview) -> None:

@@ -21,7 +21,7 @@ STACK = "stack/"  # where a bundle has it
 MARK = ".paddock-bundle"  # the id of the bundle that a folder came from, then the files that it brought
 _EXAMPLE, _SETTINGS = ".env.example", ".env"
 # A site's old value of these would lead to other images.
-_OF_THE_BUNDLE = ("IMAGES", "UPSTREAM_PREFIX", "IMAGE_PREFIX", "IMAGE_VERSION", "PULL_POLICY")
+OF_THE_BUNDLE = ("IMAGES", "UPSTREAM_PREFIX", "IMAGE_PREFIX", "IMAGE_VERSION", "PULL_POLICY")
 _LARGEST = 64 << 20  # bytes of one file
 
 
@@ -146,6 +146,6 @@ def _settle(new: Path, folder: Path) -> None:
         return
     text = example.read_text("utf-8")
     if (folder / _SETTINGS).is_file():
-        text = keep_settings(text, (folder / _SETTINGS).read_text("utf-8"), but=_OF_THE_BUNDLE)
+        text = keep_settings(text, (folder / _SETTINGS).read_text("utf-8"), but=OF_THE_BUNDLE)
     write_durably(new / _SETTINGS, text.encode())
     os.chmod(new / _SETTINGS, 0o644)  # noqa: PTH101

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import click
 
-from paddock import console, engine, paths, registry, stackfolder
-from paddock.bundle.contents import WholeStack, gather
+from paddock import console, engine, paths, registry, settings, stackfolder
 from paddock.bundle.enginelayers import EngineLayers
-from paddock.bundle.export import PART_SIZE
+from paddock.bundle.export import PART_SIZE, finished_layers
 from paddock.bundle.export import export as write_bundle
+from paddock.bundle.gather import Request, WholeStack, gather
+from paddock.bundle.manifest import Manifest
+from paddock.bundle.plan import Plan, plan, require_room
+from paddock.bundle.signature import read_secret
 from paddock.errors import UsageError
 from paddock.matrix import Variant
 from paddock.report import Reporter
@@ -26,10 +29,14 @@ _SMALLEST_PART = 1 << 20
 @click.option("--model", metavar="NAME", help="Model, where it is not the target's default.")
 @click.option("--offline", is_flag=True, help="The variant whose images hold the weights.")
 @click.option("--image", "images", multiple=True, metavar="REF", help="Another image to carry; may stand repeatedly.")
-@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+@click.option("--tool/--no-tool", default=True, help="Carry the tool's image.  [default: tool]")
+@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Directory of the bundle: empty, or that of the same export, which then goes on.")  # fmt: skip
 @click.option("--part-size", default=f"{PART_SIZE >> 20}M", show_default=True, metavar="SIZE",
               help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.")  # fmt: skip
+@click.option("--sign", metavar="KEY", type=click.Path(path_type=Path, dir_okay=False),
+              help="Sign the bundle with this secret key (`paddock keygen`).")  # fmt: skip
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be written, layer by layer, and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export(
     *,
@@ -38,8 +45,11 @@ def export(
     model: str | None,
     offline: bool,
     images: tuple[str, ...],
-    output: Path,
+    tool: bool,
+    output: Path | None,
     part_size: str,
+    sign: Path | None,
+    only_plan: bool,
     as_json: bool,
 ) -> None:
     """Write images, stack and documents into one directory of parts that can be carried to a host without a network.
@@ -47,28 +57,38 @@ def export(
     TARGET is a target such as cpu; its images are those that its stack names. Without a TARGET, a bundle of the images
     given with --image. A stopped export goes on where it was, with the same command.
 
-    Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, or a full or bad medium;
-    9 an image is not in the engine; 130 interrupted.
+    Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, a bad key, or a full or
+    bad medium; 9 an image is not in the engine, or the disk too small; 130 interrupted.
     """
     if not target and (backend or model or offline):
         raise UsageError("export: found --backend, --model or --offline without a target")
+    if output is None and not only_plan:
+        raise UsageError("export: found no --output DIR, expected one, or --plan")
+    size = _bytes(part_size)
+    key = read_secret(sign) if sign else None
     report = console.TerminalReporter()
-    whole = _whole_stack(target, backend, model, offline=offline, report=report) if target else None
-    client = engine.connect(timeout=None)
-    with EngineLayers(client) as layers:
-        contents = gather(client, layers, whole=whole, references=images, templates=paths.templates())
-        manifest = write_bundle(contents, output, layers, report=report, part_size=_bytes(part_size))
-    if as_json:
-        parts = [{"name": each.name, "size": each.size} for each in manifest.parts]
-        console.result_json({"directory": str(output), "id": manifest.id, "parts": parts})
-    else:
-        console.result(f"{output}: bundle {manifest.id}, {len(manifest.parts)} parts")
+    request = Request(
+        whole=_whole_stack(target, backend, model, offline=offline, report=report) if target else None,
+        references=images,
+        tool_prefix=settings.build_settings(paths.workspace(), {}).image_prefix if tool else None,
+    )
+    with EngineLayers(engine.connect(timeout=None)) as layers:
+        contents = gather(layers, request, paths.templates())
+        if output is None or only_plan:
+            _show_plan(plan(contents, layers), as_json=as_json)
+            return
+        if layers.cheap:
+            require_room(plan(contents, layers, done=finished_layers(output)), output)
+        manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key)
+    _show(manifest, output, as_json=as_json)
 
 
 def _whole_stack(target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter) -> WholeStack:
     variant = Variant.OFFLINE if offline else Variant.ONLINE
     stack = registry.load(paths.templates()).stack(target=target, backend=backend, model=model, variant=variant)
     folder = stackfolder.locate(target, backend=backend, model=model, offline=offline, report=report)
+    if not offline:
+        report.warn(f"{stack.name} reads its weights from a folder that is not in the bundle: carry it too")
     return WholeStack(stack=stack, folder=folder)
 
 
@@ -79,3 +99,30 @@ def _bytes(size: str) -> int:
     if (number := int(found[1]) * _UNITS[found[2]]) < _SMALLEST_PART:
         raise UsageError(f"--part-size: found {size}, expected at least 1M")
     return number
+
+
+def _show_plan(planned: Plan, *, as_json: bool) -> None:
+    if as_json:
+        layers = [
+            {"diff_id": each.diff_id, "images": list(each.images), "raw_size": each.raw_size,
+             "size": each.size, "carried": each.carried}
+            for each in planned.layers
+        ]  # fmt: skip
+        console.result_json({"size": planned.size, "files": planned.files, "layers": layers})
+        return
+    rows = [
+        [each.diff_id[7:19], f"{each.raw_size:,}", f"{each.size:,}", each.carried, ", ".join(each.images)]
+        for each in planned.layers
+    ]
+    rows.append(["", "", f"{planned.files:,}", "", "stack, documents, scripts"])
+    rows.append(["", "", f"{planned.size:,}", "", "in all, about"])
+    console.table(["layer", "bytes", "in the bundle", "carried", "for"], rows)
+
+
+def _show(manifest: Manifest, output: Path, *, as_json: bool) -> None:
+    parts = [{"name": each.name, "size": each.size} for each in manifest.parts]
+    if as_json:
+        console.result_json({"directory": str(output), "id": manifest.id, "parts": parts})
+    else:
+        size = sum(each.size for each in manifest.parts)
+        console.result(f"{output}: bundle {manifest.id}, {len(parts)} parts, {size:,} bytes")

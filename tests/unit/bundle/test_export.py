@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from layerfiles import LayerFiles, noise, tar, text
+from layerfiles import LayerFiles, noise, text
 from paddock.bundle.archive import full_name
 from paddock.bundle.bundlesource import BundleLayers
-from paddock.bundle.export import CarriedFile, Contents, SourceImage, export
+from paddock.bundle.contents import CarriedFile, Contents, SourceImage
+from paddock.bundle.export import export
 from paddock.bundle.exportjournal import NAME as JOURNAL
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import MANIFEST, Manifest, parse
 from paddock.bundle.parts import Bundle
 from paddock.errors import BundleError, Interrupted
+from smallimages import tar
 
 PART = 1 << 20
 METADATA = b"Metadata-Version: 2.4\nName: Some_Package\nVersion: 1.2\nLicense-Expression: MIT\n\nwords\n"

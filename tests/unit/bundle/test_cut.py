@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerfiles import noise, tar, text
+from layerfiles import noise, text
 from paddock.bundle.cut import LARGEST, frames
 from paddock.bundle.framewriter import FrameCompressor, compress_frame
 from paddock.bundle.libzstd import zstd
+from smallimages import tar
 
 
 def fed(data: bytes, at_once: int) -> Iterator[bytes]:
@@ -34,7 +35,7 @@ def test_frames_are_the_layer_and_do_not_depend_on_how_it_is_fed(at_once: int) -
 
 def test_a_large_body_has_frames_of_its_own() -> None:
     cut = set(frames([LAYER]))
-    moved = set(frames([tar({"first": b"x" * 5000, **LARGE, **SMALL}, mtime=7)]))
+    moved = set(frames([tar({"first": b"x" * 5000, **LARGE, **SMALL}, time=7)]))
     held = sum(len(each) for each in cut & moved)
     assert held == (30 << 20) + (12 << 20)
 

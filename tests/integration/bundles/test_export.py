@@ -1,0 +1,352 @@
+"""Bundles out of engines of both stores, onto disks that are full, small or read-only, stopped at any point."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layerfiles import LayerFiles, noise, text
+from paddock import __version__
+from paddock.bundle.contents import Contents, SourceImage
+from paddock.bundle.export import export
+from paddock.bundle.exportjournal import NAME as JOURNAL
+from paddock.bundle.manifest import Manifest, parse
+from paddock.bundle.signature import keygen
+from siteengine import SiteEngine
+from smallimages import SmallImage, digest, every_kind_of_member, gzipped, plain, tar
+
+BASE = plain(tar({"etc/hostname": b"site\n"}))
+ONE = SmallImage(
+    reference="export/one:1",
+    layers=(
+        BASE,
+        gzipped(tar({"lib": text(3 << 20), "noise": noise(3 << 20)})),
+        plain(tar({}, more=every_kind_of_member)),
+    ),
+)
+TWO = SmallImage(reference="export/two:2", layers=(BASE, plain(tar({"weights": noise(12 << 20, 1)}))))
+ARM = SmallImage(reference="export/arm:1", layers=(BASE,), platform="linux/arm64")
+LIMIT = 300  # seconds
+
+
+@pytest.fixture
+def images(site: SiteEngine, load: Callable[[Sequence[SmallImage]], None]) -> SiteEngine:
+    load([ONE, TWO, ARM])
+    return site
+
+
+def command(output: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "paddock", "export", "--no-tool", "--part-size=1M", f"--output={output}", *arguments]
+
+
+BOTH = (f"--image={ONE.reference}", f"--image={TWO.reference}")
+
+
+def exported(site: SiteEngine, output: Path, *arguments: str, **environment: str) -> Any:
+    return subprocess.run(
+        command(output, *(arguments or BOTH)),
+        env={**os.environ, **site.environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def load_sh(site: SiteEngine, folder: Path, *arguments: str | Path) -> Any:
+    return subprocess.run(
+        site.enter(folder / "load.sh", *arguments),
+        env={**os.environ, **site.environment()},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def manifest(folder: Path) -> Manifest:
+    return parse((folder / "bundle.json").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """The same bundle, from layers that never saw an engine."""
+    folder = tmp_path_factory.mktemp("expected")
+    source = LayerFiles(folder / "layers")
+    for layer in (*ONE.layers, *TWO.layers):
+        source.add(layer.raw)
+    found = tuple(
+        SourceImage(reference=each.reference, platform=each.platform, config=each.config,
+                    layers=tuple(layer.diff_id for layer in each.layers))
+        for each in (ONE, TWO)
+    )  # fmt: skip
+    contents = Contents(platform="linux/amd64", stack=None, images=found, files=())
+    return export(contents, folder / "bundle", source, report=_Silent(), part_size=1 << 20)
+
+
+class _Silent:
+    def say(self, message: str, /) -> None: ...
+
+    def warn(self, message: str, /) -> None: ...
+
+    @contextmanager
+    def progress(self, label: str, *, total: int | None, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+        yield lambda _amount: None
+
+
+def test_either_store_gives_the_same_bytes_and_load_sh_takes_them_back(
+    images: SiteEngine, expected: Manifest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    done = exported(images, folder)
+    assert done.returncode == 0, done.stderr
+    assert manifest(folder).parts == expected.parts
+    images.docker("image", "rm", "--force", ONE.reference, TWO.reference)
+    for _ in range(2):  # the second time everything is there
+        loaded = load_sh(images, folder)
+        assert loaded.returncode == 0, loaded.stderr
+        assert "all images are there" in loaded.stderr
+    for each in (ONE, TWO):
+        found = images.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", each.reference)
+        assert json.loads(found) == [layer.diff_id for layer in each.layers]
+    if images.store == "classic":
+        assert images.docker("image", "inspect", "--format", "{{.Id}}", ONE.reference).strip() == digest(ONE.config)
+    assert not [name for name in images.docker("images", "--format", "{{.Tag}}").split() if "previous" in name]
+
+
+def test_the_image_that_had_the_name_is_kept(images: SiteEngine, tmp_path: Path) -> None:
+    assert exported(images, tmp_path / "bundle").returncode == 0
+    images.docker("image", "rm", "--force", TWO.reference)
+    images.docker("tag", ONE.reference, TWO.reference)
+    loaded = load_sh(images, tmp_path / "bundle")
+    assert loaded.returncode == 0, loaded.stderr
+    kept = images.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", f"{TWO.reference}-previous")
+    assert json.loads(kept) == [layer.diff_id for layer in ONE.layers]
+
+
+@pytest.mark.parametrize("damage", ["flip", "missing", "another part"])
+def test_load_sh_touches_no_engine_for_a_damaged_bundle(images: SiteEngine, tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "bundle"
+    assert exported(images, folder).returncode == 0
+    images.docker("image", "rm", "--force", ONE.reference, TWO.reference)
+    part = folder / "images.tar.003"
+    if damage == "flip":
+        data = bytearray(part.read_bytes())
+        data[777] ^= 4
+        part.write_bytes(data)
+    elif damage == "missing":
+        part.unlink()
+    else:
+        shutil.copy(folder / "images.tar.004", part)
+    done = load_sh(images, folder)
+    assert done.returncode == 7
+    assert "images.tar.003" in done.stderr + done.stdout
+    assert ONE.reference not in images.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_skopeo_reads_the_joined_parts(images: SiteEngine, tmp_path: Path) -> None:
+    assert exported(images, tmp_path / "bundle").returncode == 0
+    joined = tmp_path / "images.tar"
+    joined.write_bytes(b"".join(each.read_bytes() for each in sorted((tmp_path / "bundle").glob("images.tar.*"))))
+    for number, each in enumerate((ONE, TWO)):
+        argv = ["skopeo", "copy", f"oci-archive:{joined}:{each.reference}", f"dir:{tmp_path}/{number}"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+# --- stopped ----------------------------------------------------------------------------------------------------------
+
+_LAYERS = 4  # of both images together
+STOPS: dict[str, Callable[[Path], bool]] = {
+    "journal made": lambda folder: (folder / JOURNAL).exists(),
+    "first bytes": lambda folder: (folder / "images.tar.000.partial").exists(),
+    **{
+        f"{count} layers": lambda folder, count=count: _lines(folder) > count  # type: ignore[misc]
+        for count in range(1, _LAYERS + 1)
+    },
+    "parts named": lambda folder: (folder / "images.tar.001").exists(),
+    "described": lambda folder: (folder / "bundle.json").exists(),
+}
+
+
+def _lines(folder: Path) -> int:
+    try:
+        return (folder / JOURNAL).read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def test_killed_at_every_step_it_goes_on_and_gives_the_same_bytes(images: SiteEngine, tmp_path: Path) -> None:
+    assert exported(images, tmp_path / "whole").returncode == 0
+    folder = tmp_path / "killed"
+    killed = [step for step, reached in STOPS.items() if _killed(images, folder, reached)]
+    assert len(killed) > len(STOPS) // 2, f"only stopped at {killed}"
+    done = exported(images, folder)
+    assert done.returncode == 0 or "expected an empty directory" in done.stderr, done.stderr
+    assert everything(folder) == everything(tmp_path / "whole")
+
+
+def _killed(site: SiteEngine, folder: Path, reached: Callable[[Path], bool]) -> bool:
+    """Start the export and kill it as soon as the step is reached; False where it had ended by then."""
+    if (folder / "bundle.json").exists() and not (folder / JOURNAL).exists():
+        return False
+    running = subprocess.Popen(
+        command(folder, *BOTH),
+        env={**os.environ, **site.environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while running.poll() is None and not reached(folder):
+        time.sleep(0.001)
+    alive = running.poll() is None
+    running.kill()
+    return running.wait() == -signal.SIGKILL and alive
+
+
+def test_ctrl_c_ends_it_in_order(images: SiteEngine, tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        command(tmp_path / "bundle", *BOTH),
+        env={**os.environ, **images.environment()},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "bundle/images.tar.002.partial").exists():
+        assert running.poll() is None
+        time.sleep(0.001)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=LIMIT)
+    assert running.returncode == 130, said
+    assert "not finished" in said
+    assert exported(images, tmp_path / "bundle").returncode == 0
+
+
+# --- media ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def disk(folder: Path, size: int, *make: str) -> Iterator[Path]:
+    """A file system of its own."""
+    image = folder / "disk.img"
+    image.write_bytes(b"")
+    os.truncate(image, size)
+    subprocess.run([*make, image], check=True, capture_output=True)
+    medium = folder / "medium"
+    medium.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, medium], check=True)
+    try:
+        yield medium
+    finally:
+        subprocess.run(["umount", medium], check=True)
+
+
+EXT4 = ("mkfs.ext4", "-q", "-m", "0")
+
+
+def test_a_disk_that_fills_up(images: SiteEngine, tmp_path: Path) -> None:
+    assert exported(images, tmp_path / "whole").returncode == 0
+    with disk(tmp_path, 40 << 20, *EXT4) as medium:
+        needed = sum(map(len, everything(tmp_path / "whole").values()))
+        filler = medium / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(medium).free - needed + (1 << 20)))
+        full = exported(images, medium / "bundle")
+        assert full.returncode == 7, full.stderr
+        assert "the disk is full" in full.stderr
+        assert "goes on where it stopped" in full.stderr
+        assert not (medium / "bundle/bundle.json").exists()
+        filler.unlink()
+        done = exported(images, medium / "bundle")
+        assert done.returncode == 0, done.stderr
+        assert everything(medium / "bundle") == everything(tmp_path / "whole")
+
+
+def test_a_disk_that_is_surely_too_small_is_refused_first(images: SiteEngine, tmp_path: Path) -> None:
+    with disk(tmp_path, 8 << 20, *EXT4) as medium:
+        done = exported(images, medium / "bundle")
+        assert done.returncode in {7, 9}
+        if images.store == "classic":
+            assert done.returncode == 9
+            assert "free bytes" in done.stderr
+            assert not (medium / "bundle").exists()
+
+
+def test_a_medium_that_cannot_be_written(images: SiteEngine, tmp_path: Path) -> None:
+    with disk(tmp_path, 40 << 20, *EXT4) as medium:
+        subprocess.run(["mount", "-o", "remount,ro", medium], check=True)
+        done = exported(images, medium / "bundle")
+        assert done.returncode == 7, done.stderr
+        assert "cannot be written to" in done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("mkfs.vfat") is None or "vfat" not in Path("/proc/filesystems").read_text("ascii"),
+    reason="no dosfstools, or no FAT in this kernel; tests/unit/bundle/test_medium.py asks for the limit",
+)
+def test_fat(images: SiteEngine, tmp_path: Path) -> None:
+    with disk(tmp_path, 64 << 20, "mkfs.vfat") as medium:
+        refused = exported(images, medium / "bundle", *BOTH, "--part-size=5G")
+        assert refused.returncode == 7, refused.stderr
+        assert "vfat" in refused.stderr
+        done = exported(images, medium / "bundle")
+        assert done.returncode == 0, done.stderr
+        assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=medium / "bundle", check=False,
+                              capture_output=True).returncode == 0  # fmt: skip
+
+
+# --- what is carried --------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_together_is_refused(images: SiteEngine, tmp_path: Path) -> None:
+    mixed = exported(images, tmp_path / "bundle", *BOTH, f"--image={ARM.reference}")
+    assert mixed.returncode == 7
+    assert "linux/amd64 and linux/arm64" in mixed.stderr
+    absent = exported(images, tmp_path / "bundle", "--image=export/absent:1")
+    assert absent.returncode == 9
+    assert "export/absent:1" in absent.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_stack_with_its_settings(
+    site: SiteEngine, load: Callable[[Sequence[SmallImage]], None], tmp_path: Path
+) -> None:
+    names = [f"carried/cpu-{part}:{__version__}" for part in ("api", "vllm")]
+    load([SmallImage(reference=name, layers=(plain(tar({name: b"x"})),)) for name in names])
+    keygen(tmp_path / "key")
+    done = exported(site, tmp_path / "bundle", "cpu", f"--sign={tmp_path / 'key'}", IMAGE_PREFIX="carried/")
+    assert done.returncode == 0, done.stderr
+    found = manifest(tmp_path / "bundle")
+    assert [each.reference for each in found.images] == names
+    assert found.stack is not None
+    assert (found.stack.name, found.stack.backend, found.stack.variant) == ("cpu", "vllm", "online")
+    paths = {each.path for each in found.files}
+    assert {"load.sh", "README.txt", "stack/compose.yaml", "stack/pipeline.yaml", "stack/vlm.yaml"} <= paths
+    assert "IMAGE_PREFIX=carried/\n" in (tmp_path / "bundle/stack/.env.example").read_text("utf-8")
+    assert (tmp_path / "bundle/bundle.json.minisig").read_text("ascii").count(f"bundle:{found.id} sequence:") == 1
+    into = tmp_path / "site"
+    into.mkdir()
+    (into / ".env").write_text("API_PORT=9\nIMAGE_PREFIX=old/\nIMAGE_VERSION=0\n", "ascii")
+    loaded = load_sh(site, tmp_path / "bundle", "--no-start", "--into", into)
+    assert loaded.returncode == 0, loaded.stderr
+    settings = (into / ".env").read_text("ascii").split()
+    assert settings[0] == "API_PORT=9"
+    assert {"IMAGE_PREFIX=carried/", f"IMAGE_VERSION={__version__}", "PULL_POLICY=never"} < set(settings)
+    assert "IMAGE_PREFIX=old/" not in settings
+    shown = subprocess.run(
+        ["docker", "compose", "config", "--images"], cwd=into, capture_output=True, text=True, check=True
+    )
+    assert set(shown.stdout.split()) == set(names)

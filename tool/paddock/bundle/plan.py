@@ -1,0 +1,81 @@
+"""What an export will write, before it does: bytes of each layer, and whether the disk has room for them.
+
+The size of a blob is estimated from samples of the layer: what the whole comes to is known only once it is compressed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock.bundle.contents import Contents
+from paddock.bundle.framewriter import compress_frame
+from paddock.bundle.manifest import Carried
+from paddock.bundle.rawlayer import LayerSource, RawLayer
+from paddock.errors import PreflightError
+
+_SAMPLE = 256 << 10  # bytes
+_SAMPLES = 32
+_SURELY = 0.9  # of an estimate: a disk with less than that is refused
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedLayer:
+    """A layer that is to be carried; `size` of its blob is an estimate. `images` have it."""
+
+    diff_id: str
+    images: tuple[str, ...]
+    raw_size: int
+    size: int
+    carried: Carried
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is to be written; `files` is what everything but the layers takes."""
+
+    layers: tuple[PlannedLayer, ...]
+    files: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the bundle, as far as they can be told."""
+        return sum(each.size for each in self.layers) + self.files
+
+
+def plan(contents: Contents, source: LayerSource, *, done: Container[str] = ()) -> Plan:
+    """What an export of `contents` writes, without the layers in `done`."""
+    layers = []
+    for diff_id in contents.layers:
+        if diff_id not in done:
+            with source.open(diff_id) as layer:
+                layers.append(
+                    PlannedLayer(
+                        diff_id=diff_id,
+                        images=tuple(each.reference for each in contents.images if diff_id in each.layers),
+                        raw_size=layer.size,
+                        size=_estimated(layer),
+                        carried=Carried.WHOLE,
+                    )
+                )
+    return Plan(layers=tuple(layers), files=sum(len(each.data) for each in contents.files))
+
+
+def require_room(planned: Plan, folder: Path) -> None:
+    """Raise PreflightError unless the disk of `folder`, or of what it is to be made in, has room for the bundle."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < planned.size * _SURELY:
+        raise PreflightError(
+            f"{folder}: found {free:,} free bytes, expected about {planned.size:,} for the bundle",
+            hint="make room there, or name another directory",
+        )
+
+
+def _estimated(layer: RawLayer) -> int:
+    step = max(_SAMPLE, layer.size // _SAMPLES)
+    samples = [layer.read_at(at, min(_SAMPLE, layer.size - at)) for at in range(0, layer.size, step)]
+    taken = sum(map(len, samples))
+    return layer.size * sum(len(compress_frame(each)) for each in samples) // taken if taken else 0
