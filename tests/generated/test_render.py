@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -184,6 +184,28 @@ def test_an_offline_stack_needs_no_weights_of_the_host(files: Files, stack: Stac
         assert ("offline" in service["image"]) == (stack.variant is Variant.OFFLINE), name
 
 
+@every_stack
+def test_weights_that_come_at_the_first_start(files: Files, stack: Stack) -> None:
+    """One more service, as locked down as the others; it alone has a way out, and writes where the others only read."""
+    path = PurePosixPath("compose") / stack.name / "fetch.yaml"
+    if stack.variant is Variant.OFFLINE:
+        assert path not in files
+        return
+    document = yaml.safe_load(files[path])
+    weights = document["services"].pop("weights")
+    assert weights["command"][:3] == ["models", "fetch", stack.model.name]
+    assert weights["command"][4] == stack.backend.name
+    for name in ("read_only", "cap_drop", "security_opt", "user", "pull_policy", "logging", "init"):
+        assert weights[name] == services(files, stack)["vlm"][name], name
+    assert weights["restart"] == "no"
+    assert weights["networks"] == list(document["networks"]) == ["download"]
+    assert not set(document["networks"]) & set(compose(files, stack)["networks"])
+    assert set(document["services"]) == set(services(files, stack))
+    for service in document["services"].values():
+        assert service["depends_on"] == {"weights": {"condition": "service_completed_successfully"}}
+        assert service["volumes"] == [{"type": "volume", "source": "weights", "target": "/models", "read_only": True}]
+
+
 def test_projects_and_images_have_names_of_their_own(files: Files) -> None:
     projects = [compose(files, stack)["name"] for stack in STACKS.values()]
     assert len(set(projects)) == len(projects) > 1
@@ -343,15 +365,16 @@ def plain(workspace: Path) -> Callable[[str], str]:
     return of
 
 
-def config(folder: Path, extra: Mapping[str, str] | None = None) -> str:
+def config(folder: Path, extra: Mapping[str, str] | None = None, *, files: Sequence[str] = ("compose.yaml",)) -> str:
     """The JSON that Compose makes of a folder, with nothing of this process's environment that could decide."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
-    for part in (folder / "compose.yaml", *(folder / "images").glob("*.yaml")):
+    for part in (*(folder / name for name in files), *(folder / "images").glob("*.yaml")):
         for found in VARIABLE.finditer(part.read_text("utf-8")):
             clean.pop(found["name"], None)
+    chosen = [f"--file={name}" for name in files]
     for arguments in (["--quiet"], ["--format", "json"]):
         ran = subprocess.run(
-            ["docker", "compose", "--file", "compose.yaml", "config", *arguments],
+            ["docker", "compose", *chosen, "config", *arguments],
             cwd=folder,
             env=clean | dict(extra or {}),
             capture_output=True,
@@ -402,6 +425,15 @@ def test_compose_takes_upstreams_images_with_one_variable(
         assert found["services"][service]["image"] == image.image_of(stack.variant)
         assert found["services"][service]["user"] == f"{image.uid}:0"
     assert set(found["volumes"]) == {"key-in-memory"}
+
+
+@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
+@pytest.mark.parametrize("name", [name for name, stack in COMMITTED.items() if stack.variant is Variant.ONLINE])
+def test_compose_puts_the_volume_in_place_of_the_folder(name: str, workspace: Path) -> None:
+    found = json.loads(config(workspace / "compose" / name, files=("compose.yaml", "fetch.yaml")))
+    for service in found["services"].values():
+        (models,) = [each for each in service["volumes"] if each["target"] == "/models"]
+        assert (models["type"], models["source"]) == ("volume", "weights")
 
 
 @pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")

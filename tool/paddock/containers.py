@@ -18,7 +18,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from paddock import engine
 from paddock.errors import EngineError
-from paddock.stackfolder import Published
+from paddock.stackfolder import NO_RESTART, Published
 
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -53,6 +53,7 @@ class Container:
     image: str
     labels: Mapping[str, str]
     memory_limit: int  # bytes; 0 is no limit
+    done: bool = False  # it was to do its work once, and has done it
 
 
 def of_project(client: docker.DockerClient, project: str) -> tuple[Container, ...]:
@@ -159,6 +160,7 @@ def read(found: Mapping[str, Any]) -> Container:
         image=configuration.get("Image", ""),
         labels=labels,
         memory_limit=int(host.get("Memory") or 0),
+        done=_is_done(state, host),
     )
 
 
@@ -176,6 +178,11 @@ def _moment(text: str) -> datetime | None:
         return None
     whole = re.sub(r"(\.\d{6})\d*", r"\1", text)
     return datetime.fromisoformat(whole).astimezone(UTC)
+
+
+def _is_done(state: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
+    policy = (host.get("RestartPolicy") or {}).get("Name") or NO_RESTART
+    return policy == NO_RESTART and state["Status"] == "exited" and not state.get("ExitCode")
 
 
 def _published(host: Mapping[str, Any]) -> tuple[Published, ...]:

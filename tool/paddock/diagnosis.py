@@ -95,6 +95,13 @@ _CAUSES = (
         "another program listens on its port inside the container's network",
         "stop the other program, or set another API_PORT in .env",
     ),
+    # `paddock models fetch` in the service weights of an online stack
+    _cause(
+        r"no source gave it",
+        "the weights could not be fetched: each source and its reason stands above",
+        "give it a way out (HTTPS_PROXY, CA_BUNDLE, a mirror such as HF_ENDPOINT, in the stack's .env), or fetch them "
+        "elsewhere and name their folder (MODELS_DIR) in place of COMPOSE_FILE; docs/models.md",
+    ),
     _cause(
         r"no api key after",
         "the VLM server's container did not write the API key",

@@ -79,17 +79,19 @@ def _up(
     preflight.check(folder, configuration, client=client, report=report)
     before = _Before.of(client, configuration.project)
     try:
+        for service in (each for each in configuration.services if each.once):
+            _run_once(folder, configuration.project, service.name, client=client, report=report)
         _compose(folder, report, "up", "--detach")
         starting = _Starting(
             client=client, folder=folder, configuration=configuration, report=report, before=before.restarts
         )
         url, model = starting.wait(_timeout(configuration, timeout)) if wait else (starting.url(), "")
     except (KeyboardInterrupt, Interrupted):
-        _undo(folder, before, report=report)
+        _undo(folder, configuration, before, report=report)
         raise Interrupted(f"{folder.called}: interrupted while it started", hint=before.outcome()) from None
     except ProgramError as failure:
         if not before.existed:
-            _undo(folder, before, report=report)
+            _undo(folder, configuration, before, report=report)
         raise _explained(failure) from None
     return Started(
         project=configuration.project,
@@ -99,6 +101,20 @@ def _up(
         model=model,
         weights=weights_of(client, configuration),
     )
+
+
+def _run_once(
+    folder: StackFolder, project: str, service: str, *, client: docker.DockerClient, report: Reporter
+) -> None:
+    """Run a service that ends by itself and show what it prints; `up --detach` would wait for it in silence."""
+    try:
+        _compose(folder, report, "up", "--no-log-prefix", f"--exit-code-from={service}", service)
+    except ProgramError:
+        ended = next((each for each in containers.of_project(client, project) if each.service == service), None)
+        if ended is None or not ended.exit_code:
+            raise
+        fault = Fault(container=ended, what=_failed(ended, ended.restarts, loading=False))
+        raise failure_of(folder, fault, containers.last_lines(client, ended, READ_LINES)) from None
 
 
 def _explained(failure: ProgramError) -> ProgramError:
@@ -138,7 +154,7 @@ def fault_in(present: Sequence[Container], restarts_before: Mapping[str, int]) -
     An API that is unhealthy while its VLM server still starts is only waiting.
     """
     loading = any(each.health == "starting" for each in present)
-    for each in present:
+    for each in (each for each in present if not each.done):
         if what := _failed(each, restarts_before.get(each.id, 0), loading=loading):
             return Fault(container=each, what=what)
     return None
@@ -219,7 +235,10 @@ class _Starting:
                 return state.model
             now = time.monotonic()
             if now >= end:
-                blamed = next((each for each in present if each.health != "healthy" and each.service != "api"), None)
+                blamed = next(
+                    (each for each in present if not each.done and each.health != "healthy" and each.service != "api"),
+                    None,
+                )
                 late = Fault(container=blamed or present[0], what=f"is not ready after {now - began:.0f} s")
                 raise self._failure(late, also=state.reason)
             if now - said >= SAY_EVERY:
@@ -311,7 +330,7 @@ def _gist(reason: str) -> str:
 
 
 def _healths(present: Sequence[Container]) -> str:
-    return ", ".join(f"{each.service} {each.health or each.state}" for each in present)
+    return ", ".join(f"{each.service} {each.health or each.state}" for each in present if not each.done)
 
 
 def _timeout(configuration: Configuration, timeout: float | None) -> float:
@@ -334,8 +353,12 @@ def _indented(report: Reporter) -> Callable[[str], None]:
     return lambda line: report.say(f"  {line.strip()}") if line.strip() else None
 
 
-def _undo(folder: StackFolder, before: _Before, *, report: Reporter) -> None:
-    """Bring a stack back to what it was before `up`, deaf to further Ctrl-C."""
+def _undo(folder: StackFolder, configuration: Configuration, before: _Before, *, report: Reporter) -> None:
+    """Bring a stack back to what it was before `up`, deaf to further Ctrl-C.
+
+    Volumes stay where a service fetches something into one: the next start goes on where this one was stopped.
+    """
+    keep = before.volumes or any(each.once for each in configuration.services)
     if before.running:
         report.say(f"{folder.called}: it ran before; its containers are left as they are")
         return
@@ -345,7 +368,7 @@ def _undo(folder: StackFolder, before: _Before, *, report: Reporter) -> None:
                 _compose(folder, report, "stop")
             else:
                 report.say(f"{folder.called}: taking down what was started")
-                _compose(folder, report, "down", *([] if before.volumes else ["--volumes"]))
+                _compose(folder, report, "down", *([] if keep else ["--volumes"]))
         except (ProgramError, EngineError) as failure:
             report.warn(f"{folder.called}: could not be taken down: {failure.message}")
 

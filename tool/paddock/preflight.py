@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import docker
@@ -20,6 +20,7 @@ from paddock import containers, engine, hostcards
 from paddock.containers import Container
 from paddock.errors import EngineError, PreflightError
 from paddock.paths import on_host
+from paddock.render import TOOL
 from paddock.report import Reporter
 from paddock.stackfolder import Bind, Configuration, Published, StackFolder
 from paddock.weightsinuse import MODELS, WeightsInUse, in_use, models_bind
@@ -132,11 +133,18 @@ def require_images(folder: StackFolder, configuration: Configuration, *, client:
             f"{found}, and the offline variant pulls nothing",
             hint=f"`docker pull {missing[0]}` where there is a network, `docker save` and `docker load` carry it here",
         )
-    build = f"build them (`paddock build {folder.options}`), " if folder.options else ""
+    build = f"build them (`{_build_commands(folder, missing)}`), " if folder.options else ""
     raise PreflightError(
         f"{found}, and PULL_POLICY=never forbids pulling",
         hint=f"{build}load them (`docker load`), or set PULL_POLICY=missing where a container registry has them",
     )
+
+
+def _build_commands(folder: StackFolder, missing: Sequence[str]) -> str:
+    """What makes these images; the tool's own belongs to no target."""
+    tools = [image for image in missing if image.rpartition("/")[2].startswith(f"{TOOL.name}:")]
+    commands = [f"paddock build {folder.options}"] if len(tools) < len(missing) else []
+    return "; ".join([*commands, *([f"paddock build {TOOL.target}"] if tools else [])])
 
 
 def _is_here(client: docker.DockerClient, image: str) -> bool:

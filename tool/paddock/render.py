@@ -198,6 +198,8 @@ class Renderer:
         }
         if stack.model.pipeline is not None:
             templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
+        if stack.variant is Variant.ONLINE:
+            templates["fetch.yaml"] = "compose/fetch.yaml.j2"
         files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
         copies = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
         copied = {folder / "images/upstream" / name: self._copy(self._templates / at) for name, at in copies.items()}
@@ -275,6 +277,7 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
         "vlm_configuration": vlm_configuration(stack),
         "image_reference": image_reference,
+        "tool_reference": TOOL.reference_in_stack,
         "filled": _filled,
         "host_variables": _host_variables(stack),
         **_upstream_names(stack),

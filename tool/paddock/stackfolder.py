@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import dotenv
+
 from paddock import engine, paths, process
 from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix import FrozenDict, Stack, Variant
@@ -22,7 +24,9 @@ from paddock.render import Renderer, include
 from paddock.report import Reporter
 
 COMPOSE_FILE = "compose.yaml"
+FETCH_FILE = "fetch.yaml"  # beside it: what COMPOSE_FILE in .env may add
 IMAGES_FOLDER = "images"  # beside it: what it extends
+NO_RESTART = "no"  # how a service says that it ends by itself
 _CONFIG_TIMEOUT = 60.0  # seconds
 IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
 _UPSTREAM_LABEL = ("io.paddock.images", "upstream")
@@ -83,6 +87,7 @@ class Service:
     memory: int | None
     start_period: float
     upstream: bool = False  # runs an image of upstream's
+    once: bool = False  # it does its work and ends; the others may wait for it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +154,9 @@ class StackFolder:
             )
 
     def _files(self) -> list[str]:
+        chosen = dotenv.dotenv_values(self.path / ".env").get("COMPOSE_FILE")
+        if chosen:
+            return chosen.split(os.pathsep)
         names = (COMPOSE_FILE, "compose.override.yaml", "compose.override.yml")
         return [name for name in names if (self.path / name).is_file()]
 
@@ -260,6 +268,7 @@ def _service(name: str, found: Mapping[str, Any]) -> Service:
         memory=int(memory) if memory else None,
         start_period=seconds(str(health.get("start_period") or "")),
         upstream=_UPSTREAM_LABEL in (found.get("labels") or {}).items(),
+        once=found.get("restart") == NO_RESTART,
     )
 
 

@@ -35,6 +35,7 @@ _ASK_VERSIONS = (
 )
 _AT_ONCE = 16
 ABSENT = "absent"
+DONE = "done"  # it was to do its work once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +44,7 @@ class ServiceStatus:
 
     service: str
     container: str
-    state: str  # Docker's words, or absent
+    state: str  # Docker's words, or absent, or done
     health: str
     health_message: str
     exit_code: int
@@ -82,7 +83,7 @@ def of_all(client: docker.DockerClient, *, project: str | None = None) -> tuple[
 def of_stack(client: docker.DockerClient, configuration: Configuration, *, folder: str) -> StackStatus:
     """One stack, whether or not it runs; services without a container are `absent`."""
     present = containers.of_project(client, configuration.project)
-    expected = tuple(each.name for each in configuration.services)
+    expected = tuple(each.name for each in configuration.services if not each.once)
     if present:
         return _status(client, present, expected=expected)
     return StackStatus(
@@ -127,7 +128,7 @@ def _status(client: docker.DockerClient, present: Sequence[Container], *, expect
 def _reason(services: Sequence[ServiceStatus], answer: Readiness | None) -> str:
     """Why a stack cannot parse now; empty when it can. A container that does not run tells more than the API."""
     for each in services:
-        if each.state != "running":
+        if each.state not in ("running", DONE):
             return f"{each.service} is {each.state}" + (" (out of memory)" if each.oom_killed else "")
     if answer is not None:
         return "" if answer.ready else answer.reason or "the pipeline API is not ready"
@@ -140,7 +141,7 @@ def _service(each: Container, memory: int | None, packages: Mapping[str, str]) -
     return ServiceStatus(
         service=each.service,
         container=each.name,
-        state=each.state,
+        state=DONE if each.done else each.state,
         health=each.health if running else "",
         health_message=each.health_message if running and each.health == "unhealthy" else "",
         exit_code=each.exit_code,

@@ -41,6 +41,17 @@ def test_faults(describe, changes, what: str) -> None:
     assert fault.what.startswith(what)
 
 
+def test_a_service_that_has_done_its_work_is_no_fault(describe) -> None:
+    policy = {"RestartPolicy": {"Name": "no"}, "PortBindings": {}}
+    ended = {"Status": "exited", "ExitCode": 0, "StartedAt": "2026-01-02T03:04:05Z"}
+    assert fault_in([containers.read(describe(HostConfig=policy, State=ended))], {}) is None
+    failed = fault_in([containers.read(describe(HostConfig=policy, State={**ended, "ExitCode": 7}))], {})
+    assert failed is not None
+    assert failed.what == "ended with exit status 7"
+    kept_alive = {**policy, "RestartPolicy": {"Name": "unless-stopped"}}
+    assert fault_in([containers.read(describe(HostConfig=kept_alive, State=ended))], {}) is not None
+
+
 def test_restarts_of_an_earlier_day_are_no_fault(describe) -> None:
     old = containers.read(describe(RestartCount=3))
     assert fault_in([old], {old.id: 3}) is None

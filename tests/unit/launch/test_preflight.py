@@ -151,6 +151,10 @@ def test_missing_images_are_all_named(fake_engine) -> None:
     assert "`paddock build cpu --offline`" in refused.value.hint
     fake_engine.images = {"a:1", "b:1"}
     preflight.require_images(FOLDER, stack, client=client)
+    fetching = configuration(service(image="a:1"), service("weights", image="harbor:5000/ocr/tool:2"))
+    with pytest.raises(PreflightError, match=r"found no image harbor:5000/ocr/tool:2 in") as refused:
+        preflight.require_images(FOLDER, fetching, client=client)
+    assert "build them (`paddock build tool`)" in refused.value.hint
     client.close()
 
 

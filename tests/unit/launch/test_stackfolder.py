@@ -120,6 +120,8 @@ def test_somebody_elses_compose_file_does_not_count(program, folder: Path, monke
     assert locate(str(folder)).argv("ps") == ["docker", "compose", "--file=compose.yaml", "ps"]
     (folder / "compose.override.yaml").write_text("services: {}\n")
     assert "--file=compose.override.yaml" in locate(str(folder)).argv("ps")
+    (folder / ".env").write_text("COMPOSE_FILE=compose.yaml:fetch.yaml\n")
+    assert locate(str(folder)).argv("ps")[2:] == ["--file=compose.yaml", "--file=fetch.yaml", "ps"]
 
 
 def test_what_a_stack_comes_to(program, folder: Path) -> None:

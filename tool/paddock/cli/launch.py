@@ -52,7 +52,7 @@ def up(
 
 @click.command("down")
 @stack_options
-@click.option("--volumes", is_flag=True, help="Remove the stack's API key too; the next start makes another one.")
+@click.option("--volumes", is_flag=True, help="Remove the API key too, and weights that the stack fetched.")
 def down(
     *, target_or_dir: str, backend: str | None, model: str | None, offline: bool, project: str | None, volumes: bool
 ) -> None:
