@@ -263,6 +263,16 @@ def test_what_does_no_harm_is_only_told(site: Site) -> None:
     assert "holiday.jpg" in err
 
 
+def test_hostile_names_do_not_reach_the_terminal(site: Site) -> None:
+    for name in (b"images.tar.\xff", b"images.tar.\x1b[2J", b"\x1b[2J"):
+        Path(os.fsdecode(os.fsencode(site.folder) + b"/" + name)).write_bytes(b"")
+    status, out, err = site.verify()
+    assert status == 7
+    assert out.isascii()
+    assert "\x1b" not in out + err
+    assert out.count("images.tar.") == 4
+
+
 def test_folded_names_are_found(site: Site) -> None:
     for path in [*site.folder.glob("images.tar.*"), site.folder / SUMS, site.folder / "stack"]:
         path.rename(path.with_name(path.name.swapcase()))

@@ -213,7 +213,7 @@ def read_record(found: object, record: type[_Record], where: str) -> _Record:
     types = get_type_hints(record)
     names = {each.name for each in dataclasses.fields(record)}
     if wrong := sorted(names ^ set(found)):
-        raise BundleError(f"{where}: the keys {', '.join(wrong)} are missing or unknown")
+        raise BundleError(f"{where}: the keys {', '.join(map(ascii, wrong))} are missing or unknown")
     return record(**{name: _value(found[name], types[name], f"{where}: {name}") for name in found})
 
 

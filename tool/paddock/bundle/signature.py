@@ -169,9 +169,7 @@ def parse_signature(data: bytes, *, where: str) -> Signature:
         packed, seal = base64.b64decode(first, validate=True), base64.b64decode(second, validate=True)
     except (ValueError, binascii.Error):
         raise _no_signature(where) from None
-    found = Signature(
-        number=packed[2:10], signed=packed[10:], comment=comment.removeprefix(_TRUSTED), seal=seal
-    )  # fmt: skip
+    found = Signature(number=packed[2:10], signed=packed[10:], comment=comment.removeprefix(_TRUSTED), seal=seal)
     if len(found.signed) != _SIGNED or len(seal) != _SIGNED or found.to_bytes() != data:
         raise _no_signature(where)
     return found

@@ -289,12 +289,18 @@ def _strays(bundle: Bundle, notes: list[str]) -> Iterator[Problem]:
                 continue
             below = "/" in name and not path.name.casefold().startswith(_HARMLESS)
             if below or name.casefold().startswith(f"{manifest.archive}.".casefold()):
-                yield Problem(name=name, fault=Fault.FOREIGN, found=f"{path} is not a file of this bundle")
+                found = f"{_shown(str(path))} is not a file of this bundle"
+                yield Problem(name=_shown(name), fault=Fault.FOREIGN, found=found)
             else:
-                beside.append(name)
+                beside.append(_shown(name))
         if beside:
             shown = ", ".join(beside[:3]) + (" ..." if len(beside) > 3 else "")
             notes.append(f"{directory}: {shown} not looked at, for the bundle does not have it")
+
+
+def _shown(name: str) -> str:
+    """A name from a medium, which may hold anything, as it can be printed."""
+    return name if name.isprintable() else ascii(name)
 
 
 def _copies(bundle: Bundle, name: str) -> tuple[Path, ...]:
