@@ -20,7 +20,7 @@ from paddock.bundle.sitestack import OF_THE_BUNDLE
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix import Stack
 from paddock.render import TOOL, Renderer
-from paddock.stackfolder import COMPOSE_FILE, IMAGES_FOLDER, Configuration, StackFolder
+from paddock.stackfolder import COMPOSE_FILE, FETCH_FILE, IMAGES_FOLDER, Configuration, StackFolder
 
 STACK = "stack"  # folder of a bundle
 _OVERRIDES = ("compose.override.yaml", "compose.override.yml")
@@ -132,7 +132,7 @@ def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[Carr
     extended = (folder.path / IMAGES_FOLDER).rglob("*")
     found = (path for path in (*mounted, *extended) if path.is_relative_to(folder.path))
     own = {path.relative_to(folder.path).as_posix() for path in found}
-    names = [name for name in sorted({COMPOSE_FILE, *_OVERRIDES, *own}) if (folder.path / name).is_file()]
+    names = [name for name in sorted({COMPOSE_FILE, FETCH_FILE, *_OVERRIDES, *own}) if (folder.path / name).is_file()]
     files = [CarriedFile(path=f"{STACK}/{name}", data=(folder.path / name).read_bytes()) for name in names]
     return (*files, CarriedFile(path=f"{STACK}/.env.example", data=_settings(folder)))
 
