@@ -172,6 +172,7 @@ def test_the_preflight_is_told_which_cards_and_driver_a_stack_needs(stack: Stack
     nvidia = target.accelerator is Accelerator.NVIDIA
     assert bool(needs.compute_capability) is nvidia
     assert bool(needs.chip) is not nvidia
+    assert needs.card_memory == str(target.card_memory or "")
     for part in (*(target.compute_capability or "").split(","), *(stack.vlm.compute_capability or "").split(",")):
         assert part in needs.compute_capability
     (vlm,) = (service for service in configuration.services if service.name == "vlm")

@@ -38,6 +38,7 @@ class Card:
     uuid: str
     name: str
     compute_capability: str
+    memory: float | None  # GB; None where the card has none of its own
 
     def __str__(self) -> str:
         return f"{self.index} ({self.name}, compute capability {self.compute_capability})"
@@ -112,10 +113,19 @@ def _loaded(kernel_module: Path) -> str:
 def _nvidia_cards() -> list[Card]:
     """All cards; none where nvidia-smi cannot tell."""
     try:
-        rows = _ask_nvidia_smi("index", "uuid", "name", "compute_cap")
+        rows = _ask_nvidia_smi("index", "uuid", "name", "compute_cap", "memory.total")
     except ProgramError:
         return []
-    return [Card(index=row[0], uuid=row[1], name=row[2], compute_capability=row[3]) for row in rows]
+    return [
+        Card(index=row[0], uuid=row[1], name=row[2], compute_capability=row[3], memory=_gigabytes(row[4]))
+        for row in rows
+    ]
+
+
+def _gigabytes(text: str) -> float | None:
+    """Of nvidia-smi's `81920 MiB`; None of `[N/A]`."""
+    found = re.fullmatch(r"(\d+) MiB", text)
+    return int(found[1]) * 2**20 / 10**9 if found else None
 
 
 def _ask_nvidia_smi(*names: str) -> list[list[str]]:
@@ -158,6 +168,11 @@ def _require_kind(needs: HostNeeds, card: Card) -> None:
         raise PreflightError(
             f"card {card}: expected compute capability {needs.compute_capability}",
             hint=f"choose the target for this card, or another card with GPU_DEVICE in the stack's .env; {_TABLE}",
+        )
+    if needs.card_memory and card.memory is not None and card.memory < int(needs.card_memory):
+        raise PreflightError(
+            f"card {card}: found {card.memory:.0f} GB, expected {needs.card_memory} or more: the model does not fit",
+            hint=f"choose another target; {_TABLE}",
         )
 
 

@@ -69,6 +69,7 @@ class HostNeeds:
     driver: str  # the least version
     driver_reason: str
     compute_capability: str = ""  # version specifier
+    card_memory: str = ""  # GB that each card must have
     chip: str = ""  # how the name of an Ascend chip begins
 
 

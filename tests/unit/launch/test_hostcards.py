@@ -14,8 +14,8 @@ from paddock import engine, hostcards, preflight
 from paddock.errors import PreflightError
 from paddock.stackfolder import Bind, Cards, Configuration, HostNeeds, Service
 
-RTX_3060 = "0, GPU-3060aaaa-0000-0000-0000-000000000000, NVIDIA GeForce RTX 3060, 8.6"
-RTX_5070 = "1, GPU-5070bbbb-0000-0000-0000-000000000000, NVIDIA GeForce RTX 5070, 12.0"
+RTX_3060 = "0, GPU-3060aaaa-0000-0000-0000-000000000000, NVIDIA GeForce RTX 3060, 8.6, 12288 MiB"
+RTX_5070 = "1, GPU-5070bbbb-0000-0000-0000-000000000000, NVIDIA GeForce RTX 5070, 12.0, 12227 MiB"
 OPEN_MODULE = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build  (dvs-builder@U22)  Wed Feb\n"
     "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
@@ -40,14 +40,14 @@ class Host:
         return path
 
     def nvidia(self, driver: str, *cards: str) -> None:
-        """nvidia-smi of a host with these cards: `index, uuid, name, compute capability`."""
+        """nvidia-smi of a host with these cards: `index, uuid, name, compute capability, memory`."""
         versions = "\\n".join([driver] * len(cards))
         rows = "\\n".join(cards)
         self.program(
             "nvidia-smi",
             f"""case $1 in
             --query-gpu=driver_version) printf '{versions}\\n' ;;
-            --query-gpu=index,uuid,name,compute_cap) printf '{rows}\\n' ;;
+            --query-gpu=index,uuid,name,compute_cap,memory.total) printf '{rows}\\n' ;;
             *) exit 2 ;;
             esac""",
         )
@@ -129,6 +129,25 @@ def test_too_few_cards(host: Host, repository: Path) -> None:
     host.nvidia("580.65.06", RTX_3060)
     message, _ = refusal(configured(needs(repository, "cu126-8x80g"), cards=Cards(count=8)))
     assert message == "cards of this host: found 1, expected 8 for the service vlm"
+
+
+@pytest.mark.parametrize(
+    ("card", "memory", "fits"),
+    [
+        ("A100-SXM4-80GB, 8.0", "81920 MiB", {"cu126-8x80g"}),
+        ("H20, 9.0", "143771 MiB", {"cu126-8x80g", "cu126-8x144g"}),
+        ("A100-SXM4-40GB, 8.0", "40960 MiB", set()),
+        ("H20, 9.0", "[N/A]", {"cu126-8x80g", "cu126-8x144g"}),
+    ],
+)
+def test_cards_that_are_too_small(host: Host, repository: Path, card: str, memory: str, fits: set[str]) -> None:
+    host.nvidia("580.65.06", *(f"{n}, GPU-{n}, NVIDIA {card}, {memory}" for n in range(8)))
+    for stack in ("cu126-8x80g", "cu126-8x144g"):
+        configuration = configured(needs(repository, stack), cards=Cards(count=8))
+        if stack in fits:
+            hostcards.require(configuration, kernel_module=ABSENT)
+        else:
+            assert "GB, expected" in refusal(configuration)[0]
 
 
 def test_a_driver_that_is_too_old(host: Host, repository: Path) -> None:
