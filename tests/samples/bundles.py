@@ -11,17 +11,20 @@ import io
 import json
 import random
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paddock.bundle.archive import descriptions, image_manifest
+from paddock.bundle.delta import Bases, KnownLayer, write_recipe
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import (
     FORMAT,
     MANIFEST,
     SUMS,
+    Base,
     Blob,
     Carried,
     Compression,
@@ -114,36 +117,40 @@ def write(
     platform: str = "linux/amd64",
     tamper: Callable[[bytes], bytes] = bytes,
     config: Callable[[Any], Any] = dict,
+    on: Sequence[bytes] = (),
     **changes: Any,
 ) -> Manifest:
-    """Write a full bundle into `folder`. `tamper` makes another archive before it is hashed, `config` other image
+    """Write a bundle into `folder`: a full one, or a delta that leaves out the layers `on` and makes others of them.
+
+    `tamper` makes another archive before it is hashed, `config` other image
     configurations, `changes` replaces fields of the manifest: a hostile bundle is right in all but one respect."""
     made = Archive()
     layers: dict[str, Layer] = {}
-    described = [_image(made, name, raws, platform, layers, frame, config) for name, raws in images.items()]
+    described = [_image(made, name, raws, platform, layers, frame, config, on) for name, raws in images.items()]
+    archive = "delta.tar" if on else "images.tar"
     sizes = {each.digest: each.size for each in made.blobs}
     for name, content in descriptions(described, platform, sizes, layers).items():
         made.add(name, content)
     parts = cut(tamper(made.end()), part_size)
     values: dict[str, Any] = {
         "format": FORMAT,
-        "kind": Kind.FULL,
+        "kind": Kind.DELTA if on else Kind.FULL,
         "tool": "0.1.0",
         "platform": platform,
         "stack": None,
         "images": tuple(described),
         "layers": tuple(layers.values()),
         "compression": Compression(level=3, libzstd=zstd.zstd_version),
-        "archive": "images.tar",
+        "archive": archive,
         "parts": tuple(
-            Part(name=part_name("images.tar", number), size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            Part(name=part_name(archive, number), size=len(data), sha256=hashlib.sha256(data).hexdigest())
             for number, data in enumerate(parts)
         ),
         "blobs": tuple(made.blobs),
         "files": tuple(
             File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in files.items()
         ),
-        "base": None,
+        "base": Base(layers=tuple(map(sha256, on))) if on else None,
     }
     manifest = Manifest(**{**values, **changes})
     put(folder, {**{part.name: data for part, data in zip(manifest.parts, parts, strict=True)}, **files})
@@ -169,14 +176,10 @@ def _image(
     layers: dict[str, Layer],
     frame: int,
     config: Callable[[Any], Any],
+    base: Sequence[bytes],
 ) -> Image:
-    described = []
-    for raw in raws:
-        blob = framed(raw, frame)
-        digest = made.add_blob(blob)
-        layer = Layer(diff_id=sha256(raw), raw_size=len(raw), digest=digest, size=len(blob), carried=Carried.WHOLE)
-        layers[layer.diff_id] = layer
-        described.append(layer)
+    described = [_layer(made, raw, frame, base) for raw in raws]
+    layers.update({each.diff_id: each for each in described})
     system, _, architecture = platform.partition("/")
     diff_ids = [each.diff_id for each in described]
     said = {
@@ -188,3 +191,39 @@ def _image(
     written = plain_json(config(said))
     manifest = image_manifest(written, made.add_blob(written), described)
     return Image(reference=name, config=sha256(written), manifest=made.add_blob(manifest), layers=tuple(diff_ids))
+
+
+def _layer(made: Archive, raw: bytes, frame: int, base: Sequence[bytes]) -> Layer:
+    blob = framed(raw, frame)
+    how, recipe = Carried.WHOLE, None
+    if raw in base:
+        how = Carried.BASE
+    elif base:
+        how, recipe = Carried.RECIPE, made.add_blob(_recipe(raw, frame, base))
+    else:
+        made.add_blob(blob)
+    return Layer(
+        diff_id=sha256(raw), raw_size=len(raw), digest=sha256(blob), size=len(blob), carried=how, recipe=recipe
+    )
+
+
+def _recipe(raw: bytes, frame: int, base: Sequence[bytes]) -> bytes:
+    frames = array("Q", (len(piece) for piece in cut(raw, frame)))
+    known = [KnownLayer(layer=Held(each), digest=sha256(framed(each, frame))) for each in base]
+    out = io.BytesIO()
+    written = write_recipe(Held(raw), frames, Bases(known), out, most=1 << 30)
+    assert written is not None
+    return out.getvalue()
+
+
+class Held:
+    """A raw layer in memory."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw, self.size, self.diff_id = raw, len(raw), sha256(raw)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self.raw[offset : offset + length]
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.raw

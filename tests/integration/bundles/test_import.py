@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from paddock.bundle.manifest import Manifest
+from paddock.bundle.manifest import Carried, Manifest
 from samples import bundles, cut_short
 from siteengine import SiteEngine
 
@@ -131,3 +131,51 @@ def test_a_kill_at_any_step_costs_one_step(host: Site, tmp_path: Path) -> None:
         whole(host, manifest)
         after = seen.read_text().split()[len(before) + 1 :]
         assert before.count("load") + after.count("load") == loads, f"{steps[number]}, step {number}"
+
+
+def new_version(layer: bytes) -> bytes:
+    return layer.replace(b"page", b"leaf")
+
+
+CHANGED = {NEW: [bundles.LAYERS[0], new_version(bundles.LAYERS[1])], OTHER: bundles.IMAGES[OTHER]}
+
+
+def test_a_delta_and_back(host: Site, tmp_path: Path) -> None:
+    first = bundles.write(tmp_path / "first")
+    second = bundles.write(
+        tmp_path / "second",
+        images=CHANGED,
+        files={"stack/compose.yaml": b"services: {a: {image: b}}\n"},
+        on=bundles.LAYERS,
+    )
+    assert {each.carried for each in second.layers} == {Carried.BASE, Carried.RECIPE}
+    refused = host.paddock("import", tmp_path / "second")
+    assert (refused.returncode, "needs 3 of 3 base layers" in refused.stderr) == (7, True)
+    assert host.names() == set()
+    assert host.paddock("import", tmp_path / "first").returncode == 0
+    (host.state / "stacks/stack/compose.override.yaml").write_text("services: {}\n")
+    done = host.paddock("import", tmp_path / "second")
+    assert done.returncode == 0, done.stderr
+    folder = host.state / "stacks/stack"
+    assert host.names() == {NEW, OTHER, f"{NEW}-previous"}
+    assert host.layers(NEW) == list(second.images[0].layers)
+    assert host.layers(f"{NEW}-previous") == list(first.images[0].layers)
+    assert (folder / "compose.yaml").read_bytes() == b"services: {a: {image: b}}\n"
+    assert (folder / "compose.override.yaml").exists()
+    for now, stack in ((first, b"services: {}\n"), (second, b"services: {a: {image: b}}\n")):
+        back = host.paddock("rollback")
+        assert back.returncode == 0, back.stderr
+        assert host.layers(NEW) == list(now.images[0].layers)
+        assert (folder / "compose.yaml").read_bytes() == stack
+    again = host.paddock("import", tmp_path / "second", "--json")
+    assert json.loads(again.stdout)["changed"] is False
+
+
+def test_a_delta_on_a_base_bundle(host: Site, tmp_path: Path) -> None:
+    """The engine has nothing of the base; a bundle at hand has."""
+    bundles.write(tmp_path / "first")
+    raws = {NEW: [new_version(bundles.LAYERS[1])]}
+    second = bundles.write(tmp_path / "second", images=raws, on=bundles.LAYERS[:2])
+    done = host.paddock("import", tmp_path / "second", "--base", tmp_path / "first")
+    assert done.returncode == 0, done.stderr
+    assert host.layers(NEW) == list(second.images[0].layers)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 from paddock.bundle import cut
-from paddock.bundle.assemble import open_recipe
+from paddock.bundle.assemble import Assembly, open_recipe
 from paddock.bundle.bundlesource import BundleLayers
 from paddock.bundle.framewriter import FrameCompressor
 from paddock.bundle.manifest import Carried, Layer
@@ -16,11 +16,16 @@ from paddock.errors import BundleError
 
 
 class BundleContent:
-    """A `loading.Content` over an open bundle; `sources` have the layers that a delta is made on."""
+    """A `loading.Content` over an open bundle, and the `LayerSource` of the layers that it brings.
+
+    `sources` have the layers that a delta is made on.
+    """
 
     def __init__(self, bundle: Bundle, sources: Sequence[LayerSource]) -> None:
         self._bundle = bundle
-        self._sources = AnyLayers((BundleLayers(bundle), *sources))
+        self._whole = BundleLayers(bundle)
+        self._sources = AnyLayers((self._whole, *sources))
+        self._made = {each.diff_id: each for each in bundle.manifest.layers if each.carried is Carried.RECIPE}
 
     def small(self, digest: str, limit: int) -> bytes:
         """A small blob, checked against its digest."""
@@ -41,12 +46,43 @@ class BundleContent:
 
     def raw(self, layer: Layer) -> Iterator[bytes]:
         """A layer's tar, in pieces; the engine compares it with its diff id."""
-        if layer.carried is Carried.RECIPE:
-            with open_recipe(self._bundle, layer, self._sources) as assembly:
-                yield from assembly.stream()
+        source = self if self.holds(layer.diff_id) else self._sources
+        with source.open(layer.diff_id) as found:
+            yield from found.stream()
+
+    def holds(self, diff_id: str) -> bool:
+        """Whether the bundle brings the layer, whole or by a recipe."""
+        return diff_id in self._made or self._whole.holds(diff_id)
+
+    @contextmanager
+    def open(self, diff_id: str) -> Iterator[RawLayer]:
+        """A layer that the bundle brings. One that is made can be read from its start only, and costs its making."""
+        layer = self._made.get(diff_id)
+        if layer is None:
+            with self._whole.open(diff_id) as whole:
+                yield whole
         else:
-            with self._sources.open(layer.diff_id) as found:
-                yield from found.stream()
+            with open_recipe(self._bundle, layer, self._sources) as assembly:
+                yield MadeLayer(assembly)
+
+
+class MadeLayer:
+    """A `RawLayer` that a recipe makes. `read_at` makes it up to there: it is for the beginning only."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self.diff_id, self.size = assembly.recipe.diff_id, assembly.recipe.raw_size
+        self.stream = assembly.stream
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`. Raises BundleError where the layer has none."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise BundleError(f"layer {self.diff_id}: found {self.size} bytes, expected some up to {offset + length}")
+        found = bytearray()
+        for piece in self.stream():
+            found += piece
+            if len(found) >= offset + length:
+                break
+        return bytes(found[offset : offset + length])
 
 
 class AnyLayers:
@@ -64,4 +100,7 @@ class AnyLayers:
         for each in self._sources:
             if each.holds(diff_id):
                 return each.open(diff_id)
-        raise BundleError(f"layer {diff_id}: is not carried, and nothing here has it")
+        raise BundleError(
+            f"layer {diff_id}: is not carried, and nothing here has it",
+            hint="import the bundle that brings it first, or give its folder with --base",
+        )

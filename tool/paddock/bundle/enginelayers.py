@@ -90,8 +90,17 @@ class EngineLayers:
     def _by_layer(self) -> Mapping[str, EngineImage]:
         """For each layer an image that has it."""
         if self._images is None:
-            self._images = {layer: each for each in enginestore.images(self.client) for layer in each.layers}
+            found = enginestore.images(self.client)
+            self._images = {layer: each for each in found for layer in self._readable(each)}
         return self._images
+
+    def _readable(self, image: EngineImage) -> Iterator[str]:
+        """The layers of an image but for those whose blob containerd has lost: then nobody gives it."""
+        content = self.store.content()
+        blobs = enginestore.stored_blobs(content, image.id, image.layers) if content else None
+        for at, diff_id in enumerate(image.layers):
+            if content is None or blobs is None or enginestore.blob_file(content, blobs.blobs[at]).is_file():
+                yield diff_id
 
     def _configuration_file(self, image: EngineImage) -> Path | None:
         if (content := self.store.content()) is not None:

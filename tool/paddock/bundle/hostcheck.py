@@ -7,7 +7,7 @@ from pathlib import Path
 from paddock import engine, hostcards
 from paddock.bundle.enginestore import EngineStore
 from paddock.bundle.manifest import Manifest
-from paddock.errors import BundleError, PreflightError
+from paddock.errors import BundleError, ConfigurationError, PreflightError
 from paddock.paths import on_host
 from paddock.report import Reporter
 from paddock.stackfolder import StackFolder
@@ -37,6 +37,10 @@ def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
     name = manifest.stack.name if manifest.stack else "its stack"
     try:
         hostcards.require(StackFolder(path=stack, called=name).read())
+    except ConfigurationError as wrong:
+        raise BundleError(
+            f"bundle {manifest.id}: {name} cannot be started: {wrong.message}", hint=wrong.hint
+        ) from wrong
     except PreflightError as wrong:
         if Path("/.dockerenv").exists() and on_host(Path("/")) == Path("/"):
             report.warn(f"{name}: {wrong.message}; seen from inside a container, so `paddock up` will tell for sure")

@@ -44,7 +44,7 @@ from paddock.bundle.sitestate import GoodPart, Installed, Journal, SiteState, Sw
 from paddock.bundle.tags import previous_name, switch
 from paddock.bundle.trust import Signed
 from paddock.bundle.verify import Fault
-from paddock.errors import BundleError
+from paddock.errors import BundleError, EngineError
 from paddock.report import Reporter
 
 
@@ -281,13 +281,15 @@ def _load(job: _Import) -> None:
                 loading.remove_staging(job.client, job.manifest.id)
                 job.state.forget(job.manifest.id)
                 raise
+            except EngineError as failure:
+                raise BundleError(failure.message, hint=failure.hint) from failure
             if before is not None:
                 loading.remove_name(job.client, before)
             before = None if step.last else loadplan.staging_name(job.manifest.id, step.number, step.upto)
 
 
 def _prove(job: _Import) -> int:
-    source = BundleLayers(job.bundle)
+    source = job.content
     with job.report.progress("prove", total=len(job.manifest.images), unit="files") as advance:
         files = 0
         for image in job.manifest.images:

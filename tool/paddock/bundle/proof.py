@@ -17,6 +17,7 @@ import docker
 from docker.errors import APIError, DockerException, NotFound
 
 from paddock.bundle import enginestore
+from paddock.bundle.bundlecontent import MadeLayer
 from paddock.bundle.enginestore import EngineStore, Store
 from paddock.bundle.loadplan import STAGING, complete, identity
 from paddock.bundle.manifest import Image, Manifest
@@ -103,7 +104,8 @@ def _remove(client: docker.DockerClient, container: str) -> None:
 
 def _compare(client: docker.DockerClient, container: str, image: Image, layer: str, source: LayerSource) -> int:
     with source.open(layer) as raw:
-        wanted = samples(raw, places=PLACES, each=FILES)
+        places = 1 if isinstance(raw, MadeLayer) else PLACES
+        wanted = samples(raw, places=places, each=FILES)
         wrong = [each for each in wanted if _hash(client, container, each) != each.sha256]
         at = len(image.layers) - 1 - image.layers[::-1].index(layer)
         for sample in wrong:
