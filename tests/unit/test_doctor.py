@@ -191,6 +191,32 @@ def test_every_base_is_asked_for_once_for_each_platform() -> None:
     assert asked == {name for target in data.targets.values() for name in doctor.images_of(target)}
 
 
+def test_every_image_of_upstreams_is_asked_for_once_for_each_platform() -> None:
+    data = registry.load(templates())
+    found = doctor.wanted_of_upstream(data.targets.values())
+    pairs = [(each.image, each.platform) for each in found]
+    assert len(pairs) == len(set(pairs)) >= 10
+    assert {name for each in found for name in each.used_by} == {
+        f"{target.name}-{key}" for target in data.targets.values() for key in target.upstream
+    }
+
+
+def test_no_build_needs_an_image_of_upstreams(address: str) -> None:
+    wanted = doctor.Wanted(
+        base=Base(image=f"{address}/open/none:1.0"), platform=Platform.AMD64, used_by=("one-api",), upstream=True
+    )
+    (check,) = doctor.of_base_images(
+        [wanted],
+        pins.Pins(),
+        base_registry="nowhere.invalid/",
+        ca_bundle=None,
+        report=Silent(),  # type: ignore[arg-type]
+    )
+    assert not check.well
+    assert "nowhere.invalid" not in check.what
+    assert "in the place of one-api, no build needs it" in check.hint
+
+
 def test_without_an_engine_the_command_says_so_and_exits_9() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "paddock", "doctor", "cpu-offline", "--json"],

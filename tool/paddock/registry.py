@@ -484,7 +484,7 @@ class _Check:
     def _upstream(self, file: Loaded[Target]) -> None:
         """Upstream's images stand where ours do; one that is there needs no reason why it is not."""
         target = file.record
-        ours = {*target.backends, *(["api"] if target.api is not None else [])}
+        ours = [*(["api"] if target.api is not None else []), *target.backends]
         for part, names in (("upstream", target.upstream), ("no_upstream", target.no_upstream)):
             for key in names:
                 self._known(file.place(part, key), part, key, ours)

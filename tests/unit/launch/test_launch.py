@@ -130,6 +130,8 @@ SEEN = {
     "Error 803: system has unsupported display driver / cuda driver combination": "NVIDIA driver is too old",
     "CUDA error: the provided PTX was compiled with an unsupported toolchain.": "NVIDIA driver is too old",
     "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory": "does not find the card's",
+    'vlm Error Get "https://registry.example/v2/": dial tcp: lookup registry.example: no such host': "not be pulled",
+    "manifest for registry.example/a:1 not found: manifest unknown": "not be pulled",
     "OSError: [Errno 28] No space left on device": "the disk, or its tmpfs, is full",
     "the VLM server serves ['a'], the pipeline asks for b": "serves another name",
     'yaml.scanner.ScannerError: mapping values are not allowed here': "is not YAML",

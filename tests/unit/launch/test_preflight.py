@@ -158,6 +158,16 @@ def test_missing_images_are_all_named(fake_engine) -> None:
     client.close()
 
 
+def test_upstreams_images_are_not_to_be_built(fake_engine) -> None:
+    stack = configuration(service(image="there/paddleocr-vl:1-offline", upstream=True))
+    client = engine.connect()
+    with pytest.raises(PreflightError, match="found no image there/paddleocr-vl:1-offline") as refused:
+        preflight.require_images(FOLDER, stack, client=client)
+    assert "`docker pull there/paddleocr-vl:1-offline`" in refused.value.hint
+    assert "paddock build" not in refused.value.hint
+    client.close()
+
+
 # --- ports -----------------------------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,29 @@ def test_what_a_stack_comes_to(program, folder: Path) -> None:
     assert (vlm.memory, vlm.start_period, vlm.pull_policy, vlm.published, vlm.binds) == (None, 0.0, "", (), ())
 
 
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            "error while interpolating a: required variable NO_UPSTREAM_IMAGES is missing a value: why",
+            "cpu: IMAGES=upstream: why",
+            "paddock build cpu --offline",
+        ),
+        (
+            "open /srv/cpu/images/theirs.yaml: no such file or directory",
+            'cpu: IMAGES: found "theirs", expected own or upstream',
+            "correct IMAGES",
+        ),
+    ],
+)
+def test_images_that_cannot_be(program, folder: Path, said: str, message: str, hint: str) -> None:
+    program("docker", f"""case "$*" in *version*) echo 2.26.1;; *) echo '{said}' >&2; exit 1;; esac""")
+    with pytest.raises(ConfigurationError) as refused:
+        StackFolder(path=folder, called="cpu", options="cpu --offline").read()
+    assert refused.value.message == message
+    assert hint in refused.value.hint
+
+
 def test_settings_reach_compose(program, folder: Path) -> None:
     program("docker", 'case "$*" in *version*) echo 2.26.1;; *) echo "port $API_PORT" >&2; exit 14;; esac')
     stack = StackFolder(path=folder, called="cpu", environment={"API_PORT": "8099"})
