@@ -86,7 +86,7 @@ install_engine() {
     . /etc/os-release
     [[ ${ID-} == debian ]] ||
         fail 9 "${PRETTY_NAME:-this system}: Docker is installed by this script on Debian 12 and newer only" \
-            "install Docker Engine 24 or newer with Compose v2 and Buildx, start it, then run this again"
+            "install Docker Engine 24 or newer (to build images) with Compose v2 and Buildx, start it, then run this again"
     ((EUID == 0)) || fail 9 "installing Docker needs root" "sudo $0"
     apt-get update -qq
     local from=()

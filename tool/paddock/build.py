@@ -164,7 +164,7 @@ def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
 
 def _platform(what: str, expected: Sequence[Platform]) -> Platform:
     """What the engine builds for. Another architecture would be emulated: hours, where it works at all."""
-    client = engine.connect()
+    client = engine.connect(minimum=engine.BUILDING_ENGINE)
     try:
         found = engine.platform(client)
     finally:

@@ -63,7 +63,7 @@ def of_this_machine() -> list[Check]:
 
 
 def _engine_version() -> str:
-    client = engine.connect()
+    client = engine.connect(minimum=engine.BUILDING_ENGINE)
     try:
         return f"{client.version()['Version']} at {engine.address()}"
     finally:

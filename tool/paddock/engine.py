@@ -22,7 +22,8 @@ from docker.errors import DockerException
 from paddock import process
 from paddock.errors import EngineError, ProgramError
 
-MINIMUM_ENGINE = "20.10.10"  # older ones' seccomp profile breaks programs of current Debian (clone3)
+MINIMUM_ENGINE = "20.10.10"  # to run stacks; older ones' seccomp profile breaks programs of current Debian (clone3)
+BUILDING_ENGINE = "24.0.0"  # to build images: BuildKit 0.11, the first that takes SOURCE_DATE_EPOCH
 MINIMUM_COMPOSE = "2.0.0"
 TIMEOUT = 60  # seconds for one answer of the engine
 _PROGRAM_TIMEOUT = 60.0  # seconds for a program that prints its version
@@ -43,7 +44,7 @@ class Release:
         return cls(numbers=tuple(int(number) for number in found[1].split("."))) if found else None
 
 
-def connect(*, timeout: float | None = TIMEOUT) -> docker.DockerClient:
+def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -> docker.DockerClient:
     """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong.
 
     `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
@@ -55,12 +56,12 @@ def connect(*, timeout: float | None = TIMEOUT) -> docker.DockerClient:
         client.api.timeout = timeout  # type: ignore[assignment]  # requests knows None, too
     except (DockerException, requests.RequestException, OSError, KeyError) as failure:
         raise _no_engine(failure) from failure
-    release, minimum = Release.of(version), Release.of(MINIMUM_ENGINE)
-    if release and minimum and release < minimum:
+    release, least = Release.of(version), Release.of(minimum)
+    if release and least and release < least:
         client.close()
         raise EngineError(
-            f"Docker Engine at {address()}: found version {version}, expected {MINIMUM_ENGINE} or later",
-            hint="update Docker Engine; Debian 12 and Ubuntu 22.04 packages are new enough",
+            f"Docker Engine at {address()}: found version {version}, expected {minimum} or later",
+            hint=f"update Docker Engine: to run stacks {MINIMUM_ENGINE} is enough, to build images {BUILDING_ENGINE}",
         )
     return client
 

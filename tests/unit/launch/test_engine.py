@@ -26,6 +26,13 @@ def test_an_old_engine_is_refused(fake_engine, version: str) -> None:
     assert refused.value.hint
 
 
+def test_an_engine_that_runs_stacks_may_be_too_old_to_build(fake_engine) -> None:
+    fake_engine.version = "23.0.6"
+    engine.connect().close()
+    with pytest.raises(EngineError, match=r"found version 23\.0\.6, expected 24\.0\.0 or later"):
+        engine.connect(minimum=engine.BUILDING_ENGINE)
+
+
 @pytest.mark.parametrize("version", ["20.10.10", "20.10.24+dfsg1", "26.1.5+dfsg1", "29.0.0-rc.1", "dev"])
 def test_engines_that_do(fake_engine, version: str) -> None:
     fake_engine.version = version

@@ -728,6 +728,16 @@ def paddock(server, models_dir, monkeypatch, capsys):
     return call
 
 
+def test_the_command_takes_the_folder_that_builds_take(paddock, sets, tmp_path, monkeypatch):
+    """MODELS_DIR of the workspace's .env, relative to the workspace; the shell's goes before it."""
+    monkeypatch.setenv("PADDOCK_ROOT", str(tmp_path))
+    sets.write(tmp_path / "of-env" / VLM, sets.vlm_files)
+    (tmp_path / ".env").write_text("MODELS_DIR=of-env\n")
+    assert VLM not in paddock("list")[1]
+    monkeypatch.delenv("MODELS_DIR")
+    assert VLM in paddock("list")[1]
+
+
 def test_the_command_fetches_lists_and_checks(paddock, server, sets, models_dir):
     server.serve_bos(VLM, sets.tar(sets.vlm_files, f"{VLM}_infer/"))
     server.serve_huggingface("PP-DocLayoutV3", sets.layout_files)

@@ -20,7 +20,8 @@ from paddock.weights import Checked, Outcome, Stored
 
 
 def _default_directory() -> Path:
-    return paths.workspace() / "models"
+    workspace = paths.workspace()
+    return settings.models_dir(workspace, settings.variables(workspace))
 
 
 def _complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -29,8 +30,8 @@ def _complete_model(_context: click.Context, _parameter: click.Parameter, incomp
 
 
 _directory = click.option(
-    "--to", "models_dir", envvar="MODELS_DIR", show_envvar=True, default=_default_directory, metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False), show_default="models/ in the workspace",
+    "--to", "models_dir", default=_default_directory, metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False), show_default="MODELS_DIR as for builds, or models/",
     help="The models directory.",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import click
 
-from paddock import console, readiness
+from paddock import console, containers, engine, readiness
 from paddock.client import DEFAULT_TIMEOUT, Client, ParseOptions
 from paddock.document import shown
+from paddock.errors import EngineError, UsageError
 from paddock.parse import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
 from paddock.result_folder import MARKDOWN
 
 
 def _default_url() -> str:
-    return f"http://127.0.0.1:{os.environ.get('API_PORT') or 8080}"
+    """The pipeline API at API_PORT, else the only one that runs here, else the one at the usual port."""
+    usual = f"http://127.0.0.1:{os.environ.get('API_PORT') or 8080}"
+    running = [] if os.environ.get("API_PORT") else _running_apis()
+    if not running or usual in running:
+        return usual
+    if len(running) > 1:
+        raise UsageError(
+            f"found several pipeline APIs here: {', '.join(running)}, expected one", hint="choose one with --url"
+        )
+    return running[0]
+
+
+def _running_apis() -> list[str]:
+    """The pipeline APIs of the stacks on this engine; none where no engine answers, for parsing needs none."""
+    try:
+        with closing(engine.connect()) as client:
+            running = [each for each in containers.ours(client) if each.state == "running"]
+    except EngineError:
+        return []
+    stacks = groupby(running, key=lambda each: each.project)
+    return [url for _, stack in stacks if (url := containers.url_of(tuple(stack))) is not None]
 
 
 @click.command("parse")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
               help="Folder for the results; made when it is not there.")  # fmt: skip
-@click.option("--url", envvar="PADDOCK_URL", default=_default_url, show_default="http://127.0.0.1:${API_PORT:-8080}",
-              show_envvar=True, help="The pipeline API.")  # fmt: skip
+@click.option("--url", envvar="PADDOCK_URL", default=_default_url, show_envvar=True,
+              show_default="at API_PORT; the one that runs here; at 8080", help="The pipeline API.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=DEFAULT_JOBS, show_default=True, metavar="N",
               help="Documents sent at the same time.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,

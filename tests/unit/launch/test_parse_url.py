@@ -1,0 +1,53 @@
+"""Which pipeline API `paddock parse` takes when none is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paddock.cli.parse import _default_url
+from paddock.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("API_PORT", raising=False)
+
+
+def api(describe: Any, project: str, port: str, number: str) -> dict[str, Any]:
+    """A running pipeline API; the test's engine is at 127.0.0.1."""
+    labels = {
+        "com.docker.compose.project": project,
+        "com.docker.compose.service": "api",
+        "io.paddock.target": "cpu",
+    }
+    bindings = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
+    found: dict[str, Any] = describe(Id=number * 64, Config__Labels=labels, HostConfig__PortBindings=bindings)
+    return found
+
+
+def test_without_an_engine_the_usual_port() -> None:
+    assert _default_url() == "http://127.0.0.1:8080"
+
+
+def test_the_only_one_that_runs(fake_engine, describe) -> None:
+    assert _default_url() == "http://127.0.0.1:8080"
+    stopped = api(describe, "stopped", "8085", "c")
+    stopped["State"]["Status"] = "exited"
+    fake_engine.containers = [api(describe, "one", "8081", "b"), stopped]
+    assert _default_url() == "http://127.0.0.1:8081"
+
+
+def test_api_port_goes_before_what_runs(fake_engine, describe, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_engine.containers = [api(describe, "one", "8081", "b")]
+    monkeypatch.setenv("API_PORT", "8090")
+    assert _default_url() == "http://127.0.0.1:8090"
+
+
+def test_of_several_the_one_at_the_usual_port_else_none(fake_engine, describe) -> None:
+    fake_engine.containers = [api(describe, "one", "8080", "b"), api(describe, "two", "8081", "c")]
+    assert _default_url() == "http://127.0.0.1:8080"
+    fake_engine.containers = [api(describe, "one", "8082", "b"), api(describe, "two", "8081", "c")]
+    with pytest.raises(UsageError, match=r"8082, http://127\.0\.0\.1:8081"):
+        _default_url()
