@@ -59,7 +59,9 @@ fi
 say "checking every file against SHA256SUMS ..."
 sha256sum --check --quiet --strict SHA256SUMS >&2 ||
     fail 7 "the bundle: the files named above are missing or damaged" "copy them again, then run this again"
-[ -f @archive@.000 ] || fail 7 "@archive@.000: is not there" "copy the bundle again"
+# only these: a longer, older export may have left parts in the same folder
+parts=$(sed -n 's/^[0-9a-f]\{64\}  \(@archive@\.[0-9]*\)$/\1/p' SHA256SUMS)
+[ -n "$parts" ] || fail 7 "SHA256SUMS: found no part of @archive@" "copy the bundle again"
 [ $check = no ] || { say "every file is as it was written"; exit 0; }
 
 # --- load -----------------------------------------------------------------------------------------------------------------
@@ -70,36 +72,54 @@ each_image() { # each_image FUNCTION: calls it with a reference and its layers
         "$1" "$reference" "$layers" || exit $?
     done
 }
-keep_previous() {
-    before=$(layers_of "$1")
-    if [ -n "$before" ] && [ "$before" != "$2" ]; then
-        docker tag "$1" "$1-previous"
-        say "$1: the image that is here now stays as $1-previous"
+id_of() { docker image inspect --format '{{.Id}}' "$1" 2>/dev/null || true; }
+is_here() { docker image inspect "$1" >/dev/null 2>&1; }
+keep() { # under a name of its own until all is proven; one that an earlier, cut run left is the older truth
+    if is_here "$1-before"; then return; fi
+    if ! is_here "$1"; then
+        printf '%s\n' "$1" >>"$absent"
+    elif [ "$(layers_of "$1")" != "$2" ]; then
+        docker tag "$1" "$1-before"
     fi
 }
 go_back() {
-    if [ "$(layers_of "$1")" != "$2" ] && [ -n "$(layers_of "$1-previous")" ]; then docker tag "$1-previous" "$1"; fi
+    if is_here "$1-before"; then
+        loaded=$(id_of "$1")
+        docker tag "$1-before" "$1" && docker image rm "$1-before" >/dev/null
+        [ "$loaded" = "$(id_of "$1")" ] || docker image rm "$loaded" >/dev/null 2>&1 || true
+    elif grep -qxF "$1" "$absent"; then
+        docker image rm "$1" >/dev/null 2>&1 || true
+    fi
+}
+settle() {
+    is_here "$1-before" || return 0
+    docker tag "$1-before" "$1-previous" && docker image rm "$1-before" >/dev/null
+    say "$1: the image that was here before is $1-previous now"
 }
 prove() {
     now=$(layers_of "$1")
     [ "$now" = "$2" ] ||
-        fail 7 "$1: found the layers ${now:-of no image}, expected $2" "make room on the engine's disk, then run this again"
+        fail 7 "$1: found the layers ${now:-of no image}, expected $2" "the engine did not take all of it"
     now=$(docker image inspect --format '{{.Os}}/{{.Architecture}}' "$1")
     [ "$now" = "$platform" ] || fail 7 "$1: found an image for $now, expected $platform" "carry another bundle"
 }
 
-each_image keep_previous
+output=$(mktemp) absent=$(mktemp)
+trap 'rm -f "$output" "$absent"' EXIT
+each_image keep
 say "loading ..."
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-# the status of docker load alone: parts were just checked, and an engine may end in success though it failed
-if ! cat @archive@.[0-9]* | docker load >"$output" 2>&1 || grep -qi 'error' "$output"; then
-    cat "$output" >&2
-    each_image go_back
-    fail 7 "docker load: failed, see above" "make room on the engine's disk (docker system df), then run this again"
-fi
+# The parts were just checked, so the status of docker load is what counts; but engines may end in success though they
+# failed, and say so in their output only.
+# shellcheck disable=SC2086 # names without spaces, one a line
+cat $parts | docker load >"$output" 2>&1 && ! grep -qiE '^error|error unpacking' "$output" && proven=yes || proven=no
 cat "$output" >&2
-each_image prove
+[ "$proven" = no ] || (each_image prove) || proven=no
+if [ "$proven" = no ]; then
+    each_image go_back
+    fail 7 "docker load: failed, see above; every name leads to the image that it led to before" \
+        "make room on the engine's disk (docker system df), then run this again"
+fi
+each_image settle
 say "all images are there, layer by layer"
 
 # --- start ------------------------------------------------------------------------------------------------------------

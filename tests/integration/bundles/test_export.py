@@ -23,8 +23,8 @@ from paddock.bundle.export import export
 from paddock.bundle.exportjournal import NAME as JOURNAL
 from paddock.bundle.manifest import Manifest, parse
 from paddock.bundle.signature import keygen
-from siteengine import SiteEngine
-from smallimages import SmallImage, digest, every_kind_of_member, gzipped, plain, tar
+from siteengine import SiteEngine, site_engine
+from smallimages import SmallImage, archive, digest, every_kind_of_member, gzipped, plain, tar
 
 BASE = plain(tar({"etc/hostname": b"site\n"}))
 ONE = SmallImage(
@@ -117,6 +117,7 @@ def test_either_store_gives_the_same_bytes_and_load_sh_takes_them_back(
     assert done.returncode == 0, done.stderr
     assert manifest(folder).parts == expected.parts
     images.docker("image", "rm", "--force", ONE.reference, TWO.reference)
+    (folder / "images.tar.099").write_bytes(b"of an older, longer export")
     for _ in range(2):  # the second time everything is there
         loaded = load_sh(images, folder)
         assert loaded.returncode == 0, loaded.stderr
@@ -157,6 +158,25 @@ def test_load_sh_touches_no_engine_for_a_damaged_bundle(images: SiteEngine, tmp_
     assert done.returncode == 7
     assert "images.tar.003" in done.stderr + done.stdout
     assert ONE.reference not in images.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+
+
+def test_load_sh_leaves_an_engine_whose_disk_fills_up_as_it_was(images: SiteEngine, tmp_path: Path) -> None:
+    names = ("export/large:1", "export/small:1")
+    large = SmallImage(reference=names[0], layers=(BASE, plain(tar({"weights": noise(120 << 20)}))))
+    small = SmallImage(reference=names[1], layers=(BASE, plain(tar({"x": b"new"}))))
+    before = SmallImage(reference=names[1], layers=(plain(tar({"x": b"old"})),))
+    subprocess.run(["docker", "load"], input=archive([small, large]), env={**os.environ, **images.environment()},
+                   check=True, capture_output=True)  # fmt: skip
+    assert exported(images, tmp_path / "bundle", *(f"--image={name}" for name in names)).returncode == 0
+    with site_engine(images.store, size=160 << 20) as tight:
+        subprocess.run(["docker", "load"], input=archive([before]), env={**os.environ, **tight.environment()},
+                       check=True, capture_output=True)  # fmt: skip
+        done = load_sh(tight, tmp_path / "bundle")
+        assert done.returncode == 7, done.stderr
+        assert "every name leads to the image that it led to before" in done.stderr
+        assert tight.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split() == [names[1]]
+        found = tight.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", names[1])
+        assert json.loads(found) == [each.diff_id for each in before.layers]
 
 
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")

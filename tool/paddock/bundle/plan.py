@@ -16,9 +16,9 @@ from paddock.bundle.manifest import Carried
 from paddock.bundle.rawlayer import LayerSource, RawLayer
 from paddock.errors import PreflightError
 
-_SAMPLE = 256 << 10  # bytes
-_SAMPLES = 32
-_SURELY = 0.9  # of an estimate: a disk with less than that is refused
+_SAMPLE = 1 << 20  # bytes
+_SAMPLES = 16
+_SURELY = 0.85  # of an estimate: a disk with less than that is refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
