@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from paddock.bundle import cut
 from paddock.bundle.assemble import Assembly, open_recipe
@@ -11,7 +11,7 @@ from paddock.bundle.bundlesource import BundleLayers
 from paddock.bundle.framewriter import FrameCompressor
 from paddock.bundle.manifest import Carried, Layer
 from paddock.bundle.parts import Bundle
-from paddock.bundle.rawlayer import LayerSource, RawLayer, checked
+from paddock.bundle.rawlayer import AnyLayers, LayerSource, RawLayer, checked
 from paddock.errors import BundleError
 
 
@@ -83,24 +83,3 @@ class MadeLayer:
             if len(found) >= offset + length:
                 break
         return bytes(found[offset : offset + length])
-
-
-class AnyLayers:
-    """The `LayerSource` over several others; the first that has a layer gives it."""
-
-    def __init__(self, sources: Sequence[LayerSource]) -> None:
-        self._sources = sources
-
-    def holds(self, diff_id: str) -> bool:
-        """Whether one of them has the layer."""
-        return any(each.holds(diff_id) for each in self._sources)
-
-    def open(self, diff_id: str) -> AbstractContextManager[RawLayer]:
-        """The layer. Raises BundleError when none of them has it."""
-        for each in self._sources:
-            if each.holds(diff_id):
-                return each.open(diff_id)
-        raise BundleError(
-            f"layer {diff_id}: is not carried, and nothing here has it",
-            hint="import the bundle that brings it first, or give its folder with --base",
-        )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from paddock.bundle.frames import as_prefix
+from paddock.bundle.framewriter import COMPRESSION
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.matching import BaseIndex, Known, Unknown
-from paddock.bundle.rawlayer import RawLayer, checked
+from paddock.bundle.rawlayer import AnyLayers, LayerSource, RawLayer, checked
 from paddock.bundle.recipe import (
     LARGEST_GROUP,
     LARGEST_PREFIX,
@@ -31,6 +33,7 @@ from paddock.bundle.recipe import (
     Recipe,
     Steps,
 )
+from paddock.bundle.sitelayers import SiteLayers
 
 BEST, FAST = 19, 9  # levels of zstd
 BEST_UP_TO = 32 << 20  # new bytes of a layer that get the best level, which takes 1 s for 2 MB
@@ -68,6 +71,41 @@ class Bases:
         for each in layers:
             where = f"base layer {each.layer.diff_id}"
             self.index.add(checked(each.layer.stream(), each.layer.diff_id, where=where, hint=_CHANGED))
+
+
+class Delta:
+    """What one delta is made on; a context manager, which keeps the base layers open that recipes are made from.
+
+    Those are the layers that the site has and the new images have not: what took their place is most like them.
+    """
+
+    def __init__(self, site: SiteLayers, engine: LayerSource, new: Collection[str]) -> None:
+        self.site = site
+        self._source = AnyLayers((*site.sources, engine))
+        self._like = sorted(each for each in site.layers if each not in new and self._source.holds(each))
+        self._stack = ExitStack()
+        self._bases: Bases | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def has_bases(self) -> bool:
+        """Whether there is any layer that a recipe could be made from."""
+        return bool(self._like)
+
+    def recipe(self, layer: RawLayer, frames: array[int], out: BinaryIO, *, most: int) -> WrittenRecipe | None:
+        """Write the recipe of a layer that the site has not; None where it would take more than `most` bytes."""
+        if self._bases is None:
+            self._bases = Bases([self._known(each) for each in self._like])
+        return write_recipe(layer, frames, self._bases, out, most=most)
+
+    def _known(self, diff_id: str) -> KnownLayer:
+        layer = self._stack.enter_context(self._source.open(diff_id))
+        digest = self.site.described[diff_id].digest if diff_id in self.site.comparable else None
+        return KnownLayer(layer=layer, digest=digest)
 
 
 def write_recipe(
@@ -156,7 +194,7 @@ class _RecipeWriter:
         prefix = b"".join(
             self._bases.layers[originals[each.base]].layer.read_at(each.offset, each.size) for each in draft.prefix
         )
-        level = BEST if self._new <= BEST_UP_TO else FAST
+        level = BEST if self._new <= BEST_UP_TO else FAST if prefix else COMPRESSION.level
         self._packing.append((draft, self._threads.submit(_pack, bytes(draft.data), prefix, level)))
         self._extents += len(draft.prefix)
 

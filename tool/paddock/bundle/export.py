@@ -1,31 +1,37 @@
-"""Writing a full bundle: images out of the engine into parts, then everything that travels with them.
+"""Writing a bundle: images out of the engine into parts, then everything that travels with them.
 
-`inspect` says what is to be carried and refuses what does not fit together; `export` writes it. A layer is read once:
-hashed, searched for its software, cut, compressed and written as it goes past. The root manifest comes last, so a
-directory without one is not a bundle; a stopped export goes on behind the last whole layer.
+`gather` says what is to be carried and refuses what does not fit together; `export` writes it. Of a full bundle a layer
+is read once: hashed, searched for its software, cut, compressed and written as it goes past. Of a delta it is first
+compressed for its digest alone, then written in the smallest way. The root manifest comes last, so a directory without
+one is not a bundle; a stopped export goes on behind the last whole layer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paddock import __version__
 from paddock.bundle import archive, cut, sbom
 from paddock.bundle.contents import CarriedFile, Contents, SourceImage
+from paddock.bundle.delta import Delta
 from paddock.bundle.durable import write_durably
 from paddock.bundle.exportjournal import NAME as JOURNAL
 from paddock.bundle.exportjournal import Finished, Journal, written_layers
 from paddock.bundle.framewriter import COMPRESSION, FrameCompressor
 from paddock.bundle.manifest import (
+    DELTA_ARCHIVE,
     FORMAT,
     FULL_ARCHIVE,
     MANIFEST,
     SIGNATURE,
     SUMS,
+    Base,
     Blob,
     Carried,
     File,
@@ -37,8 +43,9 @@ from paddock.bundle.manifest import (
 from paddock.bundle.medium import medium_named, require_part_size
 from paddock.bundle.parts import Bundle
 from paddock.bundle.partwriter import PARTIAL, PartWriter
-from paddock.bundle.rawlayer import LayerSource, RawLayer
+from paddock.bundle.rawlayer import LayerSource, RawLayer, checked
 from paddock.bundle.signature import SecretKey
+from paddock.bundle.sitelayers import SiteLayers
 from paddock.bundle.softwarelist import SoftwareReader, overlaid
 from paddock.bundle.trust import sign_bundle
 from paddock.errors import BundleError, Interrupted
@@ -55,19 +62,22 @@ def export(
     report: Reporter,
     part_size: int = PART_SIZE,
     key: SecretKey | None = None,
+    delta: Delta | None = None,
 ) -> Manifest:
-    """Write the bundle into `folder`, or go on with it there, and sign it with `key`.
+    """Write the bundle into `folder`, or go on with it there, and sign it with `key`; a full one, or `delta`.
 
     Raises BundleError, PreflightError where the disk is too small; what was written stays for the next attempt.
     """
     _prepare(folder)
     require_part_size(folder, part_size)
-    journal = Journal(folder, _what(contents, part_size))
+    journal = Journal(folder, _what(contents, part_size, delta))
     try:
-        with PartWriter(folder, FULL_ARCHIVE, part_size) as writer:
+        with PartWriter(folder, DELTA_ARCHIVE if delta else FULL_ARCHIVE, part_size) as writer:
             _go_on(journal, writer, report)
-            _write_layers(contents.layers, source, writer, journal, report)
-            manifest = _describe(contents, writer, journal)
+            with FrameCompressor() as compressor:
+                exporter = _Exporter(writer=writer, compressor=compressor, delta=delta, spool=folder)
+                _write_layers(contents.layers, source, exporter, journal, report)
+            manifest = _describe(contents, writer, journal, delta)
     except KeyboardInterrupt:
         hint = "the same command goes on behind the last whole layer"
         raise Interrupted(f"{folder}: the export is not finished", hint=hint) from None
@@ -101,11 +111,11 @@ def _prepare(folder: Path) -> None:
         for name in (MANIFEST, SIGNATURE, SUMS):
             (folder / name).unlink(missing_ok=True)
         for stale in folder.rglob(f"*{PARTIAL}"):
-            if not stale.name.startswith(f"{FULL_ARCHIVE}."):
+            if not stale.name.startswith((f"{FULL_ARCHIVE}.", f"{DELTA_ARCHIVE}.")):
                 stale.unlink()
 
 
-def _what(contents: Contents, part_size: int) -> str:
+def _what(contents: Contents, part_size: int, delta: Delta | None) -> str:
     """Differs between exports that do not give the same bytes."""
     what = [
         FORMAT,
@@ -114,6 +124,7 @@ def _what(contents: Contents, part_size: int) -> str:
         part_size,
         [[each.reference, each.digest] for each in contents.images],
         [[each.path, _digest(each.data)] for each in contents.files],
+        None if delta is None else [sorted(delta.site.layers), delta.site.bundles],
     ]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -123,7 +134,7 @@ def _go_on(journal: Journal, writer: PartWriter, report: Reporter) -> None:
     if not journal.finished:
         writer.resume(0)
         return
-    size = sum(each.layer.size for each in journal.finished)
+    size = sum(each.blob.size for each in journal.finished if each.blob)
     good = 0
     with report.progress("check the layers that are there", total=size, unit="bytes") as step:
         for each in journal.finished:
@@ -136,76 +147,160 @@ def _go_on(journal: Journal, writer: PartWriter, report: Reporter) -> None:
 
 
 def _is_whole(finished: Finished, writer: PartWriter, step: Advance) -> bool:
+    if finished.blob is None:
+        return True
     sha256 = hashlib.sha256()
     try:
-        for data in writer.read(finished.offset, finished.layer.size):
+        for data in writer.read(finished.blob.offset, finished.blob.size):
             sha256.update(data)
             step(len(data))
     except BundleError:
         return False
-    return f"sha256:{sha256.hexdigest()}" == finished.layer.digest
+    return f"sha256:{sha256.hexdigest()}" == finished.blob.digest
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Exporter:
+    """What writing a layer needs. Recipes lie in the folder `spool` until it is known that they are worth it."""
+
+    writer: PartWriter
+    compressor: FrameCompressor
+    delta: Delta | None
+    spool: Path
+
+
 def _write_layers(
-    layers: Sequence[str], source: LayerSource, writer: PartWriter, journal: Journal, report: Reporter
+    layers: Sequence[str], source: LayerSource, exporter: _Exporter, journal: Journal, report: Reporter
 ) -> None:
     done = {each.layer.diff_id for each in journal.finished}
-    with FrameCompressor() as compressor:
-        for number, diff_id in enumerate(layers, 1):
-            if diff_id in done:
-                continue
-            label = f"layer {number} of {len(layers)}"
-            with (
-                source.open(diff_id) as layer,
-                report.progress(label, total=layer.size, unit="bytes") as step,
-            ):
-                finished = _write_layer(layer, writer, compressor, step)
-            writer.sync()
-            journal.add(finished)
+    for number, diff_id in enumerate(layers, 1):
+        if diff_id in done:
+            continue
+        label = f"layer {number} of {len(layers)}"
+        with (
+            source.open(diff_id) as layer,
+            report.progress(label, total=layer.size, unit="bytes") as step,
+        ):
+            finished = _write_layer(layer, exporter, step)
+        exporter.writer.sync()
+        journal.add(finished)
 
 
-def _write_layer(layer: RawLayer, writer: PartWriter, compressor: FrameCompressor, step: Advance) -> Finished:
+def _write_layer(layer: RawLayer, exporter: _Exporter, step: Advance) -> Finished:
+    """Write a layer in the smallest way that the site can take."""
+    if exporter.delta is None:
+        return _write_whole(layer, exporter, step)
+    if layer.diff_id in exporter.delta.site.layers:
+        return _leave_out(layer, exporter.delta.site, exporter, step)
+    if not exporter.delta.has_bases():
+        return _write_whole(layer, exporter, step)
+    return _write_recipe(layer, exporter.delta, exporter, step) or _write_whole(layer, exporter, lambda _: None)
+
+
+def _write_whole(layer: RawLayer, exporter: _Exporter, step: Advance) -> Finished:
     """Compress a layer into the archive and check that it was what its name says."""
     raw = _Raw(layer, step)
-    blob = hashlib.sha256()
-    header = writer.hold()
-    writer.write(bytes(archive.BLOCK))
-    offset = writer.position
-    for frame in compressor.compressed(cut.frames(raw.stream())):
-        blob.update(frame)
-        writer.write(frame)
-    size = writer.position - offset
-    if f"sha256:{raw.sha256.hexdigest()}" != layer.diff_id:
-        raise BundleError(
-            f"layer {layer.diff_id}: the engine gave other bytes, SHA-256 {raw.sha256.hexdigest()}",
-            hint="files of the engine were changed or the disk is failing; build or load the image again",
-        )
-    writer.write(archive.padding(size))
-    digest = f"sha256:{blob.hexdigest()}"
-    writer.overwrite(header, archive.member_header(archive.blob_path(digest), size))
+    blob = _append_pieces(exporter.writer, exporter.compressor.compressed(cut.frames(raw.stream())))
     return Finished(
-        layer=Layer(diff_id=layer.diff_id, raw_size=raw.size, digest=digest, size=size, carried=Carried.WHOLE),
-        offset=offset,
-        end=writer.position,
+        layer=_layer(raw, blob.digest, blob.size, Carried.WHOLE),
+        blob=blob,
+        end=exporter.writer.position,
         software=raw.software.software(),
     )
 
 
+def _leave_out(layer: RawLayer, site: SiteLayers, exporter: _Exporter, step: Advance) -> Finished:
+    """Read a layer that the site has: for its software, and for its blob's digest where no bundle tells that."""
+    raw = _Raw(layer, step)
+    known = site.described.get(layer.diff_id)
+    if known is None:
+        digest, size, _ = _compressed(raw, exporter.compressor)
+    else:
+        digest, size = known.digest, known.size
+        for _ in raw.stream():
+            pass
+    return Finished(
+        layer=_layer(raw, digest, size, Carried.BASE),
+        blob=None,
+        end=exporter.writer.position,
+        software=raw.software.software(),
+    )
+
+
+def _write_recipe(layer: RawLayer, delta: Delta, exporter: _Exporter, step: Advance) -> Finished | None:
+    """Write a layer as a recipe; None, and nothing written, where the layer itself is smaller."""
+    raw = _Raw(layer, step)
+    digest, size, frames = _compressed(raw, exporter.compressor)
+    with tempfile.TemporaryFile(dir=exporter.spool) as spool:
+        with medium_named(exporter.spool):
+            written = delta.recipe(layer, frames, spool, most=size)
+        if written is None:
+            return None
+        spool.seek(0)
+        blob = _append_pieces(exporter.writer, iter(lambda: spool.read(1 << 20), b""))
+    return Finished(
+        layer=replace(_layer(raw, digest, size, Carried.RECIPE), recipe=blob.digest),
+        blob=blob,
+        end=exporter.writer.position,
+        software=raw.software.software(),
+        bases=written.bases,
+    )
+
+
+def _compressed(raw: _Raw, compressor: FrameCompressor) -> tuple[str, int, array[int]]:
+    """Digest and size of the blob that a layer would be, and the raw sizes of its frames."""
+    frames = array("Q")
+    blob = hashlib.sha256()
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        for frame in cut.frames(raw.stream()):
+            frames.append(len(frame))
+            yield frame
+
+    for frame in compressor.compressed(counted()):
+        blob.update(frame)
+        size += len(frame)
+    return f"sha256:{blob.hexdigest()}", size, frames
+
+
+def _layer(raw: _Raw, digest: str, size: int, carried: Carried) -> Layer:
+    return Layer(diff_id=raw.diff_id, raw_size=raw.size, digest=digest, size=size, carried=carried)
+
+
+def _append_pieces(writer: PartWriter, pieces: Iterable[bytes]) -> Blob:
+    """Write a blob whose digest is known only at its end."""
+    sha256 = hashlib.sha256()
+    header = writer.hold()
+    writer.write(bytes(archive.BLOCK))
+    offset = writer.position
+    for piece in pieces:
+        sha256.update(piece)
+        writer.write(piece)
+    size = writer.position - offset
+    writer.write(archive.padding(size))
+    digest = f"sha256:{sha256.hexdigest()}"
+    writer.overwrite(header, archive.member_header(archive.blob_path(digest), size))
+    return Blob(digest=digest, size=size, offset=offset)
+
+
 class _Raw:
-    """A raw layer that is hashed and searched while it goes past."""
+    """A raw layer that is checked and searched while it goes past."""
 
     def __init__(self, layer: RawLayer, step: Advance) -> None:
-        self.sha256 = hashlib.sha256()
+        self.diff_id = layer.diff_id
         self.size = 0
         self.software = SoftwareReader()
         self._layer, self._step = layer, step
 
     def stream(self) -> Iterator[bytes]:
-        for data in self._layer.stream():
-            self.sha256.update(data)
+        """The layer. Raises BundleError at its end when it was not what its name says."""
+        hint = "files of the engine were changed or the disk is failing; build or load the image again"
+        where = f"layer {self.diff_id}: the engine gave other bytes"
+        for data in checked(self._layer.stream(), self.diff_id, where=where, hint=hint):
             self.software.feed(data)
             self.size += len(data)
             self._step(len(data))
@@ -215,12 +310,11 @@ class _Raw:
 # --- what describes them ----------------------------------------------------------------------------------------------
 
 
-def _describe(contents: Contents, writer: PartWriter, journal: Journal) -> Manifest:
+def _describe(contents: Contents, writer: PartWriter, journal: Journal, delta: Delta | None) -> Manifest:
     """Write the archive's last members, close the parts, and say in a manifest what there is now."""
     finished = {each.layer.diff_id: each for each in journal.finished}
     layers = {diff_id: finished[diff_id].layer for diff_id in contents.layers}
-    blobs = {each.layer.digest: Blob(digest=each.layer.digest, size=each.layer.size, offset=each.offset)
-             for each in finished.values()}  # fmt: skip
+    blobs = {each.blob.digest: each.blob for each in finished.values() if each.blob}
     images = []
     for image in contents.images:
         manifest = archive.image_manifest(image.config, image.digest, [layers[each] for each in image.layers])
@@ -230,25 +324,33 @@ def _describe(contents: Contents, writer: PartWriter, journal: Journal) -> Manif
         images.append(
             Image(reference=image.reference, config=image.digest, manifest=_digest(manifest), layers=image.layers)
         )
-    sizes = {each.manifest: blobs[each.manifest].size for each in images}
-    for name, data in archive.descriptions(images, contents.platform, sizes, layers).items():
-        _append(writer, name, data)
+    if delta is None:
+        sizes = {each.manifest: blobs[each.manifest].size for each in images}
+        for name, data in archive.descriptions(images, contents.platform, sizes, layers).items():
+            _append(writer, name, data)
     writer.write(archive.END)
     return Manifest(
         format=FORMAT,
-        kind=Kind.FULL,
+        kind=Kind.DELTA if delta else Kind.FULL,
         tool=__version__,
         platform=contents.platform,
         stack=contents.stack,
         images=tuple(images),
         layers=tuple(layers.values()),
         compression=COMPRESSION,
-        archive=FULL_ARCHIVE,
+        archive=DELTA_ARCHIVE if delta else FULL_ARCHIVE,
         parts=writer.finish(),
         blobs=tuple(sorted(blobs.values(), key=lambda each: each.offset)),
         files=(),
-        base=None,
+        base=_base(delta, finished.values()) if delta else None,
     )
+
+
+def _base(delta: Delta, finished: Iterable[Finished]) -> Base:
+    """What the site must have: the layers that are left out, and those that recipes are made on."""
+    needed = {name for each in finished for name in each.bases}
+    needed |= {each.layer.diff_id for each in finished if each.layer.carried is Carried.BASE}
+    return Base(layers=tuple(sorted(needed)), bundles=delta.site.bundles)
 
 
 def _append_blob(writer: PartWriter, data: bytes) -> Blob:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock.bundle.durable import flush_folder, write_durably
-from paddock.bundle.manifest import Layer, read_record
+from paddock.bundle.manifest import Blob, Layer, read_record
 from paddock.bundle.medium import medium_named
 from paddock.bundle.softwarelist import Software
 from paddock.errors import BundleError
@@ -23,12 +23,16 @@ NAME = "export.journal"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """A layer whose blob is in the parts, from `offset`; its member of the archive ends at `end`."""
+    """A layer, and the blob that the parts have for it, if any; the archive has come to `end` with it.
+
+    `bases` are the diff ids that a recipe is made on.
+    """
 
     layer: Layer
-    offset: int
+    blob: Blob | None
     end: int
     software: Software
+    bases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

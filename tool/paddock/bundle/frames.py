@@ -29,7 +29,7 @@ _LARGEST_BLOCKS = LARGEST_FRAME + (
 )  # bytes of a frame's blocks; what cannot be compressed grows by 3 in 128 KiB
 _MOST_BLOCKS = 65_536  # in one frame; 256 are usual in the largest
 _RLE_BLOCK, _RESERVED_BLOCK = 1, 3
-_CACHED = 2 * LARGEST_FRAME  # raw bytes of frames that were read last
+_CACHED = 16 << 20  # raw bytes of frames that were read last, in each open blob
 _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_FRAME.bit_length() - 1}
 
 ReadAt = Callable[[int, int], bytes]  # offset, length -> exactly that many bytes

@@ -15,7 +15,7 @@ from pathlib import Path
 from paddock import __version__, paths
 from paddock.bundle.contents import CarriedFile, Contents, SourceImage
 from paddock.bundle.enginelayers import EngineLayers
-from paddock.bundle.manifest import FULL_ARCHIVE, StackName
+from paddock.bundle.manifest import DELTA_ARCHIVE, FULL_ARCHIVE, StackName
 from paddock.bundle.sitestack import OF_THE_BUNDLE
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix import Stack
@@ -36,11 +36,15 @@ class WholeStack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What somebody wants carried: a stack or none, further images, and the tool's image under this prefix or not."""
+    """What somebody wants carried: a stack or none, further images, and the tool's image under this prefix or not.
+
+    With `delta`, for a site that has some of it already.
+    """
 
     whole: WholeStack | None
     references: tuple[str, ...]
     tool_prefix: str | None
+    delta: bool = False
 
 
 def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
@@ -63,7 +67,7 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
         stack=_stack_name(whole.stack) if whole else None,
         images=images,
         files=(
-            *_top_files(templates, whole.stack.name if whole else "images", images),
+            *_top_files(templates, whole.stack.name if whole else "images", images, delta=request.delta),
             *(_wrapper(templates, request.tool_prefix) if request.tool_prefix is not None else ()),
             *(stack_files(whole.folder, configuration) if whole and configuration else ()),
             *_documents(),
@@ -159,21 +163,21 @@ def _documents() -> tuple[CarriedFile, ...]:
     return tuple(CarriedFile(path=f"docs/{each.name}", data=each.read_bytes()) for each in found)
 
 
-def _top_files(templates: Path, name: str, images: Sequence[SourceImage]) -> tuple[CarriedFile, ...]:
-    """The script and the text at the top of a full bundle; `@name@` stands for a value in them."""
+def _top_files(templates: Path, name: str, images: Sequence[SourceImage], *, delta: bool) -> tuple[CarriedFile, ...]:
+    """What is at the top of a bundle: a text, and a script in a full one. `@name@` stands for a value in them."""
     values = {
         "name": name,
         "title": f"The stack {name}, to be carried" if name != "images" else "Images, to be carried",
         "version": __version__,
         "platform": images[0].platform,
-        "archive": FULL_ARCHIVE,
+        "archive": DELTA_ARCHIVE if delta else FULL_ARCHIVE,
         "of_the_bundle": "|".join(OF_THE_BUNDLE),
         "images": "\n".join(f"{each.reference} {_as_engines_print(each.layers)}" for each in images),
     }
-    return tuple(
-        CarriedFile(path=path, data=_filled(templates / "bundle" / path, values), executable=executable)
-        for path, executable in (("load.sh", True), ("README.txt", False))
-    )
+    folder = templates / "bundle"
+    text = CarriedFile(path="README.txt", data=_filled(folder / f"README{'.delta' if delta else ''}.txt", values))
+    script = CarriedFile(path="load.sh", data=_filled(folder / "load.sh", values), executable=True)
+    return (text,) if delta else (script, text)
 
 
 def _filled(template: Path, values: dict[str, str]) -> bytes:

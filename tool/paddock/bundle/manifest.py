@@ -24,7 +24,7 @@ FORMAT = "paddock-bundle/1"
 MANIFEST = "bundle.json"
 SIGNATURE = "bundle.json.minisig"
 SUMS = "SHA256SUMS"
-FULL_ARCHIVE = "images.tar"  # how the parts of a full bundle begin
+FULL_ARCHIVE, DELTA_ARCHIVE = "images.tar", "delta.tar"  # how the parts of a bundle begin
 LARGEST = 16 << 20  # bytes of a bundle.json that is read at all
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -5,12 +5,16 @@ The size of a blob is estimated from samples of the layer: what the whole comes 
 
 from __future__ import annotations
 
+import os
 import shutil
+from array import array
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from paddock.bundle import cut
 from paddock.bundle.contents import Contents
+from paddock.bundle.delta import Delta
 from paddock.bundle.framewriter import compress_frame
 from paddock.bundle.manifest import Carried
 from paddock.bundle.rawlayer import LayerSource, RawLayer
@@ -23,13 +27,14 @@ _SURELY = 0.85  # of an estimate: a disk with less than that is refused
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedLayer:
-    """A layer that is to be carried; `size` of its blob is an estimate. `images` have it."""
+    """A layer of the `images`, and the bytes that it will take: an estimate for one that is carried whole."""
 
     diff_id: str
     images: tuple[str, ...]
     raw_size: int
     size: int
     carried: Carried
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,22 +50,40 @@ class Plan:
         return sum(each.size for each in self.layers) + self.files
 
 
-def plan(contents: Contents, source: LayerSource, *, done: Container[str] = ()) -> Plan:
-    """What an export of `contents` writes, without the layers in `done`."""
+def plan(contents: Contents, source: LayerSource, *, done: Container[str] = (), delta: Delta | None = None) -> Plan:
+    """What an export of `contents` writes, without the layers in `done`. Recipes of a delta are really made."""
     layers = []
     for diff_id in contents.layers:
         if diff_id not in done:
             with source.open(diff_id) as layer:
+                size, carried, reason = _planned(layer, delta)
                 layers.append(
                     PlannedLayer(
                         diff_id=diff_id,
                         images=tuple(each.reference for each in contents.images if diff_id in each.layers),
                         raw_size=layer.size,
-                        size=_estimated(layer),
-                        carried=Carried.WHOLE,
+                        size=size,
+                        carried=carried,
+                        reason=reason,
                     )
                 )
     return Plan(layers=tuple(layers), files=sum(len(each.data) for each in contents.files))
+
+
+def _planned(layer: RawLayer, delta: Delta | None) -> tuple[int, Carried, str]:
+    """Bytes that a layer takes, how it is carried, and why so."""
+    if delta is None:
+        return _estimated(layer), Carried.WHOLE, ""
+    if layer.diff_id in delta.site.layers:
+        return 0, Carried.BASE, "the site has it"
+    whole = _estimated(layer)
+    if not delta.has_bases():
+        return whole, Carried.WHOLE, "the site has no other layer to make it from"
+    with Path(os.devnull).open("wb") as nowhere:
+        written = delta.recipe(layer, array("Q", map(len, cut.frames(layer.stream()))), nowhere, most=whole)
+    if written is None:
+        return whole, Carried.WHOLE, "made from layers of the site it is no smaller"
+    return written.size, Carried.RECIPE, f"{written.copied:,} bytes are in layers of the site, {written.new:,} are new"
 
 
 def require_room(planned: Plan, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -34,6 +34,27 @@ class LayerSource(Protocol):
 
     def open(self, diff_id: str) -> AbstractContextManager[RawLayer]:
         """The layer, for as long as the context lasts. Raises BundleError when it is not there."""
+
+
+class AnyLayers:
+    """The `LayerSource` over several others; the first that has a layer gives it."""
+
+    def __init__(self, sources: Sequence[LayerSource]) -> None:
+        self._sources = sources
+
+    def holds(self, diff_id: str) -> bool:
+        """Whether one of them has the layer."""
+        return any(each.holds(diff_id) for each in self._sources)
+
+    def open(self, diff_id: str) -> AbstractContextManager[RawLayer]:
+        """The layer. Raises BundleError when none of them has it."""
+        for each in self._sources:
+            if each.holds(diff_id):
+                return each.open(diff_id)
+        raise BundleError(
+            f"layer {diff_id}: is not carried, and nothing here has it",
+            hint="import the bundle that brings it first, or give its folder with --base",
+        )
 
 
 def checked(stream: Iterable[bytes], digest: str, *, where: str, hint: str) -> Iterator[bytes]:

@@ -19,6 +19,8 @@ from paddock.bundle.tarwalk import Kind, walk
 WINDOW = 2 << 20  # bytes read at one place
 _BLOCK = tarfile.BLOCKSIZE
 _WHITEOUT = ".wh."
+# An engine puts files of its own over these in every container (moby daemon/initlayer).
+_OF_ENGINES = frozenset({".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"})
 _OPAQUE = ".wh..wh..opq"
 
 
@@ -64,7 +66,8 @@ def _in_window(window: bytes, *, whole: bool) -> Iterator[Sample]:
                 if content is not None and member.size and (whole or number):
                     data = content.read()
                     name = posixpath.normpath(member.name).lstrip("/")
-                    yield Sample(path=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+                    if name not in _OF_ENGINES:
+                        yield Sample(path=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
     except (tarfile.TarError, ValueError):
         return
 

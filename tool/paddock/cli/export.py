@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from paddock import console, engine, paths, registry, settings, stackfolder
+from paddock.bundle.contents import Contents
+from paddock.bundle.delta import Delta
 from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.export import PART_SIZE, finished_layers
 from paddock.bundle.export import export as write_bundle
@@ -15,6 +19,7 @@ from paddock.bundle.gather import Request, WholeStack, gather
 from paddock.bundle.manifest import Manifest
 from paddock.bundle.plan import Plan, plan, require_room
 from paddock.bundle.signature import read_secret
+from paddock.bundle.sitelayers import open_bases
 from paddock.errors import UsageError
 from paddock.matrix import Variant
 from paddock.report import Reporter
@@ -34,6 +39,10 @@ _SMALLEST_PART = 1 << 20
               help="Directory of the bundle: empty, or that of the same export, which then goes on.")  # fmt: skip
 @click.option("--part-size", default=f"{PART_SIZE >> 20}M", show_default=True, metavar="SIZE",
               help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.")  # fmt: skip
+@click.option("--base", "bases", multiple=True, metavar="BUNDLE_OR_RECEIPT",
+              type=click.Path(path_type=Path, exists=True),
+              help="What the site has: the folder of a bundle that it imported, or the file of its receipt. "
+              "Makes a delta: only what is not there. May stand repeatedly.")  # fmt: skip
 @click.option("--sign", metavar="KEY", type=click.Path(path_type=Path, dir_okay=False),
               help="Sign the bundle with this secret key (`paddock keygen`).")  # fmt: skip
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be written, layer by layer, and write nothing.")
@@ -48,6 +57,7 @@ def export(
     tool: bool,
     output: Path | None,
     part_size: str,
+    bases: tuple[Path, ...],
     sign: Path | None,
     only_plan: bool,
     as_json: bool,
@@ -56,6 +66,9 @@ def export(
 
     TARGET is a target such as cpu; its images are those that its stack names. Without a TARGET, a bundle of the images
     given with --image. A stopped export goes on where it was, with the same command.
+
+    With --base it is a delta: layers that the site has are left out, others are made there from those that are like
+    them.
 
     Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, a bad key, or a full or
     bad medium; 9 an image is not in the engine, or the disk too small; 130 interrupted.
@@ -71,16 +84,28 @@ def export(
         whole=_whole_stack(target, backend, model, offline=offline, report=report) if target else None,
         references=images,
         tool_prefix=settings.build_settings(paths.workspace(), {}).image_prefix if tool else None,
+        delta=bool(bases),
     )
     with EngineLayers(engine.connect(timeout=None)) as layers:
         contents = gather(layers, request, paths.templates())
-        if output is None or only_plan:
-            _show_plan(plan(contents, layers), as_json=as_json)
-            return
-        if layers.cheap:
-            require_room(plan(contents, layers, done=finished_layers(output)), output)
-        manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key)
+        with _delta(bases, contents, layers) as delta:
+            if output is None or only_plan:
+                _show_plan(plan(contents, layers, delta=delta), as_json=as_json)
+                return
+            if layers.cheap and delta is None:
+                require_room(plan(contents, layers, done=finished_layers(output)), output)
+            manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key, delta=delta)
     _show(manifest, output, as_json=as_json)
+
+
+@contextmanager
+def _delta(bases: tuple[Path, ...], contents: Contents, layers: EngineLayers) -> Iterator[Delta | None]:
+    """What the delta is made on; None for a full bundle."""
+    if not bases:
+        yield None
+        return
+    with open_bases(bases, contents.platform) as site, Delta(site, layers, contents.layers) as delta:
+        yield delta
 
 
 def _whole_stack(target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter) -> WholeStack:
@@ -105,18 +130,20 @@ def _show_plan(planned: Plan, *, as_json: bool) -> None:
     if as_json:
         layers = [
             {"diff_id": each.diff_id, "images": list(each.images), "raw_size": each.raw_size,
-             "size": each.size, "carried": each.carried}
+             "size": each.size, "carried": each.carried, "reason": each.reason}
             for each in planned.layers
         ]  # fmt: skip
         console.result_json({"size": planned.size, "files": planned.files, "layers": layers})
         return
     rows = [
-        [each.diff_id[7:19], f"{each.raw_size:,}", f"{each.size:,}", each.carried, ", ".join(each.images)]
+        [each.diff_id[7:19], f"{each.raw_size:,}", f"{each.size:,}", each.carried, ", ".join(each.images), each.reason]
         for each in planned.layers
     ]
-    rows.append(["", "", f"{planned.files:,}", "", "stack, documents, scripts"])
-    rows.append(["", "", f"{planned.size:,}", "", "in all, about"])
-    console.table(["layer", "bytes", "in the bundle", "carried", "for"], rows)
+    rows.append(["", "", f"{planned.files:,}", "", "stack, documents, scripts", ""])
+    rows.append(["", "", f"{planned.size:,}", "", "in all, about", ""])
+    shown = 6 if any(each.reason for each in planned.layers) else 5
+    headings = ["layer", "bytes", "in the bundle", "carried", "for", "because"]
+    console.table(headings[:shown], [row[:shown] for row in rows])
 
 
 def _show(manifest: Manifest, output: Path, *, as_json: bool) -> None:
