@@ -40,7 +40,7 @@ _SMALLEST_PART = 1 << 20
 @click.option("--part-size", default=f"{PART_SIZE >> 20}M", show_default=True, metavar="SIZE",
               help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.")  # fmt: skip
 @click.option("--base", "bases", multiple=True, metavar="BUNDLE_OR_RECEIPT",
-              type=click.Path(path_type=Path, exists=True),
+              type=click.Path(path_type=Path),
               help="What the site has: the folder of a bundle that it imported, or the file of its receipt. "
               "Makes a delta: only what is not there. May stand repeatedly.")  # fmt: skip
 @click.option("--sign", metavar="KEY", type=click.Path(path_type=Path, dir_okay=False),
