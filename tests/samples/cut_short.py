@@ -1,6 +1,9 @@
 """Runs `paddock` and ends it with SIGKILL before one of the steps that an import is written down in.
 
 usage: cut_short.py NUMBER FILE ARGUMENT...   NUMBER -1 ends nothing; FILE gets the name of each step that was reached
+
+With PAUSE set it ends nothing, but makes FILE once a large layer has begun to go to the engine, and waits there until
+FILE is gone.
 """
 
 from __future__ import annotations
@@ -8,7 +11,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +55,26 @@ def main(number: int, seen: Path, arguments: list[str]) -> int:
     return run(arguments)
 
 
+def paused(marker: Path, arguments: list[str]) -> int:
+    """Wait in the middle of the first layer that comes in more than one piece."""
+    counted = loading._counted
+    waited = False
+
+    def waiting(pieces: Iterator[bytes], *args: Any) -> Iterator[bytes]:
+        nonlocal waited
+        for number, piece in enumerate(counted(pieces, *args)):
+            if number == 1 and not waited:
+                waited = True
+                marker.touch()
+                while marker.exists():
+                    time.sleep(0.05)
+            yield piece
+
+    loading._counted = waiting
+    return run(arguments)
+
+
 if __name__ == "__main__":
+    if os.environ.get("PAUSE"):
+        sys.exit(paused(Path(sys.argv[2]), sys.argv[3:]))
     sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

@@ -3,72 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from paddock.bundle.manifest import Carried, Manifest
 from samples import bundles, cut_short
 from siteengine import SiteEngine
+from sitehost import Site
 
 NEW = "paddock/cpu-api:0.1.0"
 OTHER = "paddock/cpu-vlm:0.1.0"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A host at the site: its engine, and a state folder of its own."""
-
-    engine: SiteEngine
-    state: Path
-
-    def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.engine.environment(), "PADDOCK_STATE": str(self.state)}
-
-    def paddock(self, *arguments: str | Path) -> Any:
-        argv = [sys.executable, "-m", "paddock", *map(str, arguments)]
-        return subprocess.run(
-            argv,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def cut_short(self, number: int, *arguments: str | Path, seen: Path) -> Any:
-        """`paddock`, ended before its step `number`; the names of the steps that it reached are added to `seen`."""
-        argv = [sys.executable, cut_short.__file__, str(number), seen, *arguments]
-        return subprocess.run(
-            [*map(str, argv)], env=self.environment(), capture_output=True, text=True, timeout=300, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def clear(self) -> None:
-        """Take away every container and image, and what the site knows."""
-        if left := self.engine.docker("ps", "--all", "--quiet").split():
-            self.engine.docker("rm", "--force", *left)
-        for _ in range(2):
-            if left := self.engine.docker("images", "--all", "--quiet").split():
-                self.engine.docker("image", "rm", "--force", *left, check=False)
-        shutil.rmtree(self.state, ignore_errors=True)
-
-    def names(self) -> set[str]:
-        return set(self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split())
-
-    def layers(self, reference: str) -> list[str]:
-        return list(
-            json.loads(self.engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference))
-        )
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from paddock.bundle import cut
 from paddock.bundle.assemble import Assembly, open_recipe
-from paddock.bundle.bundlesource import BundleLayers
+from paddock.bundle.bundlesource import BundleLayers, FramedLayer
 from paddock.bundle.framewriter import FrameCompressor
 from paddock.bundle.manifest import Carried, Layer
 from paddock.bundle.parts import Bundle
@@ -40,9 +40,13 @@ class BundleContent:
                 yield from assembly.blob(layer.digest, compressor)
         else:
             with self._sources.open(layer.diff_id) as found, FrameCompressor() as compressor:
-                frames = compressor.compressed(cut.frames(found.stream()))
-                where = f"layer {layer.diff_id}, compressed again"
-                yield from checked(frames, layer.digest, where=where, hint="bring a full bundle")
+                where, hint = f"layer {layer.diff_id}, compressed again", "bring a full bundle"
+                frames: Iterator[bytes]
+                if isinstance(found, FramedLayer) and found.digest == layer.digest:
+                    frames = map(found.blob.compressed, found.blob.frames)
+                else:
+                    frames = compressor.compressed(cut.frames(found.stream()))
+                yield from checked(frames, layer.digest, where=where, hint=hint)
 
     def raw(self, layer: Layer) -> Iterator[bytes]:
         """A layer's tar, in pieces; the engine compares it with its diff id."""

@@ -8,7 +8,6 @@ from paddock import engine, hostcards
 from paddock.bundle.enginestore import EngineStore
 from paddock.bundle.manifest import Manifest
 from paddock.errors import BundleError, ConfigurationError, PreflightError
-from paddock.paths import on_host
 from paddock.report import Reporter
 from paddock.stackfolder import StackFolder
 
@@ -27,11 +26,8 @@ def require_platform(manifest: Manifest, store: EngineStore) -> None:
             raise BundleError(f"{image.reference}: found {len(image.layers)} layers, engines take {_LAYERS_AT_MOST}")
 
 
-def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
-    """Raise BundleError when the host's driver or cards are not those that the stack in the folder `stack` needs.
-
-    In a container that does not see the host's files (PADDOCK_HOST) a doubt is only told.
-    """
+def require_cards(stack: Path, manifest: Manifest) -> None:
+    """Raise BundleError when the host's driver or cards are not those that the stack in the folder `stack` needs."""
     if not engine.is_local():
         return
     name = manifest.stack.name if manifest.stack else "its stack"
@@ -42,9 +38,6 @@ def require_cards(stack: Path, manifest: Manifest, *, report: Reporter) -> None:
             f"bundle {manifest.id}: {name} cannot be started: {wrong.message}", hint=wrong.hint
         ) from wrong
     except PreflightError as wrong:
-        if Path("/.dockerenv").exists() and on_host(Path("/")) == Path("/"):
-            report.warn(f"{name}: {wrong.message}; seen from inside a container, so `paddock up` will tell for sure")
-            return
         raise BundleError(
             f"bundle {manifest.id}: {name} is not for this host; {wrong.message}",
             hint="bring the bundle for this host's target, or say --any-host to import it all the same",

@@ -180,7 +180,7 @@ def _opened(wanted: Wanted, report: Reporter) -> Iterator[_Import]:
         store = enginestore.read(client)
         hostcheck.require_platform(manifest, store)
         if sitestack.files(manifest) and not wanted.any_host:
-            _require_cards(bundle, report)
+            _require_cards(bundle)
         held = holding.held(client, store, manifest, tuple(state.manifests()))
         steps = loadplan.plan(manifest, held)
         sources = _sources(wanted, client, stack)
@@ -213,10 +213,10 @@ def _trusted(bundle: Bundle, wanted: Wanted, state: SiteState, report: Reporter)
     return signed
 
 
-def _require_cards(bundle: Bundle, report: Reporter) -> None:
+def _require_cards(bundle: Bundle) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         stack = sitestack.prepare(bundle, Path(scratch) / "stack")
-        hostcheck.require_cards(stack, bundle.manifest, report=report)
+        hostcheck.require_cards(stack, bundle.manifest)
 
 
 def _sources(wanted: Wanted, client: docker.DockerClient, stack: ExitStack) -> tuple[LayerSource, ...]:

@@ -1,0 +1,196 @@
+"""What goes wrong while a bundle comes to a site: a clear word, exit status 7, the engine unchanged or whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from paddock.bundle import signature, trust
+from paddock.bundle.manifest import Manifest, StackName
+from paddock.bundle.parts import Bundle
+from samples import bundles
+from siteengine import SiteEngine, site_engine
+from sitehost import Site
+
+NEW = "paddock/cpu-api:0.1.0"
+STACK = StackName(name="cu126", target="cu126", backend="vllm", model="paddleocr-vl-1.6", variant="online")
+
+
+@pytest.fixture
+def host(site: SiteEngine, tmp_path: Path) -> Iterator[Site]:
+    found = Site(engine=site, state=tmp_path / "state")
+    yield found
+    found.clear()
+
+
+def flipped(folder: Path, _: Manifest) -> None:
+    part = folder / "images.tar.001"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+
+
+def signed_by_a_stranger(folder: Path, _: Manifest) -> None:
+    signature.keygen(folder.parent / "stranger")
+    with Bundle.open([folder]) as bundle:
+        trust.sign_bundle(bundle, signature.read_secret(folder.parent / "stranger"), sequence=9)
+
+
+def cut_at_the_end(folder: Path, _: Manifest) -> None:
+    part = folder / "images.tar.000"
+    os.truncate(part, part.stat().st_size - 1)
+
+
+def without_a_part(folder: Path, _: Manifest) -> None:
+    (folder / "images.tar.001").unlink()
+
+
+BAD: dict[str, tuple[Callable[[Path, Manifest], None], str]] = {
+    "a flipped bit": (flipped, "images.tar.001: changed"),
+    "a part cut by one byte": (cut_at_the_end, "images.tar.000: wrong size"),
+    "a missing part": (without_a_part, "images.tar.001: missing"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_bundle_never_reaches_the_engine(host: Site, tmp_path: Path, fault: str) -> None:
+    spoil, words = BAD[fault]
+    spoil(tmp_path / "bundle", bundles.write(tmp_path / "bundle"))
+    host.refuses("import", tmp_path / "bundle", words=words)
+    assert host.names() == set()
+
+
+def test_signatures(host: Site, tmp_path: Path) -> None:
+    """Pinned keys decide: none, a stranger's, an older bundle."""
+    manifest = bundles.write(tmp_path / "bundle")
+    key = signature.keygen(tmp_path / "key")
+    assert host.paddock("bundle", "trust", tmp_path / "key.pub").returncode == 0
+    host.refuses("import", tmp_path / "bundle", words="has no signature")
+    signed_by_a_stranger(tmp_path / "bundle", manifest)
+    host.refuses("import", tmp_path / "bundle", words=f"expected one by {key.id}")
+    newer = bundles.write(tmp_path / "newer", files={})
+    for folder, sequence in ((tmp_path / "bundle", 1), (tmp_path / "newer", 2)):
+        with Bundle.open([folder]) as bundle:
+            trust.sign_bundle(bundle, signature.read_secret(tmp_path / "key"), sequence=sequence)
+    assert host.paddock("import", tmp_path / "newer").returncode == 0
+    host.refuses("import", tmp_path / "bundle", words="has sequence 1, expected at least 2")
+    assert host.layers(NEW) == list(newer.images[0].layers)
+
+
+def test_another_platform(host: Site, tmp_path: Path) -> None:
+    bundles.write(tmp_path / "bundle", platform="linux/arm64")
+    host.refuses("import", tmp_path / "bundle", words="is for linux/arm64, the engine of this host runs linux/amd64")
+    assert host.names() == set()
+
+
+def test_a_target_for_other_cards(host: Site, tmp_path: Path, repository: Path) -> None:
+    if Path("/proc/driver/nvidia/version").exists():
+        pytest.skip("this host has the card that the bundle is for")
+    stack = repository / "compose/cu126"
+    paths = [path for path in stack.rglob("*") if path.is_file() and path.name != ".env"]
+    files = {f"stack/{path.relative_to(stack)}": path.read_bytes() for path in paths}
+    bundles.write(tmp_path / "bundle", files=files, stack=STACK)
+    host.refuses("import", tmp_path / "bundle", words="cu126 is not for this host; driver of this host: found none")
+    assert host.names() == set()
+    assert host.paddock("import", tmp_path / "bundle", "--any-host").returncode == 0
+    assert host.names() == set(bundles.IMAGES)
+
+
+def test_two_imports_at_once(host: Site, tmp_path: Path) -> None:
+    bundles.write(tmp_path / "bundle")
+    host.state.mkdir(parents=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys\nfrom pathlib import Path\nfrom paddock.bundle import sitestate\n"
+         "with sitestate.locked(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()", str(host.state)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        host.refuses("import", tmp_path / "bundle", words=f"is under way (process {holder.pid})")
+        holder.communicate("")
+    assert host.paddock("import", tmp_path / "bundle").returncode == 0
+
+
+def test_a_base_layer_whose_blob_is_lost(host: Site, tmp_path: Path) -> None:
+    """In the containerd store a layer may be unpacked while its blob is gone. The classic one has the layers only."""
+    first = bundles.write(tmp_path / "first")
+    raws = {NEW: [bundles.LAYERS[0], bundles.layer_tar({"a": b"b"})]}
+    bundles.write(tmp_path / "second", images=raws, on=bundles.LAYERS[:2])
+    assert host.paddock("import", tmp_path / "first").returncode == 0
+    if host.engine.store == "classic":
+        assert host.paddock("import", tmp_path / "second").returncode == 0
+        return
+    content = host.engine.data_root / "containerd/daemon/io.containerd.content.v1.content/blobs"
+    (content / first.layers[0].digest.replace(":", "/")).unlink()
+    host.refuses("import", tmp_path / "second", words="needs 1 of 2 base layers that are not here")
+    done = host.paddock("import", tmp_path / "second", "--base", tmp_path / "first")
+    assert done.returncode == 0, done.stderr
+
+
+# --- faults that hit the engine or the medium while layers are loaded -------------------------------------------------
+
+
+@pytest.fixture(params=["classic", "containerd"])
+def small_host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """An engine of its own on a file system of 400 MB."""
+    with site_engine(request.param, size=400 << 20) as engine:
+        yield Site(engine=engine, state=tmp_path / "state")
+
+
+def large(seed: int) -> bytes:
+    return bundles.layer_tar({f"noise-{seed}": bundles.noise(seed, 24 << 20)})
+
+
+def test_a_full_disk(small_host: Site, tmp_path: Path) -> None:
+    """Refused before anything is sent; and where the disk fills up meanwhile, taken away again."""
+    raws = {NEW: [large(seed) for seed in range(3)]}
+    manifest = bundles.write(tmp_path / "bundle", images=raws, part_size=50 << 20, frame=1 << 20)
+    taken = small_host.engine.folder / "taken"
+
+    def leave(room: int) -> None:
+        with taken.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_host.engine.folder).free - room)
+
+    leave(60 << 20)
+    small_host.refuses("import", tmp_path / "bundle", words="bytes free, expected")
+    taken.unlink()
+    full = small_host.meanwhile("import", tmp_path / "bundle", event=lambda: leave(30 << 20))
+    assert (full.returncode, "no space left" in full.stderr) == (7, True), full.stderr
+    assert small_host.names() == set()
+    taken.unlink()
+    done = small_host.paddock("import", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert small_host.layers(NEW) == list(manifest.images[0].layers)
+
+
+def test_the_engine_is_restarted_in_the_middle(small_host: Site, tmp_path: Path) -> None:
+    manifest = bundles.write(
+        tmp_path / "bundle", images={NEW: [large(1), bundles.LAYERS[0]]}, part_size=50 << 20, frame=1 << 20
+    )
+    broken = small_host.meanwhile("import", tmp_path / "bundle", event=small_host.engine.kill)
+    assert (broken.returncode, "broke off" in broken.stderr) == (7, True), broken.stderr
+    small_host.engine.start()
+    done = small_host.paddock("import", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert small_host.names() == {NEW}
+    assert small_host.layers(NEW) == list(manifest.images[0].layers)
+
+
+def test_the_medium_is_removed_in_the_middle(small_host: Site, tmp_path: Path) -> None:
+    manifest = bundles.write(
+        tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=1 << 20, frame=1 << 20
+    )
+    hidden = tmp_path / "elsewhere"
+    broken = small_host.meanwhile("import", tmp_path / "bundle", event=lambda: (tmp_path / "bundle").rename(hidden))
+    assert (broken.returncode, "cannot be read" in broken.stderr) == (7, True), broken.stderr
+    assert NEW not in small_host.names()
+    hidden.rename(tmp_path / "bundle")
+    done = small_host.paddock("import", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert small_host.layers(NEW) == list(manifest.images[0].layers)
