@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,17 +56,29 @@ def say(pytestconfig: pytest.Config) -> Say:
 @pytest.fixture(scope="session")
 def book(pytestconfig: pytest.Config, stack: Stack, build_settings: BuildSettings, plan: Plan) -> Book:
     """The run's figures."""
-    book = Book(folder=OUT, circumstances=_circumstances(_weights(stack, build_settings.models_dir), plan))
+    weights = _weights(stack, build_settings.models_dir)
+    test_weights = not weights or any((path / "TEST_WEIGHTS.md").is_file() for path in weights)
+    facts = {
+        **circumstances(),
+        "weights": "test weights: real programs, small random models" if test_weights else "as fetched",
+        "plan": f"{plan.pages} pages at concurrency {plan.concurrency}, {plan.rounds} rounds; {plan.starts} starts",
+    }
+    book = Book(folder=OUT, circumstances=facts)
     pytestconfig.stash[_book_key] = book
     return book
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table, after everything else."""
-    book = config.stash.get(_book_key, None)
-    if book is None or not book.figures:
+    if book := config.stash.get(_book_key, None):
+        show(terminalreporter, book, "ours against upstream's way (medians of one run, side by side)")
+
+
+def show(terminalreporter: pytest.TerminalReporter, book: Book, title: str) -> None:
+    """Print a book that has figures, and where it was written."""
+    if not book.figures:
         return
-    terminalreporter.section("ours against upstream's way (medians of one run, side by side)")
+    terminalreporter.section(title)
     for line in book.table():
         terminalreporter.write_line(line)
     for name, value in book.circumstances.items():
@@ -130,18 +142,16 @@ def _weights(stack: Stack, models_dir: Path) -> list[Path]:
     return found if all(path.is_dir() for path in found) else []
 
 
-def _circumstances(weights: Sequence[Path], plan: Plan) -> Mapping[str, str]:
+def circumstances() -> Mapping[str, str]:
+    """Where and when a run was; whether its times can be believed."""
     load = os.getloadavg()[0]
     cores = os.cpu_count() or 1
     busy = "" if load <= QUIET_LOAD * cores else ", TOO HIGH: times and their ratios of this run mean nothing"
-    test_weights = not weights or any((path / "TEST_WEIGHTS.md").is_file() for path in weights)
     return {
         "machine": f"{cores} cores ({_processor()}), {_memory() / 2**30:.0f} GiB, {platform.machine()}",
         "load before": f"{load:.2f} on {cores} cores{busy}",
         "engine": process.capture(["docker", "version", "--format", "{{.Server.Version}}"]).stdout.strip(),
-        "weights": "test weights: real programs, small random models" if test_weights else "as fetched",
         "commit": _commit(),
-        "plan": f"{plan.pages} pages at concurrency {plan.concurrency}, {plan.rounds} rounds; {plan.starts} starts",
     }
 
 

@@ -68,6 +68,7 @@ class Book:
 
     folder: Path
     circumstances: Mapping[str, str]
+    peer: str = "upstream's way"  # what `theirs` is, as the table's head
     figures: list[Figure] = field(default_factory=list)
 
     def add(self, figure: Figure) -> None:
@@ -78,9 +79,12 @@ class Book:
 
     def table(self) -> list[str]:
         """The table in plain text, one line a figure."""
-        rows = [_HEADER, *(_row(figure) for figure in self.figures)]
+        rows = [self._head(), *(_row(figure) for figure in self.figures)]
         widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
         return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+    def _head(self) -> list[str]:
+        return ["measured", "unit", "ours", self.peer, "result", "goal", "verdict"]
 
     def _json(self) -> str:
         figures = [
@@ -90,13 +94,11 @@ class Book:
         return json.dumps({"circumstances": dict(self.circumstances), "figures": figures}, indent=2) + "\n"
 
     def _markdown(self) -> str:
-        lines = [_line(_HEADER), _line(["---"] * len(_HEADER)), *(_line(_row(figure)) for figure in self.figures), ""]
+        head = self._head()
+        lines = [_line(head), _line(["---"] * len(head)), *(_line(_row(figure)) for figure in self.figures), ""]
         lines += [f"- {figure.name}: {figure.note}" for figure in self.figures if figure.note]
         lines += ["", *(f"- {name}: {value}" for name, value in self.circumstances.items())]
         return "\n".join(lines) + "\n"
-
-
-_HEADER = ["measured", "unit", "ours", "upstream's way", "result", "goal", "verdict"]
 
 
 def _row(figure: Figure) -> list[str]:

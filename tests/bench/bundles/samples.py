@@ -1,0 +1,144 @@
+"""The images that the bundle benchmarks carry: real packages, layered as a VLM server's image is.
+
+Nothing of them is run: what counts is what their files weigh and how they differ. Each is Debian, one layer of packages
+(torch, vllm and transformers as unpacked wheels, over 2 GB), and one layer of weights (random bfloat16 numbers, which
+do not compress, as trained ones do not).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import statistics
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock import process
+
+Say = Callable[[str], None]
+
+BASE = "debian:bookworm-slim"
+PREFIX = "paddock-bench-bundle/"
+WEIGHTS_MEGABYTES = 1024
+DAY = 86400
+
+TORCH, VLLM, NEXT_VLLM = "torch==2.15.0", "vllm==0.32.0", "vllm==0.33.0"
+TRANSFORMERS, NEXT_TRANSFORMERS = "transformers==5.22.1", "transformers==5.22.2"
+OLD = (TORCH, VLLM, TRANSFORMERS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Samples:
+    """References. `server` and `api` hold the same weights; the others are the server after a rebuild."""
+
+    server: str
+    api: str
+    patched: str  # transformers: a patch release, which is pure Python
+    minor: str  # vllm: a minor release
+    touched: str  # only other times
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.server, self.api
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return self.server, self.api, self.patched, self.minor, self.touched
+
+
+@contextmanager
+def made(folder: Path, say: Say) -> Iterator[Samples]:
+    """All sample images in the engine; their names go at the end, wheels and build cache stay."""
+    wheels = _wheels(folder / "wheels", say)
+    names = Samples(**{name: f"{PREFIX}{name}:1" for name in ("server", "api", "patched", "minor", "touched")})
+    try:
+        _weights(folder / "weights")
+        packages: Mapping[str, tuple[Sequence[str], int]] = {
+            names.server: (OLD, 0),
+            names.api: ((TRANSFORMERS,), 0),
+            names.patched: ((TORCH, VLLM, NEXT_TRANSFORMERS), 0),
+            names.minor: ((TORCH, NEXT_VLLM, TRANSFORMERS), 0),
+            names.touched: (OLD, DAY),
+        }
+        for reference, (wanted, later) in packages.items():
+            say(f"building {reference} of {', '.join(wanted)}")
+            _image(reference, [wheels[each] for each in wanted], folder, later=later)
+        yield names
+    finally:
+        process.capture(["docker", "image", "rm", "--force", *names.all], check=False)
+        shutil.rmtree(folder / "context", ignore_errors=True)
+
+
+def raw_size(reference: str) -> int:
+    """Uncompressed bytes of an image, as the engine counts them."""
+    return int(process.capture(["docker", "image", "inspect", "--format", "{{.Size}}", reference]).stdout)
+
+
+def layers(reference: str) -> list[str]:
+    """Its diff ids."""
+    found = process.capture(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference]).stdout
+    return [str(each) for each in json.loads(found)]
+
+
+def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
+    """One wheel for each package, from PyPI, kept for the next run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for requirement in (TORCH, VLLM, NEXT_VLLM, TRANSFORMERS, NEXT_TRANSFORMERS):
+        pattern = requirement.replace("==", "-") + "-*.whl"
+        if not list(folder.glob(pattern)):
+            say(f"downloading {requirement}")
+            argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+            process.capture([*argv, "--dest", str(folder), requirement], timeout=1800)
+        found[requirement] = next(folder.glob(pattern))
+    return found
+
+
+def _weights(folder: Path) -> None:
+    """Numbers of a normal distribution as bfloat16, seeded; written once."""
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = random.Random(20261121)
+    normal = statistics.NormalDist(0, 0.02)
+    # sign and upper seven bits of the exponent follow the distribution; the lower byte is as good as random
+    upper = bytes(struct.pack(">f", normal.inv_cdf((each + 0.5) / 256))[0] for each in range(256))
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        for _ in range(WEIGHTS_MEGABYTES):
+            both = bytearray(1 << 20)
+            both[0::2] = numbers.randbytes(1 << 19)
+            both[1::2] = numbers.randbytes(1 << 19).translate(upper)
+            file.write(both)
+    partial.replace(path)
+
+
+def _image(reference: str, wheels: Sequence[Path], folder: Path, *, later: int) -> None:
+    context = folder / "context"
+    shutil.rmtree(context, ignore_errors=True)
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(context / "packages")
+    (context / "weights").mkdir()
+    os.link(folder / "weights" / "model.safetensors", context / "weights" / "model.safetensors")
+    _set_times(context / "packages", 1_750_000_000 + later)
+    _set_times(context / "weights", 1_750_000_000)
+    lines = [f"FROM {BASE}", "COPY weights /models", "COPY packages /opt/venv/lib/python3.11/site-packages"]
+    (context / "Dockerfile").write_text("\n".join(lines) + "\n", "ascii")
+    argv = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", f"--tag={reference}", str(context)]
+    process.capture(argv, timeout=1800)
+
+
+def _set_times(folder: Path, moment: int) -> None:
+    """Every file gets a time within one minute, as an installer leaves them."""
+    for number, path in enumerate(sorted(folder.rglob("*"))):
+        os.utime(path, (moment + number % 60, moment + number % 60), follow_symlinks=False)
+    os.utime(folder, (moment, moment))

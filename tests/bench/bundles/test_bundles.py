@@ -1,0 +1,176 @@
+"""The figures of bundles: export, size, verify, import into both stores, deltas, memory. Goals: docs/performance.md.
+
+They fail when a program failed or when an import did not give the same layers; a missed goal is printed and written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from siteengine import SiteEngine, Store, site_engine
+
+from ..figures import Figure, Goal
+from . import program, samples
+from .conftest import PADDOCK, Exported, export
+from .program import Cost
+from .samples import Samples, Say
+
+MB = 1e6
+SITE_DISK = 24 << 30  # bytes of the site's file system; sparse
+STORES: tuple[Store, ...] = ("classic", "containerd")
+
+
+def at_most(limit: float) -> Goal:
+    return Goal(bound="at most", limit=limit)
+
+
+def ratio(name: str, ours: Cost, theirs: Cost, goal: Goal | None, note: str = "") -> Figure:
+    """Wall times side by side."""
+    value = ours.seconds / theirs.seconds
+    return Figure(name=name, unit="s", ours=[ours.seconds], theirs=[theirs.seconds], value=value, goal=goal, note=note)
+
+
+def sizes(name: str, ours: float, theirs: float, goal: Goal | None, note: str = "") -> Figure:
+    return Figure(
+        name=name, unit="MB", ours=[ours / MB], theirs=[theirs / MB], value=ours / theirs, goal=goal, note=note
+    )
+
+
+@pytest.fixture(scope="session")
+def archive(images: Samples, space: Path, say: Say) -> tuple[Path, Cost]:
+    """Both images as `docker save | zstd -3 -T0` writes them."""
+    say("docker save | zstd")
+    path = space / "both.tar.zst"
+    return path, program.shell(f"docker save {' '.join(images.pair)} | zstd -q -3 -T0 -o {path}")
+
+
+def test_export(book, full: Exported, archive: tuple[Path, Cost], images: Samples, space: Path, say: Say) -> None:
+    path, zstd = archive
+    book.add(ratio("full export against docker save | zstd -3 -T0", full.cost, zstd, at_most(1.1)))
+    say("docker save | gzip")
+    gzip = program.shell(f"docker save {' '.join(images.pair)} | gzip > {space / 'both.tar.gz'}")
+    (space / "both.tar.gz").unlink()
+    book.add(ratio("full export against docker save | gzip", full.cost, gzip, at_most(0.4)))
+    say("skopeo copy to an OCI archive")
+    skopeo = program.shell(
+        " && ".join(f"skopeo copy -q docker-daemon:{each} oci-archive:{space / 'skopeo.tar'}:x" for each in images.pair)
+    )
+    book.add(ratio("full export against skopeo copy to OCI archives", full.cost, skopeo, at_most(1.0), "gzip layers"))
+    (space / "skopeo.tar").unlink()
+    book.add(sizes("full bundle against docker save | zstd -3", full.size, path.stat().st_size, at_most(1.03)))
+    book.add(_memory("export", full.cost))
+
+
+def test_shared_weights(book, full: Exported, images: Samples, space: Path, say: Say) -> None:
+    """Two images with the same weights, against one archive for each."""
+    total = 0
+    for reference in images.pair:
+        say(f"docker save {reference} | zstd")
+        path = space / "one.tar.zst"
+        program.shell(f"docker save {reference} | zstd -q -3 -T0 -o {path}")
+        total += path.stat().st_size
+        path.unlink()
+    note = f"weights of {samples.WEIGHTS_MEGABYTES} MB in both; the real ones are about twice as large"
+    book.add(
+        sizes("bundle of two images with the same weights, against two saves", full.size, total, at_most(0.6), note)
+    )
+
+
+def test_verify(book, full: Exported) -> None:
+    ours = program.run([*PADDOCK, "verify", full.folder])
+    theirs = program.shell(f"cd {full.folder} && sha256sum --quiet --check SHA256SUMS")
+    book.add(ratio("verify against sha256sum of the same files", ours, theirs, at_most(1.5)))
+    book.add(_memory("verify", ours))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_import_and_deltas(
+    book, store: Store, full: Exported, archive: tuple[Path, Cost], images: Samples, deltas: Mapping[str, Exported],
+    whole: Mapping[str, Exported], say: Say,
+) -> None:  # fmt: skip
+    path, _ = archive
+    say(f"zstd -d | docker load, {store}")
+    with site_engine(store, size=SITE_DISK) as site:
+        theirs = program.shell(
+            f"zstd -q -d -c {path} | docker load", environment=site.environment(), watched=site.folder
+        )
+        _same_layers(site, images.pair)
+    with site_engine(store, size=SITE_DISK) as site:
+        ours = _import(site, full, say)
+        _same_layers(site, images.pair)
+        book.add(ratio(f"import against zstd -d | docker load, {store}", ours, theirs, at_most(1.0)))
+        goal = at_most(0.65) if store == "classic" else None
+        book.add(sizes(f"peak extra disk of the import, {store}", ours.disk, theirs.disk, goal))
+        book.add(_memory(f"import, {store}", ours))
+        again = _import(site, full, say)
+        book.add(ratio(f"the same import again, {store}", again, ours, None))
+        for name, delta in deltas.items():
+            with site_engine(store, size=SITE_DISK) as empty:
+                entire = _import(empty, whole[name], say)
+            ours = _import(site, delta, say)
+            _same_layers(site, (getattr(images, name),))
+            goal = at_most(0.6 if store == "classic" else 0.3)
+            book.add(ratio(f"delta import against a full import, {name}, {store}", ours, entire, goal))
+            book.add(_memory(f"delta import, {name}, {store}", ours))
+
+
+@pytest.fixture(scope="session")
+def deltas(images: Samples, full: Exported, space: Path, say: Say) -> Mapping[str, Exported]:
+    return {
+        name: export(space / f"delta-{name}", (getattr(images, name),), "--base", full.folder, say=say)
+        for name in ("patched", "minor", "touched")
+    }
+
+
+@pytest.fixture(scope="session")
+def whole(images: Samples, deltas: Mapping[str, Exported], space: Path, say: Say) -> Mapping[str, Exported]:
+    """The same images as full bundles."""
+    return {name: export(space / f"whole-{name}", (getattr(images, name),), say=say) for name in deltas}
+
+
+@pytest.mark.parametrize(("name", "limit"), [("patched", 0.001), ("minor", 0.07), ("touched", 0.001)])
+def test_delta_size(
+    book, name: str, limit: float, deltas: Mapping[str, Exported], full: Exported, images: Samples
+) -> None:
+    """What is carried, against the one layer that changed as the full bundle has it."""
+    layer = _packages_layer(full, images.server)
+    title = {
+        "patched": "a patch release of one pure-Python package",
+        "minor": "a minor release of vllm",
+        "touched": "a rebuild that changed only times",
+    }[name]
+    figure = sizes(f"delta: {title}", deltas[name].size, layer, at_most(limit))
+    book.add(figure)
+    book.add(_memory(f"delta export, {name}", deltas[name].cost))
+
+
+def _packages_layer(full: Exported, reference: str) -> int:
+    manifest = json.loads((full.folder / "bundle.json").read_bytes())
+    last = samples.layers(reference)[-1]
+    return next(int(each["size"]) for each in manifest["layers"] if each["diff_id"] == last)
+
+
+def _import(site: SiteEngine, bundle: Exported, say: Say) -> Cost:
+    say(f"paddock import {bundle.folder.name}, {site.store}")
+    return program.run(
+        [*PADDOCK, "import", bundle.folder],
+        environment={**site.environment(), "PADDOCK_STATE": str(site.folder / "state")},
+        watched=site.folder,
+    )
+
+
+def _same_layers(site: SiteEngine, references: tuple[str, ...]) -> None:
+    for reference in references:
+        printed = site.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference)
+        assert json.loads(printed) == samples.layers(reference), f"{reference}: other layers than in the workshop"
+
+
+def _memory(what: str, cost: Cost) -> Figure:
+    megabytes = cost.memory / MB
+    return Figure(
+        name=f"peak memory, {what}", unit="MB", ours=[megabytes], value=megabytes, value_unit="MB", goal=at_most(300)
+    )
