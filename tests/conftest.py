@@ -9,6 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Machines are busy: an example may take long. The same examples in each run, and nothing kept on disk.
+settings.register_profile(
+    "paddock", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("paddock")
 
 TESTS = Path(__file__).parent
 NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")

@@ -142,10 +142,8 @@ def test_a_longer_circle_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-# The folder is shared by the examples of one test on purpose; the same examples in each run, and nothing kept on disk.
-LENIENT = settings(
-    deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+# The folder is shared by the examples of one test on purpose.
+LENIENT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 # Anything that a person may put in quotes, and any number that YAML and Python write alike. JSON escapes what lies
 # above U+FFFF as two surrogates, which YAML does not read.
 TEXTS = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cc", "Cs"]), max_size=60)

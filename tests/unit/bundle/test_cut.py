@@ -45,7 +45,7 @@ def test_a_changed_member_changes_few_frames() -> None:
     assert len(set(changed) - set(frames([LAYER]))) <= 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.binary(max_size=5000), st.integers(0, 30), st.integers(1, 1 << 21))
 def test_any_bytes(data: bytes, repeat: int, at_once: int) -> None:
     stream = data * (1 + 200 * repeat)

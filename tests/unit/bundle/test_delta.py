@@ -99,14 +99,14 @@ def rebuilds(new: Layer, *bases: Layer) -> WrittenRecipe:
 
 
 @given(old=MEMBERS, new=MEMBERS, cut_at=some.integers(0, 3000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_layer_from_any_other_one(old, new, cut_at: int) -> None:
     data = tar(new)
     rebuilds(Layer(data[: len(data) - cut_at]), Layer(tar(old)))
 
 
 @given(old=some.binary(max_size=3000), new=some.binary(max_size=3000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_is_no_tar(old: bytes, new: bytes) -> None:
     rebuilds(Layer(new), Layer(old), Layer(old + new))
 
@@ -270,7 +270,7 @@ def test_a_hostile_recipe_is_refused(data: bytes, words: str) -> None:
 
 
 @given(place=some.integers(0, len(GOOD) - 1), bit=some.integers(0, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_changed_bit_never_gives_another_layer(place: int, bit: int) -> None:
     data = bytearray(GOOD)
     data[place] ^= 1 << bit
@@ -288,7 +288,7 @@ def test_instructions_cannot_be_a_bomb() -> None:
 
 
 @given(junk=some.binary(max_size=400))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_as_instructions_are_refused_or_harmless(junk: bytes) -> None:
     packed = zstd.compress(junk)
     with pytest.raises(BundleError):
