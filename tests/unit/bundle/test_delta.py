@@ -256,7 +256,7 @@ REST = NEW.size - NEW_BYTES
         (with_instructions(groups=(replace(GROUP, size=1 << 30),)), "expected at most 4194304"),
         (with_instructions(groups=(replace(GROUP, packed=GROUP.packed + 1),)), "groups up to byte"),
         (with_instructions(groups=(replace(GROUP, prefix=(extent(BASE.size, 1),)),)), f"at most {BASE.size}"),
-        (with_instructions(groups=(replace(GROUP, prefix=(extent(0, BASE.size),) * 9),)), "at most 25165824"),
+        (with_instructions(groups=(replace(GROUP, prefix=(extent(0, BASE.size),) * 9),)), "at most 12582912"),
         (with_instructions(steps=steps(NEW_BYTES, extent(BASE.size - 5, REST))), f"expected at most {BASE.size}"),
         (with_instructions(groups=(replace(GROUP, prefix=(extent(-5, 9),)),)), f"expected at most {BASE.size}"),
         (with_instructions(steps=steps(NEW_BYTES, extent(1 << 60, REST))), f"expected at most {BASE.size}"),

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Self
 
-from paddock.bundle.frames import as_prefix
+from paddock.bundle.frames import Dictionary, as_prefix
 from paddock.bundle.framewriter import COMPRESSION
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.matching import BaseIndex, Known, Unknown
@@ -40,7 +40,7 @@ BEST_UP_TO = 32 << 20  # new bytes of a layer that get the best level, which tak
 _THREADS = 2  # more would need more memory
 _CHANGED = "files of the engine or of the base bundle were changed, or the disk is failing"
 _Parameter = zstd.CompressionParameter
-_TABLE = 22  # of the compressor, as a power of two; the best level would take 100 MB more
+_TABLE = 21  # of the compressor, as a power of two: 8 MiB; the best level would take 100 MB more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,7 @@ class _RecipeWriter:
         self._steps, self._groups = Steps(), list[Group]()
         self._extents = self._copied = self._new = 0
         self._draft = _Draft()
-        self._packing: deque[tuple[_Draft, Future[bytes]]] = deque()
+        self._packing: deque[tuple[int, tuple[Extent, ...], Future[bytes]]] = deque()
         self._write(MAGIC)
 
     def add(self, chunk: Known | Unknown) -> None:
@@ -190,21 +190,24 @@ class _RecipeWriter:
             return
         if len(self._packing) == _THREADS:
             self._write_group()
-        originals = list(self._numbers)
-        prefix = b"".join(
-            self._bases.layers[originals[each.base]].layer.read_at(each.offset, each.size) for each in draft.prefix
-        )
+        prefix = self._dictionary(draft.prefix)
         level = BEST if self._new <= BEST_UP_TO else FAST if prefix else COMPRESSION.level
-        self._packing.append((draft, self._threads.submit(_pack, bytes(draft.data), prefix, level)))
+        packing = self._threads.submit(_pack, bytes(draft.data), sum(each.size for each in draft.prefix), prefix, level)
+        self._packing.append((len(draft.data), tuple(draft.prefix), packing))
         self._extents += len(draft.prefix)
 
     def _write_group(self) -> None:
-        draft, packing = self._packing.popleft()
+        size, prefix, packing = self._packing.popleft()
         packed = packing.result()
-        self._groups.append(
-            Group(offset=self.size, packed=len(packed), size=len(draft.data), prefix=tuple(draft.prefix))
-        )
+        self._groups.append(Group(offset=self.size, packed=len(packed), size=size, prefix=prefix))
         self._write(packed)
+
+    def _dictionary(self, prefix: Sequence[Extent]) -> Dictionary | None:
+        """The bytes of these extents as compressors take them: the only copy that is kept."""
+        originals = list(self._numbers)
+        return as_prefix(
+            b"".join(self._bases.layers[originals[each.base]].layer.read_at(each.offset, each.size) for each in prefix)
+        )
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
@@ -244,12 +247,13 @@ def _joined(last: list[Extent], near: Extent | None) -> list[Extent]:
     return [Extent(base=near.base, offset=start, size=max(before.end, near.end) - start)]
 
 
-def _pack(data: bytes, prefix: bytes, level: int) -> bytes:
+def _pack(data: bytes, before: int, prefix: Dictionary | None, level: int) -> bytes:
+    """One frame; `before` is how many bytes `prefix` has."""
     options: dict[int, int] = {
         _Parameter.compression_level: level,
         _Parameter.enable_long_distance_matching: 1,
-        _Parameter.window_log: max(10, (len(data) + len(prefix)).bit_length()),  # reaches the first byte of the prefix
+        _Parameter.window_log: max(10, (len(data) + before).bit_length()),  # reaches the first byte of the prefix
         _Parameter.hash_log: _TABLE,
         _Parameter.chain_log: _TABLE,
     }
-    return zstd.compress(data, options=options, zstd_dict=as_prefix(prefix))
+    return zstd.compress(data, options=options, zstd_dict=prefix)

@@ -32,6 +32,7 @@ _RLE_BLOCK, _RESERVED_BLOCK = 1, 3
 _CACHED = 16 << 20  # raw bytes of frames that were read last, in each open blob
 _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_FRAME.bit_length() - 1}
 
+Dictionary = tuple[zstd.ZstdDict, int]  # what (de)compressors take as `zstd_dict`
 ReadAt = Callable[[int, int], bytes]  # offset, length -> exactly that many bytes
 
 
@@ -131,8 +132,8 @@ def decompress(data: bytes, raw_size: int, *, prefix: bytes = b"", where: str) -
     return raw
 
 
-def as_prefix(data: bytes) -> tuple[zstd.ZstdDict, int] | None:
-    """What (de)compressors take as `zstd_dict` so that the frame may refer to `data`; too little of it is nothing."""
+def as_prefix(data: bytes) -> Dictionary | None:
+    """What lets a frame refer to `data`; too little of it is nothing."""
     return zstd.ZstdDict(data, is_raw=True).as_prefix if len(data) >= SMALLEST_PREFIX else None
 
 

@@ -19,8 +19,8 @@ from paddock.bundle.recipe import LARGEST_LAYER, Extent
 from paddock.bundle.tarwalk import Kind, Piece, TarWalker
 
 SMALLEST_CHUNK = 64 << 10  # average size in bytes; 32 KiB gain nothing (measured on torch and vLLM)
-MOST_CHUNKS = 400_000  # that an index should hold; larger bases are cut into larger chunks
-REACH = 4 << 20  # bytes before and behind the likely place that are told as near
+MOST_CHUNKS = 200_000  # that an index should hold; larger bases are cut into larger chunks
+REACH = 2 << 20  # bytes before and behind the likely place that are told as near; 8 MiB gain 1 % (torch and vLLM)
 _DIGITS = re.compile(r"\d+")
 
 
