@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +45,24 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path):
         process.capture([str(plain)])
     with pytest.raises(ProgramError, match="absent: no such program"):
         process.capture([str(tmp_path / "absent")])
+
+
+def test_what_runs_beside_us_is_ended_at_once(tmp_path: Path) -> None:
+    program = "import time; print('here', flush=True); time.sleep(600)"
+    running = process.Background([sys.executable, "-c", program], log=tmp_path / "log")
+    assert os.getsid(running.pid) == running.pid
+    assert not running.ended()
+    running.kill()
+    assert running.ended()
+    with pytest.raises(ProgramError, match="absent: no such program"):
+        process.Background([str(tmp_path / "absent")], log=tmp_path / "log")
+
+
+def test_a_request_to_end_is_taken_for_ctrl_c_and_ctrl_c_can_be_ignored() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), process.ended_like_ctrl_c():
+        with process.deaf():
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    assert signal.getsignal(signal.SIGTERM) == before

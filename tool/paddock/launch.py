@@ -6,12 +6,10 @@ watches. A stack that fails is left as it is for a look; one that is interrupted
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -362,7 +360,7 @@ def _undo(folder: StackFolder, configuration: Configuration, before: _Before, *,
     if before.running:
         report.say(f"{folder.called}: it ran before; its containers are left as they are")
         return
-    with _deaf():
+    with process.deaf():
         try:
             if before.existed:
                 _compose(folder, report, "stop")
@@ -371,16 +369,3 @@ def _undo(folder: StackFolder, configuration: Configuration, before: _Before, *,
                 _compose(folder, report, "down", *([] if keep else ["--volumes"]))
         except (ProgramError, EngineError) as failure:
             report.warn(f"{folder.called}: could not be taken down: {failure.message}")
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C; only the main thread of a process can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

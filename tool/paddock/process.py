@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +114,63 @@ def stream(
             raise Interrupted(f"{argv[0]} was interrupted") from None
     if status != 0:
         raise _failed(argv, status, last)
+
+
+class Background:
+    """A program that runs beside us, in a session of its own: Ctrl-C does not reach it."""
+
+    def __init__(self, argv: Sequence[str], *, log: Path) -> None:
+        """Start it; what it prints is added to the file `log`. Raises ProgramError when it is not there."""
+        try:
+            with log.open("ab") as output:
+                self._child = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+        except FileNotFoundError as absent:
+            raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def ended(self) -> bool:
+        return self._child.poll() is not None
+
+    def kill(self) -> None:
+        """End it at once, and wait for that."""
+        self._child.kill()
+        self._child.wait()
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._child.wait()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C and requests to end; only the main thread of a process can."""
+    with _answering(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """Take a request to end (SIGTERM), and a terminal that is gone, for Ctrl-C, so that what must be undone is."""
+    with _answering(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
+        yield
+
+
+@contextmanager
+def _answering(handler: Callable[..., object] | signal.Handlers, *signals: signal.Signals) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {each: signal.signal(each, handler) for each in signals}
+    try:
+        yield
+    finally:
+        for each, before in previous.items():
+            signal.signal(each, before)
 
 
 def _write(descriptor: int, data: bytes) -> None:

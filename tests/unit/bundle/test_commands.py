@@ -161,3 +161,17 @@ def test_diff_names_a_bad_software_list(paddock: Paddock) -> None:
     made("old", files={"sbom/a.spdx.json": b"[]"})
     status, _, err = paddock("bundle", "diff", "old", "old")
     assert (status, "sbom/a.spdx.json: is not a software list" in err) == (7, True)
+
+
+def test_an_offline_run_is_refused_where_no_engine_can_be_started(
+    paddock: Paddock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before anything is read, and never in a weaker way."""
+    made("bundle")
+    status, _, err = paddock("verify", "bundle", "--base", "bundle")
+    assert (status, "--offline-run" in err) == (2, True)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    status, out, err = paddock("verify", "bundle", "--offline-run")
+    assert (status, out) == (9, "")
+    assert "no dockerd" in err
+    assert "hint: run it as root" in err

@@ -9,19 +9,23 @@ from typing import Any
 import click
 
 from paddock import console
-from paddock.bundle import difference, signature, sitestate, trust
+from paddock.bundle import difference, offlinerun, privateengine, signature, sitestate, trust
 from paddock.bundle import verify as verification
 from paddock.bundle.difference import Change, Difference
+from paddock.bundle.importing import Wanted
 from paddock.bundle.manifest import Carried, Layer, Manifest
+from paddock.bundle.offlinerun import OfflineRun
 from paddock.bundle.parts import Bundle
 from paddock.bundle.trust import Signed
 from paddock.bundle.verify import Verification
+from paddock.cli.launch import TEST_WEIGHTS
+from paddock.errors import UsageError
 from paddock.report import Reporter
 
-_directories = click.argument(
-    "directories", nargs=-1, required=True, metavar="DIR...",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-)  # fmt: skip
+_SHOWN_LINES = 12  # of the sample's Markdown
+
+_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+_directories = click.argument("directories", nargs=-1, required=True, metavar="DIR...", type=_FOLDER)  # fmt: skip
 _keys = click.option(
     "--key", "keys", multiple=True, metavar="PUB", type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Public key that must have signed, in place of those pinned here; may stand repeatedly.",
@@ -67,17 +71,40 @@ def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
 @_keys
 @click.option("--resend", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
               help="Where the names of bad files go, one a line.  [default: resend-<bundle>.txt here]")  # fmt: skip
+@click.option("--offline-run", "offline_run", is_flag=True,
+              help="Then import it into an engine without a network, start its stack and parse a page.")  # fmt: skip
+@click.option("--base", "bases", multiple=True, metavar="DIR", type=_FOLDER,
+              help="For --offline-run: a bundle to import first, which a delta was made on.")  # fmt: skip
+@click.option("--scratch", metavar="DIR", type=_FOLDER,
+              help="For --offline-run: where its engine has its data.  [default: TMPDIR]")  # fmt: skip
 @_json
-def verify(*, directories: tuple[Path, ...], keys: tuple[Path, ...], resend: Path | None, as_json: bool) -> None:
+def verify(
+    *,
+    directories: tuple[Path, ...],
+    keys: tuple[Path, ...],
+    resend: Path | None,
+    offline_run: bool,
+    bases: tuple[Path, ...],
+    scratch: Path | None,
+    as_json: bool,
+) -> None:
     """Compare every byte of a bundle with its signed manifest. No engine is needed, and nothing on the media changes.
 
     A bundle that is spread over several media is given as several folders, in any order. The signature must be by a
     key that is pinned here (`paddock bundle trust`) or given; without either, bundles without a signature are taken.
 
-    Exit status: 0 all is as it was written; 7 not signed as it must be, older than what was imported here, or files are
-    bad: each is named, and listed in a file for the workshop to send again; 130 interrupted.
+    With --offline-run the bundle is tried before it leaves the building: a second engine is started that has no
+    network, the bundle imported, its stack started, and a sample parsed. Needs root and dockerd. Nothing is left of it.
+
+    Exit status: 0 all is as it was written, and ran; 7 not signed as it must be, older than what was imported here, or
+    files are bad: each is named, and listed in a file for the workshop to send again; 8 the stack failed; 9 this
+    machine cannot run it; 130 interrupted.
     """
     report = console.TerminalReporter()
+    if offline_run:
+        privateengine.require_means()
+    elif bases or scratch:
+        raise UsageError("--base, --scratch: found without --offline-run, which they belong to")
     state = sitestate.folder()
     with Bundle.open(directories) as bundle:
         demanded = tuple(signature.read_public(each) for each in keys) or trust.pinned(state)
@@ -90,8 +117,13 @@ def verify(*, directories: tuple[Path, ...], keys: tuple[Path, ...], resend: Pat
         report.warn(note)
     if found.resend:
         _write_resend(found, resend or Path(f"resend-{found.bundle}.txt"), report)
-    _show_verification(found, signed, as_json=as_json)
+    if not offline_run or found.problems or not as_json:
+        _show_verification(found, signed, as_json=as_json)
     verification.require(found)
+    if offline_run:
+        wanted = Wanted(directories=tuple(each.absolute() for each in directories), keys=keys, bases=bases)
+        tried = offlinerun.run(wanted, scratch=scratch, report=report)
+        _show_offline_run(tried, _plain_verification(found, signed), as_json=as_json)
 
 
 @click.group("bundle")
@@ -169,12 +201,34 @@ def _write_resend(found: Verification, path: Path, report: Reporter) -> None:
 
 def _show_verification(found: Verification, signed: Signed | None, *, as_json: bool) -> None:
     if as_json:
-        plain = dataclasses.asdict(found)
-        console.result_json({**plain, "resend": list(found.resend), "signed": _plain(signed)})
+        console.result_json(_plain_verification(found, signed))
     elif found.problems:
         console.table(["FILE", "FAULT", "FOUND"], [[each.name, each.fault, each.found] for each in found.problems])
     else:
         console.result(f"bundle {found.bundle}: {found.files} files, {console.size(found.bytes)}, all as written")
+
+
+def _plain_verification(found: Verification, signed: Signed | None) -> dict[str, Any]:
+    return {**dataclasses.asdict(found), "resend": list(found.resend), "signed": _plain(signed)}
+
+
+def _show_offline_run(tried: OfflineRun, verified: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        console.result_json({**verified, "offline_run": dataclasses.asdict(tried)})
+        return
+    console.result(f"imported without a network in {tried.import_seconds:.0f} s ({tried.store} store)")
+    started = tried.started
+    if started is None:
+        console.result(f"not started: {tried.left_out}")
+        return
+    console.result(
+        f"{started.stack}: ready after {started.ready_seconds:.0f} s,"
+        f" {started.pages} pages parsed in {started.parse_seconds:.1f} s"
+    )
+    if started.test_weights:
+        console.result(TEST_WEIGHTS)
+    for line in started.markdown.splitlines()[:_SHOWN_LINES]:
+        console.result(f"  | {line}")
 
 
 def _plain(signed: Signed | None) -> dict[str, Any] | None:

@@ -1,0 +1,186 @@
+"""`paddock verify --offline-run`: bundles are tried in an engine without a network, and nothing is left of that."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samples import bundles
+from siteengine import SiteEngine, file_system
+from smallimages import tar
+
+LIMIT = 300  # seconds
+API = "paddock/cpu-api:0.1.0"
+COMPOSE = b"""name: tried
+services:
+  api:
+    image: paddock/cpu-api:0.1.0
+    pull_policy: never
+    ports: ["127.0.0.1:8080:8080"]
+    stop_signal: SIGKILL
+"""
+# x86-64 code for Linux
+EXITS = bytes.fromhex("bf07000000b83c0000000f05")  # exit(7)
+WAITS = bytes.fromhex("b8220000000f05ebf7")  # pause() again and again
+
+
+def program(code: bytes) -> bytes:
+    """The smallest program that runs in a container with nothing else in it (elf(5))."""
+    start, headers = 0x400000, 64 + 56
+    size = headers + len(code)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, start + headers, 64, 0, 0, 64, 56, 1,
+                         0, 0, 0)  # fmt: skip
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
+
+
+def stack_of(folder: Path, code: bytes) -> Path:
+    """A bundle with a stack whose only container runs this code."""
+    bundles.write(
+        folder,
+        images={API: [tar({"program": program(code)})]},
+        files={"stack/compose.yaml": COMPOSE},
+        config=lambda said: {**said, "config": {"Cmd": ["/program"]}},
+    )
+    return folder
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Where the second engine's folder is made. Not among pytest's folders: the path of a socket is short."""
+    made = tempfile.TemporaryDirectory(prefix="paddock-test-", dir="/var/tmp")
+    with made as folder, file_system(Path(folder), None, in_memory=True):
+        yield Path(folder)
+
+
+def command(bundle: Path, scratch: Path, *more: str | Path) -> list[str]:
+    argv = [sys.executable, "-m", "paddock", "verify", bundle, "--offline-run", "--scratch", scratch, *more]
+    return [str(each) for each in argv]
+
+
+def environment(site: SiteEngine, tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, **site.environment(), "PADDOCK_STATE": str(tmp_path / "state")}
+
+
+def tried(site: SiteEngine, tmp_path: Path, scratch: Path, *more: str | Path) -> Any:
+    return subprocess.run(
+        command(tmp_path / "bundle", scratch, *more), env=environment(site, tmp_path), cwd=tmp_path,
+        capture_output=True, text=True, timeout=LIMIT, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def left(scratch: Path) -> list[str]:
+    """Processes and mounts that name what is below the scratch folder, and what lies in it."""
+    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{scratch}/" in line]
+    return [*running(scratch), *mounts, *map(str, scratch.iterdir())]
+
+
+def running(scratch: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{scratch}/paddock-offline-" in line or line == "/program ":
+            found.append(line)
+    return found
+
+
+def test_images_alone_are_imported(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
+    """Into the store that this machine's engine has; the host's engine and state are not touched."""
+    bundles.write(tmp_path / "bundle", files={"README.txt": b"Two images.\n"})
+    done = tried(site, tmp_path, scratch, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["problems"] == []
+    assert found["offline_run"]["store"] == site.store
+    assert found["offline_run"]["started"] is None
+    assert found["offline_run"]["left_out"] == "the bundle has images and no stack"
+    assert site.docker("images", "--quiet") == ""
+    assert not (tmp_path / "state").exists()
+    assert left(scratch) == []
+
+
+def test_a_delta_is_imported_after_its_base(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
+    bundles.write(tmp_path / "base", files={})
+    bundles.write(tmp_path / "bundle", images={API: bundles.LAYERS[1:]}, files={}, on=bundles.LAYERS)
+    alone = tried(site, tmp_path, scratch)
+    assert (alone.returncode, "--base DIR" in alone.stderr) == (7, True)
+    done = tried(site, tmp_path, scratch, "--base", tmp_path / "base")
+    assert done.returncode == 0, done.stderr
+    assert "not started" in done.stdout
+    assert left(scratch) == []
+
+
+def test_a_broken_image_fails_and_everything_is_taken_down(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
+    stack_of(tmp_path / "bundle", EXITS)
+    done = tried(site, tmp_path, scratch)
+    assert done.returncode == 8, done.stderr
+    assert "exit status 7" in done.stderr
+    assert "export again" in done.stderr
+    assert left(scratch) == []
+
+
+@pytest.mark.parametrize("site", ["classic"], indirect=True)
+def test_a_bad_bundle_starts_no_engine(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
+    part = stack_of(tmp_path / "bundle", EXITS) / "images.tar.000"
+    part.write_bytes(part.read_bytes()[:-1] + b"x")
+    done = tried(site, tmp_path, scratch)
+    assert (done.returncode, "starting an engine" in done.stderr) == (7, False)
+
+
+@pytest.mark.parametrize("site", ["classic"], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_ended_in_the_middle_nothing_runs_on(site: SiteEngine, tmp_path: Path, scratch: Path, number: int) -> None:
+    bundle = stack_of(tmp_path / "bundle", WAITS)
+    with (tmp_path / "said").open("wb") as said:
+        trial = subprocess.Popen(
+            command(bundle, scratch), env=environment(site, tmp_path), cwd=tmp_path, stdin=subprocess.DEVNULL,
+            stdout=said, stderr=said,
+        )  # fmt: skip
+    end = time.monotonic() + LIMIT
+    while "/program " not in running(scratch):
+        assert trial.poll() is None, (tmp_path / "said").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    trial.send_signal(number)
+    status = trial.wait(timeout=LIMIT)
+    if number == signal.SIGKILL:
+        assert status == -number
+        while running(scratch):
+            assert time.monotonic() < end, running(scratch)
+            time.sleep(0.1)
+        return
+    assert status == 130, (tmp_path / "said").read_text()
+    assert left(scratch) == []
+
+
+def test_a_stack_runs_from_its_bundle_alone(shop: Any, tmp_path: Path, engine_cli: Callable[..., str]) -> None:
+    """The real one, with weights in its images: exported, then imported, started and asked where no network is."""
+    stack = ("cpu", "--backend", "llama.cpp", "--offline")
+    built = shop.paddock("build", *stack, "--json")
+    assert built.returncode == 0, built.stderr
+    try:
+        exported = shop.paddock("export", *stack, "--no-tool", "--output", tmp_path / "bundle")
+        assert exported.returncode == 0, exported.stderr
+    finally:
+        engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
+    with tempfile.TemporaryDirectory(prefix="paddock-test-", dir="/var/tmp") as scratch:
+        done = shop.paddock("verify", tmp_path / "bundle", "--offline-run", "--scratch", scratch, "--json",
+                            PADDOCK_STATE=str(tmp_path / "state"), MODELS_DIR="/nowhere")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert left(Path(scratch)) == []
+    started = json.loads(done.stdout)["offline_run"]["started"]
+    assert (started["stack"], started["pages"], started["test_weights"]) == ("cpu-llama.cpp-offline", 2, True)
+    assert "this text was not read from the page" in started["markdown"]
