@@ -82,7 +82,8 @@ class PrivateEngine:
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
         }
         configuration.write_text(json.dumps(content), "ascii")
-        (self.folder / "docker.pid").unlink(missing_ok=True)  # of one that was killed
+        (self.folder / "docker.pid").unlink(missing_ok=True)  # of one that was killed: its numbers mean others now
+        shutil.rmtree(self.folder / "exec", ignore_errors=True)
         argv = (
             # if we are killed, then unshare is, then dockerd, and the kernel ends all that lives in its namespaces
             *("setpriv", "--pdeathsig", "KILL"),
