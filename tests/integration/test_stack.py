@@ -301,6 +301,7 @@ def test_a_model_without_a_folder_is_rendered_first(shop, project: str, free_por
     assert sorted(path.name for path in made.iterdir()) == [
         ".env",
         "compose.yaml",
+        "fetch.yaml",
         "images",
         "pipeline.yaml",
         "vlm.yaml",
