@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from paddock.testweights import tokenizer, vlm
 from paddock.testweights.marker import MARKER, marker_text
 from paddock.testweights.tokenizer import Kind, Vocabulary
-from paddock.testweights.vlm import Tensor
+from paddock.testweights.vlm import Shape, Tensor
 
+VISION_PARTS = ("visual.", "mlp_AR.")  # how the hub's names of the vision tower's tensors begin
 ALIGNMENT = 32  # bytes
 FLOAT32 = 0  # both as a tensor's type and as a file's type
 
@@ -66,20 +67,30 @@ def gguf_files(*, name: str, served_name: str, text: str = vlm.DEFAULT_TEXT) -> 
     Raises ValueError for a `text` that the chain cannot hold.
     """
     words = vlm.vocabulary_of(text)
-    template = vlm.chat_template(served_name)
-    language = [_renamed(tensor, _LANGUAGE_NAMES) for tensor in vlm.language_tensors(words)]
-    vision = [_renamed(tensor, _VISION_NAMES) for tensor in vlm.vision_tensors()]
+    tensors = (*vlm.language_tensors(words), *vlm.vision_tensors())
     return {
         MARKER: marker_text(name, vlm.what_it_does(text)),
-        f"{name}.gguf": gguf(_language_header(name, words, template), language),
-        f"{name}-mmproj.gguf": gguf(_vision_header(name), vision),
+        **model_files(vlm.SHAPE, words, tensors, name=name, title=f"{name} (test weights)", served_name=served_name),
+    }
+
+
+def model_files(
+    shape: Shape, words: Vocabulary, tensors: Sequence[Tensor], *, name: str, title: str, served_name: str
+) -> dict[str, bytes]:
+    """The language model and the vision tower as two files; `tensors` have the names of the hub."""
+    template = vlm.chat_template(served_name)
+    vision = [_renamed(each, _VISION_NAMES) for each in tensors if each.name.startswith(VISION_PARTS)]
+    language = [_renamed(each, _LANGUAGE_NAMES) for each in tensors if not each.name.startswith(VISION_PARTS)]
+    return {
+        f"{name}.gguf": gguf(_language_header(title, shape, words, template), language),
+        f"{name}-mmproj.gguf": gguf(_vision_header(title, shape), vision),
     }
 
 
 def gguf(header: Mapping[str, Value], tensors: Sequence[Tensor]) -> bytes:
     """A GGUF file; shapes are written innermost first."""
     ordered = sorted(tensors, key=lambda tensor: tensor.name)
-    blobs = [_padded(_float32(tensor.data)) for tensor in ordered]
+    blobs = [_padded(_float32(tensor)) for tensor in ordered]
     out = b"GGUF" + struct.pack("<IQQ", 3, len(ordered), len(header))
     out += b"".join(_string(key) + _value(value) for key, value in header.items())
     offset = 0
@@ -90,24 +101,24 @@ def gguf(header: Mapping[str, Value], tensors: Sequence[Tensor]) -> bytes:
     return _padded(out) + b"".join(blobs)
 
 
-def _language_header(name: str, words: Vocabulary, template: str) -> dict[str, Value]:
+def _language_header(title: str, shape: Shape, words: Vocabulary, template: str) -> dict[str, Value]:
     kinds = [Kind.CONTROL if piece.kind is Kind.USER_DEFINED else piece.kind for piece in words.pieces]
     at = "paddleocr."
     return {
         "general.architecture": _text("paddleocr"),
         "general.type": _text("model"),
-        "general.name": _text(f"{name} (test weights)"),
-        f"{at}block_count": _count(vlm.LAYERS),
+        "general.name": _text(title),
+        f"{at}block_count": _count(shape.layers),
         f"{at}context_length": _count(tokenizer.CONTEXT),
-        f"{at}embedding_length": _count(vlm.HIDDEN),
-        f"{at}feed_forward_length": _count(vlm.INNER),
-        f"{at}attention.head_count": _count(vlm.HEADS),
-        f"{at}attention.head_count_kv": _count(vlm.KEY_HEADS),
-        f"{at}attention.key_length": _count(vlm.HEAD_SIZE),
-        f"{at}attention.value_length": _count(vlm.HEAD_SIZE),
+        f"{at}embedding_length": _count(shape.hidden),
+        f"{at}feed_forward_length": _count(shape.inner),
+        f"{at}attention.head_count": _count(shape.heads),
+        f"{at}attention.head_count_kv": _count(shape.key_heads),
+        f"{at}attention.key_length": _count(shape.head_size),
+        f"{at}attention.value_length": _count(shape.head_size),
         f"{at}attention.layer_norm_rms_epsilon": _real(vlm.RMS_EPSILON),
-        f"{at}rope.freq_base": _real(vlm.ROPE_BASE),
-        f"{at}rope.dimension_sections": Value(kind="i32", value=[*vlm.ROPE_SECTIONS, 0], many=True),
+        f"{at}rope.freq_base": _real(shape.rope_base),
+        f"{at}rope.dimension_sections": Value(kind="i32", value=[*shape.rope_sections, 0], many=True),
         "general.file_type": _count(FLOAT32),
         "general.quantization_version": _count(2),
         "tokenizer.ggml.model": _text("llama"),
@@ -125,28 +136,28 @@ def _language_header(name: str, words: Vocabulary, template: str) -> dict[str, V
     }
 
 
-def _vision_header(name: str) -> dict[str, Value]:
+def _vision_header(title: str, shape: Shape) -> dict[str, Value]:
     at = "clip.vision."
     return {
         "general.architecture": _text("clip"),
         "general.type": _text("mmproj"),
-        "general.name": _text(f"{name} (test weights)"),
+        "general.name": _text(title),
         "general.file_type": _count(FLOAT32),
         "general.quantization_version": _count(2),
         "clip.projector_type": _text("paddleocr"),
         "clip.has_vision_encoder": Value(kind="bool", value=[True]),
         "clip.use_gelu": Value(kind="bool", value=[True]),
-        f"{at}projection_dim": _count(vlm.HIDDEN),
+        f"{at}projection_dim": _count(shape.hidden),
         f"{at}image_size": _count(int(vlm.MAX_PIXELS**0.5)),
         f"{at}image_min_pixels": _count(vlm.MIN_PIXELS),
         f"{at}image_max_pixels": _count(vlm.MAX_PIXELS),
         f"{at}image_mean": Value(kind="f32", value=[0.5, 0.5, 0.5], many=True),
         f"{at}image_std": Value(kind="f32", value=[0.5, 0.5, 0.5], many=True),
         f"{at}patch_size": _count(vlm.PATCH),
-        f"{at}embedding_length": _count(vlm.VISION_HIDDEN),
-        f"{at}feed_forward_length": _count(vlm.VISION_INNER),
-        f"{at}block_count": _count(vlm.VISION_LAYERS),
-        f"{at}attention.head_count": _count(vlm.VISION_HEADS),
+        f"{at}embedding_length": _count(shape.vision_hidden),
+        f"{at}feed_forward_length": _count(shape.vision_inner),
+        f"{at}block_count": _count(shape.vision_layers),
+        f"{at}attention.head_count": _count(shape.vision_heads),
         f"{at}attention.layer_norm_epsilon": _real(vlm.LAYER_EPSILON),
     }
 
@@ -155,13 +166,15 @@ def _renamed(tensor: Tensor, names: Mapping[str, str]) -> Tensor:
     name = tensor.name
     for pattern, replacement in names.items():
         name = re.sub(pattern, replacement, name)
-    return Tensor(name=name, shape=tensor.shape, data=tensor.data)
+    return replace(tensor, name=name)
 
 
-def _float32(data: bytes) -> bytes:
+def _float32(tensor: Tensor) -> bytes:
     """bfloat16 is the upper half of float32."""
-    out = bytearray(2 * len(data))
-    out[2::4], out[3::4] = data[0::2], data[1::2]
+    if tensor.kind == "F32":
+        return tensor.data
+    out = bytearray(2 * len(tensor.data))
+    out[2::4], out[3::4] = tensor.data[0::2], tensor.data[1::2]
     return bytes(out)
 
 

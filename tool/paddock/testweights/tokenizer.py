@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -54,8 +55,8 @@ class Vocabulary:
         return len(self.pieces)
 
 
-def vocabulary(answer: str) -> Vocabulary:
-    """The vocabulary that can write `answer`, one token a word."""
+def vocabulary(answer: str, symbols: Sequence[str] = ()) -> Vocabulary:
+    """The vocabulary that can write `answer`, one token a word. Each of `symbols` is one token wherever it is read."""
     words = [word if place == 0 else SPACE + word for place, word in enumerate(answer.split())]
     special = (IMAGE, VIDEO, IMAGE_START, IMAGE_END, SENTENCE_START, SENTENCE_END)
     characters = [SPACE, *(chr(code) for code in range(0x21, 0x7F))]
@@ -63,12 +64,12 @@ def vocabulary(answer: str) -> Vocabulary:
         Piece(text=UNKNOWN, kind=Kind.UNKNOWN),
         Piece(text=BEGIN, kind=Kind.CONTROL),
         Piece(text=END, kind=Kind.CONTROL),
-        *(Piece(text=text, kind=Kind.USER_DEFINED) for text in special),
+        *(Piece(text=text, kind=Kind.USER_DEFINED) for text in (*special, *symbols)),
         *(Piece(text=f"<0x{byte:02X}>", kind=Kind.BYTE) for byte in range(256)),
         *(Piece(text=word, kind=Kind.NORMAL) for word in words),
         *(Piece(text=text, kind=Kind.NORMAL) for text in characters if text not in words),
     )
-    first = 3 + len(special) + 256
+    first = 3 + len(special) + len(symbols) + 256
     return Vocabulary(pieces=pieces, answer=tuple(range(first, first + len(words))))
 
 

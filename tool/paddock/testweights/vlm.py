@@ -17,6 +17,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
+from typing import Literal
 
 from paddock.testweights import tokenizer
 from paddock.testweights.marker import MARKER, marker_text
@@ -31,14 +32,35 @@ REPLY_STARTS = {
     "PaddleOCR-VL-1.6-0.9B": "Assistant:\n",
 }
 
-HIDDEN, INNER, LAYERS, HEADS, KEY_HEADS, HEAD_SIZE = 64, 64, 2, 2, 1, 32
-ROPE_BASE, ROPE_SECTIONS, RMS_EPSILON = 500000.0, (4, 6, 6), 1e-5
-# Three vision layers at least: llama.cpp's converter takes the number in `mlp_AR.linear_2` for that of a layer.
-VISION_HIDDEN, VISION_INNER, VISION_LAYERS, VISION_HEADS = 32, 64, 3, 1
-IMAGE_SIZE, PATCH, MERGE = 384, 14, 2
-LAYER_EPSILON = 1e-6
+PATCH, MERGE = 14, 2
+LAYER_EPSILON, RMS_EPSILON = 1e-6, 1e-5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """The numbers that make one model of PaddleOCR-VL's architecture larger than another."""
+
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    key_heads: int
+    head_size: int
+    rope_base: float
+    rope_sections: tuple[int, int, int]  # pairs of a head's dimensions that time, height and width turn
+    vision_hidden: int
+    vision_inner: int
+    vision_layers: int  # three at least: llama.cpp's converter takes the 2 of `mlp_AR.linear_2` for that of a layer
+    vision_heads: int
+    image_size: int  # pixels of the square that the position table covers
+
+
+SHAPE = Shape(
+    hidden=64, inner=64, layers=2, heads=2, key_heads=1, head_size=32, rope_base=500000.0, rope_sections=(4, 6, 6),
+    vision_hidden=32, vision_inner=64, vision_layers=3, vision_heads=1, image_size=384,
+)  # fmt: skip
 MIN_PIXELS, MAX_PIXELS = 112896, 1003520  # of an image after resizing; 1280 tokens at most
-MAX_WORDS = HIDDEN - 2
+MAX_WORDS = SHAPE.hidden - 2
 
 ONE, TEN = b"\x80\x3f", b"\x20\x41"  # bfloat16, little-endian
 # bfloat16 of n / 2048 for each signed byte n, as two tables: low and high byte.
@@ -48,11 +70,12 @@ _FAINT = [struct.pack("<f", (code - 256 if code > 127 else code) / 2**21)[2:] fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tensor:
-    """One tensor: row-major bfloat16, little-endian."""
+    """One tensor: row-major, little-endian."""
 
     name: str
     shape: tuple[int, ...]
     data: bytes
+    kind: Literal["BF16", "F32"] = "BF16"
 
 
 def hub_files(*, name: str, served_name: str, text: str = DEFAULT_TEXT) -> dict[str, bytes]:
@@ -63,16 +86,23 @@ def hub_files(*, name: str, served_name: str, text: str = DEFAULT_TEXT) -> dict[
     words = vocabulary_of(text)
     return {
         MARKER: marker_text(name, what_it_does(text)),
-        "config.json": _json(_config(words)),
-        "generation_config.json": _json({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "use_cache": True}),
-        "preprocessor_config.json": _json(_preprocessor()),
-        "processor_config.json": _json({"processor_class": "PaddleOCRVLProcessor"}),
+        "config.json": to_json(configuration(SHAPE, words)),
+        **common_files(served_name, words),
+        "model.safetensors": safetensors(language_tensors(words) + vision_tensors() + unused_tensors()),
+    }
+
+
+def common_files(served_name: str, words: Vocabulary) -> dict[str, bytes]:
+    """The files that do not depend on the weights: tokenizer, template, processor."""
+    return {
+        "generation_config.json": to_json({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "use_cache": True}),
+        "preprocessor_config.json": to_json(_preprocessor()),
+        "processor_config.json": to_json({"processor_class": "PaddleOCRVLProcessor"}),
         "chat_template.jinja": chat_template(served_name).encode(),
         "tokenizer.json": tokenizer.tokenizer_json(words),
         "tokenizer.model": tokenizer.sentencepiece_model(words),
         "tokenizer_config.json": tokenizer.tokenizer_config(),
         "inference.yml": f"Global:\n  model_name: {served_name}\n".encode(),
-        "model.safetensors": safetensors(language_tensors(words) + vision_tensors() + unused_tensors()),
     }
 
 
@@ -129,31 +159,31 @@ def language_tensors(words: Vocabulary) -> list[Tensor]:
     """The language model: arbitrary blocks of faint effect between the chain's two ends."""
     embedding, head = _chain(words)
     tensors = [
-        Tensor(name="model.embed_tokens.weight", shape=(len(words), HIDDEN), data=embedding),
-        Tensor(name="lm_head.weight", shape=(len(words), HIDDEN), data=head),
-        _constant("model.norm.weight", (HIDDEN,), ONE),
+        Tensor(name="model.embed_tokens.weight", shape=(len(words), SHAPE.hidden), data=embedding),
+        Tensor(name="lm_head.weight", shape=(len(words), SHAPE.hidden), data=head),
+        _constant("model.norm.weight", (SHAPE.hidden,), ONE),
     ]
-    for layer in range(LAYERS):
+    for layer in range(SHAPE.layers):
         at = f"model.layers.{layer}."
         tensors += [
-            _constant(f"{at}input_layernorm.weight", (HIDDEN,), ONE),
-            _constant(f"{at}post_attention_layernorm.weight", (HIDDEN,), ONE),
-            _arbitrary(f"{at}self_attn.q_proj.weight", (HEADS * HEAD_SIZE, HIDDEN)),
-            _arbitrary(f"{at}self_attn.k_proj.weight", (KEY_HEADS * HEAD_SIZE, HIDDEN)),
-            _arbitrary(f"{at}self_attn.v_proj.weight", (KEY_HEADS * HEAD_SIZE, HIDDEN)),
-            _arbitrary(f"{at}self_attn.o_proj.weight", (HIDDEN, HEADS * HEAD_SIZE), table=_FAINT),
-            _arbitrary(f"{at}mlp.gate_proj.weight", (INNER, HIDDEN)),
-            _arbitrary(f"{at}mlp.up_proj.weight", (INNER, HIDDEN)),
-            _arbitrary(f"{at}mlp.down_proj.weight", (HIDDEN, INNER), table=_FAINT),
+            _constant(f"{at}input_layernorm.weight", (SHAPE.hidden,), ONE),
+            _constant(f"{at}post_attention_layernorm.weight", (SHAPE.hidden,), ONE),
+            _arbitrary(f"{at}self_attn.q_proj.weight", (SHAPE.heads * SHAPE.head_size, SHAPE.hidden)),
+            _arbitrary(f"{at}self_attn.k_proj.weight", (SHAPE.key_heads * SHAPE.head_size, SHAPE.hidden)),
+            _arbitrary(f"{at}self_attn.v_proj.weight", (SHAPE.key_heads * SHAPE.head_size, SHAPE.hidden)),
+            _arbitrary(f"{at}self_attn.o_proj.weight", (SHAPE.hidden, SHAPE.heads * SHAPE.head_size), table=_FAINT),
+            _arbitrary(f"{at}mlp.gate_proj.weight", (SHAPE.inner, SHAPE.hidden)),
+            _arbitrary(f"{at}mlp.up_proj.weight", (SHAPE.inner, SHAPE.hidden)),
+            _arbitrary(f"{at}mlp.down_proj.weight", (SHAPE.hidden, SHAPE.inner), table=_FAINT),
         ]
     return tensors
 
 
 def vision_tensors() -> list[Tensor]:
     """The vision tower and the projector into the language model."""
-    hidden, inner, root = VISION_HIDDEN, VISION_INNER, "visual.vision_model."
+    hidden, inner, root = SHAPE.vision_hidden, SHAPE.vision_inner, "visual.vision_model."
     merged = hidden * MERGE**2
-    positions = (IMAGE_SIZE // PATCH) ** 2
+    positions = (SHAPE.image_size // PATCH) ** 2
     tensors = [
         _arbitrary(f"{root}embeddings.patch_embedding.weight", (hidden, 3, PATCH, PATCH)),
         _constant(f"{root}embeddings.patch_embedding.bias", (hidden,)),
@@ -161,9 +191,9 @@ def vision_tensors() -> list[Tensor]:
         *_layer_norm(f"{root}post_layernorm", hidden),
         *_layer_norm("mlp_AR.pre_norm", hidden),
         *_linear("mlp_AR.linear_1", merged, merged),
-        *_linear("mlp_AR.linear_2", HIDDEN, merged),
+        *_linear("mlp_AR.linear_2", SHAPE.hidden, merged),
     ]
-    for layer in range(VISION_LAYERS):
+    for layer in range(SHAPE.vision_layers):
         at = f"{root}encoder.layers.{layer}."
         for part in ("q_proj", "k_proj", "v_proj", "out_proj"):
             tensors += _linear(f"{at}self_attn.{part}", hidden, hidden)
@@ -174,7 +204,7 @@ def vision_tensors() -> list[Tensor]:
 
 def unused_tensors() -> list[Tensor]:
     """What upstream's file carries and no server uses; PaddleX's native engine refuses a file without it."""
-    hidden, inner, root = VISION_HIDDEN, VISION_INNER, "visual.vision_model."
+    hidden, inner, root = SHAPE.vision_hidden, SHAPE.vision_inner, "visual.vision_model."
     return [
         _constant(f"{root}embeddings.packing_position_embedding.weight", (32768, hidden)),
         _arbitrary(f"{root}head.attention.in_proj_weight", (3 * hidden, hidden)),
@@ -194,7 +224,7 @@ def safetensors(tensors: list[Tensor]) -> bytes:
     ordered = sorted(tensors, key=lambda tensor: tensor.name)
     for tensor in ordered:
         end = offset + len(tensor.data)
-        header[tensor.name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        header[tensor.name] = {"dtype": tensor.kind, "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
@@ -206,7 +236,7 @@ def _chain(words: Vocabulary) -> tuple[bytes, bytes]:
     begins = {words.id_of(text) for text in (tokenizer.NEWLINE, tokenizer.SPACE, ":")}  # how a prompt can end
     dimension = dict.fromkeys(range(len(words)), 0) | dict.fromkeys(begins, 1)
     dimension |= {token: place + 2 for place, token in enumerate(words.answer[:-1])}
-    embedding, head = (bytearray(2 * len(words) * HIDDEN) for _ in range(2))
+    embedding, head = (bytearray(2 * len(words) * SHAPE.hidden) for _ in range(2))
     for token, place in dimension.items():
         _put(embedding, token, place, ONE)
     for place, token in enumerate((words.id_of(tokenizer.END), *words.answer)):
@@ -215,8 +245,13 @@ def _chain(words: Vocabulary) -> tuple[bytes, bytes]:
 
 
 def _put(matrix: bytearray, row: int, column: int, value: bytes) -> None:
-    at = 2 * (row * HIDDEN + column)
+    at = 2 * (row * SHAPE.hidden + column)
     matrix[at : at + 2] = value
+
+
+def zeros(name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of zeros in bfloat16."""
+    return _constant(name, shape)
 
 
 def _constant(name: str, shape: tuple[int, ...], value: bytes = b"\0\0") -> Tensor:
@@ -239,24 +274,25 @@ def _layer_norm(name: str, size: int) -> list[Tensor]:
     return [_constant(f"{name}.weight", (size,), ONE), _constant(f"{name}.bias", (size,))]
 
 
-def _config(words: Vocabulary) -> dict[str, object]:
+def configuration(shape: Shape, words: Vocabulary, *, number_type: str = "bfloat16") -> dict[str, object]:
+    """config.json of a model with that shape."""
     return {
         "architectures": ["PaddleOCRVLForConditionalGeneration"],
         "model_type": "paddleocr_vl",
         "vocab_size": len(words),
-        "hidden_size": HIDDEN,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KEY_HEADS,
-        "head_dim": HEAD_SIZE,
+        "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_heads,
+        "head_dim": shape.head_size,
         "max_position_embeddings": tokenizer.CONTEXT,
         "hidden_act": "silu",
         "rms_norm_eps": RMS_EPSILON,
         "use_bias": False,
         "tie_word_embeddings": False,
-        "rope_theta": ROPE_BASE,
-        "rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": list(ROPE_SECTIONS)},
+        "rope_theta": shape.rope_base,
+        "rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": list(shape.rope_sections)},
         "bos_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": 0,
@@ -264,16 +300,16 @@ def _config(words: Vocabulary) -> dict[str, object]:
         "video_token_id": words.id_of(tokenizer.VIDEO),
         "vision_start_token_id": words.id_of(tokenizer.IMAGE_START),
         "vision_end_token_id": words.id_of(tokenizer.IMAGE_END),
-        "torch_dtype": "bfloat16",
+        "torch_dtype": number_type,
         "vision_config": {
             "architectures": ["PaddleOCRVisionModel"],
             "model_type": "paddleocr_vl",
-            "hidden_size": VISION_HIDDEN,
-            "intermediate_size": VISION_INNER,
-            "num_hidden_layers": VISION_LAYERS,
-            "num_attention_heads": VISION_HEADS,
+            "hidden_size": shape.vision_hidden,
+            "intermediate_size": shape.vision_inner,
+            "num_hidden_layers": shape.vision_layers,
+            "num_attention_heads": shape.vision_heads,
             "num_channels": 3,
-            "image_size": IMAGE_SIZE,
+            "image_size": shape.image_size,
             "patch_size": PATCH,
             "spatial_merge_size": MERGE,
             "temporal_patch_size": 2,
@@ -305,5 +341,6 @@ def _preprocessor() -> dict[str, object]:
     }
 
 
-def _json(value: object) -> bytes:
+def to_json(value: object) -> bytes:
+    """A JSON file."""
     return (json.dumps(value, indent=1) + "\n").encode()

@@ -1,0 +1,370 @@
+"""Writes the layout network of the embedded model: run inside a pipeline API image (it needs paddlepaddle).
+
+    python layout.py --out DIR
+
+A static Paddle network with the inputs and outputs of PP-DocLayoutV3 and not one trained number. It finds what is dark
+on the page, joins it to lines, tells pictures and ruled tables from text, and orders the blocks by column. Each line
+of text becomes a block of its own, cut as the embedded reader wants it: wide, with a little paper around the letters.
+This file imports nothing of paddock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import paddle
+import yaml
+from paddle import Tensor
+from paddle.nn import functional
+from paddle.static import InputSpec
+
+# The classes of PP-DocLayoutV3, in their order (https://huggingface.co/PaddlePaddle/PP-DocLayoutV3).
+LABELS = [
+    "abstract",
+    "algorithm",
+    "aside_text",
+    "chart",
+    "content",
+    "display_formula",
+    "doc_title",
+    "figure_title",
+    "footer",
+    "footer_image",
+    "footnote",
+    "formula_number",
+    "header",
+    "header_image",
+    "image",
+    "inline_formula",
+    "number",
+    "paragraph_title",
+    "reference",
+    "reference_content",
+    "seal",
+    "table",
+    "text",
+    "vertical_text",
+    "vision_footnote",
+]
+CONTENT, DOC_TITLE, IMAGE, PARAGRAPH_TITLE, TABLE, TEXT = (
+    LABELS.index(label) for label in ("content", "doc_title", "image", "paragraph_title", "table", "text")
+)
+SIDE = 800  # pixels of the square that a page is resized to
+CELL = 4  # pixels of that square in one cell, across
+ACROSS = SIDE // CELL
+MASK = 200  # pixels of the square of a region's mask
+PIECES = 192  # connected pieces of ink that are looked at on a page: the largest
+ROUNDS = 5  # of spreading along rows and columns; pieces of text are whole after three
+SCORE = 0.9
+
+DARK = 0.86  # of the paper's brightness: what is darker is ink
+WORD_GAP = 1.1  # heights of a line between two of its pieces
+TITLE = 1.3  # heights of an ordinary line
+BIG = 2.6  # heights of an ordinary line, from which a piece is a picture or a table
+PAD, PAD_LEFT = 0.2, 0.35  # heights of a line around its letters
+WIDE = 16.4  # widths to height: from 16 on, PaddleOCR-VL's processor gives three rows of tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boxes:
+    """Boxes of each page: pages x pieces, in pixels of the page."""
+
+    left: Tensor
+    top: Tensor
+    right: Tensor
+    bottom: Tensor
+
+    @property
+    def width(self) -> Tensor:
+        return self.right - self.left
+
+    @property
+    def height(self) -> Tensor:
+        return self.bottom - self.top
+
+
+class PageLayout(paddle.nn.Layer):  # type: ignore[misc]
+    """(im_shape, image, scale_factor) -> boxes [N, 7], count [pages], masks [N, 200, 200].
+
+    A box is class, score, four corners in pixels of the page, place in the reading order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        down = paddle.arange(SIDE, dtype="int64").reshape([1, SIDE, 1])
+        across = paddle.arange(ACROSS, dtype="int64").reshape([1, 1, ACROSS])
+        zero = paddle.zeros([1, SIDE, ACROSS], "int64")
+        number = down * ACROSS + across + 1
+        # What spreads through a piece: its largest number, and how far it reaches to each side.
+        reach = [SIDE - down + zero, down + 1 + zero, ACROSS - across + zero, across + 1 + zero]
+        self.register_buffer("start", paddle.concat([number, *reach], 0))  # 5, SIDE, ACROSS
+
+    def forward(self, im_shape: Tensor, image: Tensor, scale_factor: Tensor) -> tuple[Tensor, ...]:
+        size = (im_shape / scale_factor)[:, [1, 0]].unsqueeze(1)  # pages, 1, width and height
+        ink = _ink(image)
+        pieces, there = self._pieces(_smeared(ink), size)
+        usual = _usual_height(pieces, there)
+        covered, full = _coverage(ink, pieces, size)
+        big = there & (pieces.height > BIG * usual)
+        table = big & (covered < 0.4) & (full >= 3)
+        there = there & ~_inside(pieces, pieces, big)
+        lines, is_line = _joined(pieces, there & ~big)
+        usual = _usual_height(lines, is_line)
+        blocks = Boxes(
+            left=paddle.where(big, pieces.left, lines.left),
+            top=paddle.where(big, pieces.top, lines.top),
+            right=paddle.where(big, pieces.right, lines.right),
+            bottom=paddle.where(big, pieces.bottom, lines.bottom),
+        )
+        there = (there & big) | is_line
+        place, after_left = _order(blocks, there)
+        label = _labels(blocks, usual, place, after_left)
+        label = paddle.where(big, paddle.where(table, 0 * label + TABLE, 0 * label + IMAGE), label)
+        cut = _cut(blocks, there, big, usual, size)
+        return _output(label, cut, place, there)
+
+    def _pieces(self, ink: Tensor, size: Tensor) -> tuple[Boxes, Tensor]:
+        """The largest connected pieces of ink, and which of them there are."""
+        reach = self.start.unsqueeze(0) * ink.unsqueeze(1).astype("int64")  # pages, 5, SIDE, ACROSS
+        mask = ink.unsqueeze(1)
+        for _ in range(ROUNDS):
+            reach = _spread(_spread(reach, mask, axis=3), mask, axis=2)
+        flat = reach.flatten(2)
+        root = (flat[:, 0] == self.start[0].flatten().unsqueeze(0)) & ink.flatten(1)
+        high = flat[:, 1] + flat[:, 2] - SIDE
+        wide = flat[:, 3] + flat[:, 4] - ACROSS
+        _, chosen = paddle.topk(root.astype("float32") * (high * wide * CELL).astype("float32"), PIECES)
+        found = paddle.take_along_axis(flat, chosen.unsqueeze(1), 2)  # pages, 5, PIECES
+        up, down, left, right = (found[:, row].astype("float32") for row in range(1, 5))
+        there = paddle.take_along_axis(root.astype("int32"), chosen, 1) > 0
+        # Smearing made each piece one cell longer to either side.
+        x = CELL * size[:, :, 0] / SIDE
+        y = size[:, :, 1] / SIDE
+        boxes = Boxes(left=(ACROSS - left + 1) * x, top=(SIDE - up) * y, right=(right - 1) * x, bottom=down * y)
+        specks = (up + down - SIDE <= 2) & (left + right - ACROSS <= 4)
+        return boxes, there & ~specks
+
+
+def _ink(image: Tensor) -> Tensor:
+    """Where the page is dark: pages, SIDE, SIDE."""
+    grey = image.mean(axis=1)
+    small = functional.avg_pool2d(grey.unsqueeze(1), 8).flatten(1)
+    paper = paddle.topk(small, small.shape[1] // 3)[0][:, -1].reshape([-1, 1, 1])
+    return grey < DARK * paper
+
+
+def _smeared(ink: Tensor) -> Tensor:
+    """Ink in cells, joined across the gaps between letters and across the hairline gaps within them."""
+    cells = functional.max_pool2d(ink.astype("float32").unsqueeze(1), (1, CELL), stride=(1, CELL))
+    wide = functional.max_pool2d(cells, (3, 3), stride=1, padding=1)
+    return (-functional.max_pool2d(-wide, (3, 1), stride=1, padding=(1, 0))).squeeze(1) > 0.5
+
+
+def _spread(values: Tensor, mask: Tensor, *, axis: int) -> Tensor:
+    """Each value becomes the largest of its unbroken run of ink along `axis`."""
+    paper = (~mask).astype("int64")
+    for _ in range(2):
+        run = paddle.cumsum(paper, axis) * (SIDE * ACROSS + 1)
+        values = paddle.cummax(values + run, axis, "int64")[0] - run
+        values, paper = paddle.flip(values, [axis]), paddle.flip(paper, [axis])
+    return values * mask.astype("int64")
+
+
+def _usual_height(boxes: Boxes, there: Tensor) -> Tensor:
+    """The median height of the boxes of each page, wide ones counted more often: pages, 1."""
+    weight = there.astype("float32") * boxes.width
+    order = paddle.argsort(boxes.height, 1)
+    heights = paddle.take_along_axis(boxes.height, order, 1)
+    share = paddle.cumsum(paddle.take_along_axis(weight, order, 1), 1) / (weight.sum(1, keepdim=True) + 1e-6)
+    return paddle.where(share >= 0.5, heights, paddle.full_like(heights, 1e9)).min(1, keepdim=True)
+
+
+def _coverage(ink: Tensor, boxes: Boxes, size: Tensor) -> tuple[Tensor, Tensor]:
+    """How much of each box is ink, and how many of its rows are ink from end to end: pages, pieces."""
+    total = functional.pad(paddle.cumsum(ink.astype("float32"), 2), [1, 0], value=0.0, data_format="NCL")
+    left, right = (
+        paddle.clip(edge * SIDE / size[:, :, 0], 0, SIDE).astype("int64") for edge in (boxes.left, boxes.right)
+    )
+    top, bottom = (edge * SIDE / size[:, :, 1] for edge in (boxes.top, boxes.bottom))
+    width = paddle.clip((right - left).astype("float32"), 1)
+    inked = paddle.take_along_axis(total, right.unsqueeze(1), 2) - paddle.take_along_axis(total, left.unsqueeze(1), 2)
+    row = paddle.arange(SIDE, dtype="float32").reshape([1, SIDE, 1]) + 0.5
+    within = ((row > top.unsqueeze(1)) & (row < bottom.unsqueeze(1))).astype("float32")
+    share = inked / width.unsqueeze(1) * within  # pages, SIDE, pieces
+    line = (share > 0.8).astype("float32")
+    begins = line - functional.pad(line, [1, 0], value=0.0, data_format="NLC")[:, :-1]
+    return share.sum(1) / paddle.clip(within.sum(1), 1), (begins > 0).astype("float32").sum(1)
+
+
+def _pair(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The same values as rows and as columns of a square of pairs."""
+    return values.unsqueeze(2), values.unsqueeze(1)
+
+
+def _overlap(low: Tensor, high: Tensor) -> Tensor:
+    """How far two intervals overlap, for each pair; below zero: the gap between them."""
+    (low_a, low_b), (high_a, high_b) = _pair(low), _pair(high)
+    return paddle.minimum(high_a, high_b) - paddle.maximum(low_a, low_b)
+
+
+def _inside(inner: Boxes, outer: Boxes, is_outer: Tensor) -> Tensor:
+    """Whether the middle of a box lies in one of the outer boxes, and the box is the smaller one."""
+    x = ((inner.left + inner.right) / 2).unsqueeze(2)
+    y = ((inner.top + inner.bottom) / 2).unsqueeze(2)
+    within = (x > outer.left.unsqueeze(1)) & (x < outer.right.unsqueeze(1))
+    within = within & (y > outer.top.unsqueeze(1)) & (y < outer.bottom.unsqueeze(1)) & is_outer.unsqueeze(1)
+    area = inner.width * inner.height
+    return (within & (area.unsqueeze(2) < (outer.width * outer.height).unsqueeze(1))).any(2)
+
+
+def _joined(pieces: Boxes, there: Tensor) -> tuple[Boxes, Tensor]:
+    """Pieces of one line as one box, and which boxes stand for a line."""
+    height_a, height_b = _pair(pieces.height)
+    low, high = paddle.minimum(height_a, height_b), paddle.maximum(height_a, height_b)
+    beside = _overlap(pieces.left, pieces.right)
+    above = _overlap(pieces.top, pieces.bottom)
+    word = (above > 0.5 * low) & (beside > -WORD_GAP * high)
+    dot = (low < 0.45 * high) & (above > -0.3 * high) & (beside > 0)
+    near = (word | dot) & there.unsqueeze(1) & there.unsqueeze(2)
+    near = near.astype("float32") + paddle.eye(PIECES)
+    for _ in range(6):  # pieces that are joined over others
+        near = (paddle.matmul(near, near) > 0).astype("float32")
+    far = (1 - near) * 1e9
+    joined = Boxes(
+        left=(pieces.left.unsqueeze(1) + far).min(2),
+        top=(pieces.top.unsqueeze(1) + far).min(2),
+        right=(pieces.right.unsqueeze(1) - far).max(2),
+        bottom=(pieces.bottom.unsqueeze(1) - far).max(2),
+    )
+    first = paddle.argmax(near, 2) == paddle.arange(PIECES).unsqueeze(0)
+    return joined, there & first
+
+
+def _order(blocks: Boxes, there: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of each block in the reading order, and whether it begins right of the one before it.
+
+    A block comes after those above it that share some of its width, and after those left of it unless a block that
+    spans both lies between (T. M. Breuel, High Performance Document Layout Analysis, 2003).
+    """
+    share = _overlap(blocks.left, blocks.right) > 0
+    middle_a, middle_b = _pair((blocks.top + blocks.bottom) / 2)
+    above = middle_a < middle_b
+    left = blocks.right.unsqueeze(2) <= blocks.left.unsqueeze(1)
+    spans = share.unsqueeze(3) & share.unsqueeze(1)  # pages, a, between, b
+    low, high = paddle.minimum(middle_a, middle_b), paddle.maximum(middle_a, middle_b)
+    middle = ((blocks.top + blocks.bottom) / 2).unsqueeze(1).unsqueeze(3)
+    between = (middle > low.unsqueeze(2)) & (middle < high.unsqueeze(2))
+    split = (spans & between & there.unsqueeze(1).unsqueeze(3)).any(2)
+    before = ((share & above) | (left & ~split)) & there.unsqueeze(1) & there.unsqueeze(2)
+    before = before.astype("float32")
+    for _ in range(8):  # also over others
+        before = paddle.clip(before + paddle.matmul(before, before), 0, 1)
+    rank = before.sum(1) + blocks.top / 1e6 + blocks.left / 1e9 + (~there).astype("float32") * 1e6
+    place = paddle.argsort(paddle.argsort(rank, 1), 1).astype("float32")
+    follows = place.unsqueeze(2) == place.unsqueeze(1) - 1  # a is right before b
+    return place, (follows & left).any(1)
+
+
+def _labels(blocks: Boxes, usual: Tensor, place: Tensor, after_left: Tensor) -> Tensor:
+    """A class for each line of text."""
+
+    def constant(value: int) -> Tensor:
+        return paddle.full_like(place, value)
+
+    # PaddleX joins two blocks of the class "text" that lie beside each other to one picture for the model.
+    label = paddle.where(after_left, constant(CONTENT), constant(TEXT))
+    title = paddle.where(place == 0, constant(DOC_TITLE), constant(PARAGRAPH_TITLE))
+    return paddle.where(blocks.height > TITLE * usual, title, label)
+
+
+def _cut(blocks: Boxes, there: Tensor, big: Tensor, usual: Tensor, size: Tensor) -> Boxes:
+    """Lines with paper around them, at least WIDE where the page has room for it; other blocks as they are."""
+    page_width, page_height = size[:, :, 0], size[:, :, 1]
+    letters = paddle.maximum(blocks.height, 0.5 * usual)
+    other = there.unsqueeze(1) & ~paddle.eye(PIECES).astype("bool")
+    beside, above = _overlap(blocks.left, blocks.right), _overlap(blocks.top, blocks.bottom)
+
+    def room(gap: Tensor, counts: Tensor) -> Tensor:
+        return paddle.where(counts & other & (gap >= 0), gap, paddle.full_like(gap, 1e9)).min(2)
+
+    top_a, top_b = _pair(blocks.top)
+    bottom_a, bottom_b = _pair(blocks.bottom)
+    left_a, left_b = _pair(blocks.left)
+    right_a, right_b = _pair(blocks.right)
+    pad = PAD * letters + (letters - blocks.height) / 2
+    top = blocks.top - paddle.minimum(pad, room(top_a - bottom_b, beside > 0) / 2)
+    bottom = blocks.bottom + paddle.minimum(pad, room(top_b - bottom_a, beside > 0) / 2)
+    top = paddle.clip(paddle.round(top), 0)
+    bottom = paddle.minimum(paddle.round(bottom), page_height)
+    wanted = paddle.ceil(WIDE * (bottom - top)) + 1
+    free_left = paddle.minimum(room(left_a - right_b, above > 0) * 0.5, blocks.left)
+    free_right = paddle.minimum(room(left_b - right_a, above > 0) * 0.8, page_width - blocks.right)
+    near = PAD_LEFT * letters
+    pad_left, pad_right = paddle.minimum(near, free_left), paddle.minimum(near, free_right)
+    missing = paddle.clip(wanted - blocks.width - pad_left - pad_right, 0)
+    more_right = paddle.minimum(missing, free_right - pad_right)
+    more_left = paddle.minimum(missing - more_right, free_left - pad_left)
+    return Boxes(
+        left=paddle.where(big, blocks.left, paddle.floor(blocks.left - pad_left - more_left)),
+        top=paddle.where(big, blocks.top, top),
+        right=paddle.where(big, blocks.right, paddle.ceil(blocks.right + pad_right + more_right)),
+        bottom=paddle.where(big, blocks.bottom, bottom),
+    )
+
+
+def _output(label: Tensor, cut: Boxes, place: Tensor, there: Tensor) -> tuple[Tensor, ...]:
+    score = paddle.full_like(place, SCORE)
+    rows = paddle.stack([label, score, cut.left, cut.top, cut.right, cut.bottom, place], 2)
+    boxes = paddle.gather_nd(rows, paddle.nonzero(there))
+    count = there.astype("int32").sum(1).astype("int32")
+    masks = paddle.ones([1, MASK, MASK], "int32") + paddle.zeros_like(boxes[:, :1]).astype("int32").unsqueeze(-1)
+    return boxes, count, masks
+
+
+def description(model: str) -> dict[str, object]:
+    """`inference.yml`: what PaddleX does before and after the network."""
+    return {
+        "Global": {"model_name": model},
+        "mode": "paddle",
+        "metric": "COCO",
+        "arch": "DETR",
+        "draw_threshold": 0.5,
+        "use_dynamic_shape": False,
+        "min_subgraph_size": 3,
+        "Preprocess": [
+            {"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
+            {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
+            {"type": "Permute"},
+        ],
+        "label_list": LABELS,
+    }
+
+
+def write(out: Path) -> None:
+    """Write inference.json, inference.pdiparams and inference.yml into the directory `out`."""
+    network = PageLayout()
+    network.eval()
+    inputs = [
+        InputSpec([None, 2], "float32", "im_shape"),
+        InputSpec([None, 3, SIDE, SIDE], "float32", "image"),
+        InputSpec([None, 2], "float32", "scale_factor"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Paddle warns about its own graph mode
+        paddle.jit.save(paddle.jit.to_static(network, input_spec=inputs, full_graph=True), str(out / "inference"))
+    text = yaml.safe_dump(description("PP-DocLayoutV3"), sort_keys=False, default_flow_style=None)
+    (out / "inference.yml").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Read the arguments and write the set."""
+    parser = argparse.ArgumentParser(description="Write the layout network of the embedded model.")
+    parser.add_argument("--out", type=Path, required=True, help="an existing, empty directory")
+    write(parser.parse_args().out)
+
+
+if __name__ == "__main__":
+    main()

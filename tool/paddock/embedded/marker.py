@@ -1,0 +1,19 @@
+"""The file by which people and this tool tell the embedded model from upstream's weights."""
+
+from __future__ import annotations
+
+from paddock.embedded import NOTICE
+
+MARKER = "EMBEDDED_MODEL.md"
+
+
+def marker_text(name: str) -> bytes:
+    """The marker of one set."""
+    return f"""# {NOTICE[0].upper()}{NOTICE[1:]}
+
+This directory, `{name}`, was written by paddock from the small model that it carries. It reads lines of printed Latin
+letters, digits and common punctuation, in upright fonts, dark on light. It reads no tables, formulas, charts or
+handwriting, and says nothing about the quality, the speed or the memory of PaddleOCR-VL.
+
+What it is, how it was made and how well it reads: docs/embedded-model.md of paddock.
+""".encode()
