@@ -47,7 +47,7 @@ def make_test(
     """
     chosen = _chosen(model, roles, report)
     _require_replaceable(models_dir, chosen)
-    _make_directory(models_dir)
+    make_directory(models_dir)
     with tempfile.TemporaryDirectory(prefix=".make-test-", dir=models_dir) as staging:
         trees = {each.name: Path(staging) / each.name for each in chosen}
         for each in chosen:
@@ -62,16 +62,16 @@ def make_test(
     return made
 
 
-def layout_command(image: str, name: str, tree: Path, *, user: str) -> tuple[str, ...]:
+def layout_command(image: str, name: str, tree: Path, *, user: str, program: Path = LAYOUT_PROGRAM) -> tuple[str, ...]:
     """The command that makes the layout model `name` in the empty directory `tree`, as `user` (uid:gid)."""
     return (
         *("docker", "run", "--rm", "--init", "--pull", "never", "--no-healthcheck"),
         *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp"),  # noqa: S108 - in the container
         *("--user", user, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        *("--mount", f"type=bind,source={LAYOUT_PROGRAM},target=/program/{LAYOUT_PROGRAM.name},readonly"),
+        *("--mount", f"type=bind,source={program},target=/program/{program.name},readonly"),
         *("--mount", f"type=bind,source={tree.resolve()},target=/out"),
         *("--entrypoint", "python", image),
-        *(f"/program/{LAYOUT_PROGRAM.name}", "--model", name, "--out", "/out"),
+        *(f"/program/{program.name}", "--model", name, "--out", "/out"),
     )
 
 
@@ -105,7 +105,8 @@ def _replaceable(models_dir: Path, name: str) -> bool:
     return kind is Kind.TEST
 
 
-def _make_directory(models_dir: Path) -> None:
+def make_directory(models_dir: Path) -> None:
+    """Have a models directory. Raises PreflightError where none can be made."""
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
     except OSError as refused:
@@ -116,22 +117,23 @@ def _make(each: WeightSet, served_name: str, tree: Path, api_image: str, text: s
     try:
         match each.role:
             case WeightsRole.VLM:
-                _write(tree, vlm.hub_files(name=each.name, served_name=served_name, text=text))
+                write(tree, vlm.hub_files(name=each.name, served_name=served_name, text=text))
             case WeightsRole.GGUF:
-                _write(tree, gguf_files(name=each.name, served_name=served_name, text=text))
+                write(tree, gguf_files(name=each.name, served_name=served_name, text=text))
             case _:
-                _make_layout(each.name, tree, api_image)
+                make_layout(each.name, tree, api_image)
+                write(tree, {MARKER: marker_text(each.name, LAYOUT_MARKER)})
     except ValueError as unfit:
         raise UsageError(f"--{unfit}") from unfit
 
 
-def _make_layout(name: str, tree: Path, image: str) -> None:
+def make_layout(name: str, tree: Path, image: str, *, program: Path = LAYOUT_PROGRAM) -> None:
+    """Let `program` write the layout model `name` into `tree`. Raises PreflightError where the image is not there."""
     _require_image(image)
     stream(
-        layout_command(image, name, tree, user=f"{os.getuid()}:{os.getgid()}"),
+        layout_command(image, name, tree, user=f"{os.getuid()}:{os.getgid()}", program=program),
         on_line=lambda _: None,  # Paddle's warnings; a failure shows the last of them
     )
-    _write(tree, {MARKER: marker_text(name, LAYOUT_MARKER)})
 
 
 def _require_image(image: str) -> None:
@@ -145,6 +147,7 @@ def _require_image(image: str) -> None:
             ) from absent
 
 
-def _write(tree: Path, files: Mapping[str, bytes]) -> None:
+def write(tree: Path, files: Mapping[str, bytes]) -> None:
+    """The files of one set."""
     for name, content in files.items():
         (tree / name).write_bytes(content)

@@ -106,13 +106,14 @@ class Task(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightSet:
-    """One directory of weights. `name` is upstream's directory name; at least one source is given."""
+    """One directory of weights. `name` is upstream's directory name; it has a source or is made."""
 
     name: DirectoryName
     role: WeightsRole
     bos: Url | None = None  # URL of a tar
     huggingface: RepositoryId | None = None  # repository id
     modelscope: RepositoryId | None = None  # repository id
+    made: bool = False  # paddock carries what it takes and writes the files itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +153,17 @@ class Model:
     quantizations: Mapping[str, int] = field(default_factory=FrozenDict)  # setting -> GB of each card; none: no limit
     chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
+    # Backend -> options of its server that go before the target's: what the model cannot do without.
+    settings: Mapping[str, Mapping[str, str | int | float | bool]] = field(default_factory=FrozenDict)
 
     def weight_set(self, role: WeightsRole) -> WeightSet | None:
         """The set with that role, if the model has one."""
         return next((weights for weights in self.weights if weights.role is role), None)
+
+    @property
+    def made(self) -> bool:
+        """Whether paddock makes its weights instead of fetching them."""
+        return any(weights.made for weights in self.weights)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -414,6 +422,11 @@ class Stack:
     def vlm(self) -> VlmServer:
         """The target's VLM server for this stack's backend."""
         return self.target.backends[self.backend.name]
+
+    @property
+    def settings(self) -> Mapping[str, str | int | float | bool]:
+        """The server's options: the target's, with those that the model asks for in their place."""
+        return FrozenDict({**self.vlm.settings, **self.model.settings.get(self.backend.name, {})})
 
     @property
     def compute_capability(self) -> str:

@@ -249,7 +249,7 @@ def _refuse_bad_image(stack: Stack) -> None:
 def _refuse_dtype(stack: Stack) -> None:
     """A card that lacks the type in which weights are stored must be told its own: `auto` would take theirs."""
     possible = stack.target.dtypes
-    found = stack.vlm.settings.get("dtype", "auto")
+    found = stack.settings.get("dtype", "auto")
     if possible and found not in possible:
         raise ConfigurationError(
             f"{_server(stack)}: settings.dtype: found {found}, expected {' or '.join(possible)}: the card computes "
@@ -263,7 +263,7 @@ def _refuse_quantization(stack: Stack) -> None:
     possible, memory = stack.model.quantizations, stack.target.card_memory or 0
     if not possible:
         return
-    found = str(stack.vlm.settings.get("quantization", UNQUANTIZED))
+    found = str(stack.settings.get("quantization", UNQUANTIZED))
     if found in possible and possible[found] <= memory:
         return
     wanted = f", which wants cards with {possible[found]} GB" if found in possible else ""
@@ -281,7 +281,7 @@ def _refuse_needy_settings(stack: Stack) -> None:
     provides = stack.vlm.image.base.provides
     for setting, need in stack.vlm.needs.items():
         version = provides.get(need.package)
-        if setting in stack.vlm.settings and (version is None or not satisfies(version, need.version)):
+        if setting in stack.settings and (version is None or not satisfies(version, need.version)):
             raise ConfigurationError(
                 f"{_server(stack)}: settings.{setting}: found {need.package} {version or '(none)'} in the image, "
                 f"expected {need.version}",
@@ -399,8 +399,11 @@ class _Check:
             place = file.place("weights", index)
             if weights.name in names:
                 raise place.error(f'weights[{index}].name: found "{weights.name}" again, expected each set once')
-            if not (weights.bos or weights.huggingface or weights.modelscope):
-                raise place.error(f"weights[{index}]: found no source, expected one of bos, huggingface, modelscope")
+            if bool(weights.bos or weights.huggingface or weights.modelscope) is weights.made:
+                found = "a source for what is made" if weights.made else "no source"
+                raise place.error(
+                    f"weights[{index}]: found {found}, expected one of bos, huggingface, modelscope, made"
+                )
             if weights.role in roles:
                 raise place.error(f"weights[{index}].role: found {weights.role} again, expected one set a role")
             names.add(weights.name)
@@ -421,7 +424,7 @@ class _Check:
         if pipeline is None:
             return
         layouts = [weights.name for weights in file.record.weights if weights.role is WeightsRole.LAYOUT]
-        if pipeline.layout_model not in layouts:
+        if pipeline.layout_model not in layouts and not (layouts and file.record.made):
             raise file.place("pipeline", "layout_model").error(
                 f'pipeline.layout_model: found "{pipeline.layout_model}", expected the name of weights with the role '
                 f"layout: {', '.join(layouts) or 'there are none'}"

@@ -275,6 +275,7 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "stack": stack,
         "vlm": stack.vlm,
         "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
+        "layout_weights": stack.model.weight_set(WeightsRole.LAYOUT),
         "vlm_configuration": vlm_configuration(stack),
         "image_reference": image_reference,
         "tool_reference": TOOL.reference_in_stack,

@@ -160,9 +160,9 @@ def _shards(directory: Path) -> tuple[str, ...]:
 
 
 def _other_model(directory: Path, weights: WeightSet) -> tuple[str, ...]:
-    """Paddle's inference.yml says which model it belongs to."""
+    """Paddle's inference.yml says which model it belongs to; one that is made takes the name of another."""
     path = directory / "inference.yml"
-    if WeightsRole(weights.role) in (WeightsRole.VLM, WeightsRole.GGUF) or not path.is_file():
+    if weights.made or weights.role in {WeightsRole.VLM, WeightsRole.GGUF} or not path.is_file():
         return ()
     try:
         with path.open("rb") as content:

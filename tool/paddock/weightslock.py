@@ -28,6 +28,7 @@ class Kind(StrEnum):
     OFFICIAL = "official"  # fetched from a source
     CARRIED = "carried"  # brought by hand
     TEST = "test"  # made here; they read nothing
+    EMBEDDED = "embedded"  # made here from the small model that paddock carries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

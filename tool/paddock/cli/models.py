@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from paddock import __version__, console, paths, registry, settings, weights
 from paddock.errors import UsageError
+from paddock.make_embedded import make_embedded
 from paddock.make_test import make_test
 from paddock.matrix import IMAGE_PREFIX, Source, WeightsRole
 from paddock.render import stack_images
@@ -34,6 +35,9 @@ _directory = click.option(
     type=click.Path(path_type=Path, file_okay=False), show_default="MODELS_DIR as for builds, or models/",
     help="The models directory.",
 )  # fmt: skip
+_target = click.option("--target", default="cpu", show_default=True,
+                       help="The target whose pipeline API image makes layout models here.")  # fmt: skip
+_image = click.option("--image", metavar="REFERENCE", help="That image, if it is not called as usual.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -58,6 +62,8 @@ def models() -> None:
 @click.option("--backend", metavar="NAME",
               help="What a stack with this backend reads: llama.cpp reads gguf instead of vlm.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="Take the files anew, and accept that they differ from the lock.")
+@_target
+@_image
 @click.option("--ca-bundle", envvar="CA_BUNDLE", show_envvar=True, metavar="FILE",
               type=click.Path(path_type=Path, dir_okay=False, exists=True),
               help="Certificates to trust, at a site that inspects TLS.")  # fmt: skip
@@ -71,10 +77,15 @@ def fetch(
     roles: tuple[str, ...],
     backend: str | None,
     replace: bool,
+    target: str,
+    image: str | None,
     ca_bundle: Path | None,
     as_json: bool,
 ) -> None:
     """Have the weights of MODEL in the models directory.
+
+    The weights of the model embedded are not fetched: paddock carries them and writes them, its layout network in the
+    pipeline API image, so build that first.
 
     A set that is here already stays; test weights are replaced. Interrupted downloads go on when the command is
     repeated. Each file is checked against what its source publishes and against models.lock.json.
@@ -92,7 +103,10 @@ def fetch(
     if not chosen:
         raise UsageError(f"model {model}: found no weights with the role {', '.join(roles)}")
     report = console.TerminalReporter()
-    if carried is not None:
+    if chosen[0].made and carried is None:
+        image = image or _api_image(known, target)
+        done = make_embedded(known.model(model), chosen, models_dir=models_dir, api_image=image, report=report)
+    elif carried is not None:
         done = weights.carry(chosen, carried=carried, models_dir=models_dir, report=report, replace=replace)
     else:
         done = weights.fetch(
@@ -113,8 +127,8 @@ def fetch(
 @click.option("--role", "roles", multiple=True, type=click.Choice([role.value for role in WeightsRole]),
               help="Only sets with this role; may be repeated.")  # fmt: skip
 @click.option("--text", default=vlm.DEFAULT_TEXT, show_default=True, help="The answer to everything; each word once.")
-@click.option("--target", default="cpu", show_default=True, help="The target whose pipeline API image is used.")
-@click.option("--image", metavar="REFERENCE", help="The pipeline API image, if it is not called as usual.")
+@_target
+@_image
 @_json
 def make_test_(
     *, model: str, models_dir: Path, roles: tuple[str, ...], text: str, target: str, image: str | None, as_json: bool

@@ -32,6 +32,7 @@ STILL = 20  # first pair of a head's dimensions that hardly rotates: 2e-5 a posi
 CONSTANT = 30000.0  # in every token; so large that nothing else changes the norm
 SINK = 20.0  # how many characters the first token of the prompt weighs when characters are counted
 SURE = 40.0  # the attention score of a match over none
+CLEAR = 1000.0  # what a found character has over every other token: far more than glyphs differ
 
 # The dimensions of the residual stream.
 ONE, FIRST, ASKED, ANSWER, WRITTEN, SEEN = range(6)  # constant, first token, "OCR:", answer, text, picture
@@ -140,11 +141,11 @@ def head(size: int, *, end: int, characters: tuple[int, ...]) -> Matrix:
     """The output head; `characters` are the tokens of CHARACTERS in their order."""
     matrix = Matrix(rows=size, columns=HIDDEN)
     for token in range(size):
-        matrix[token, ONE] = -60.0
-    matrix[end, ONE] = 30.0  # wins where nothing was found
+        matrix[token, ONE] = -CLEAR
+    matrix[end, ONE] = CLEAR / 2  # wins where nothing was found
     for place, token in enumerate(characters):
         matrix[token, ONE] = 0.0
-        matrix[token, FOUND] = 60.0
+        matrix[token, FOUND] = CLEAR
         matrix[token, LEFT_GLYPH + place] = 1.0
     return matrix
 

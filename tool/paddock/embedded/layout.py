@@ -1,6 +1,6 @@
 """Writes the layout network of the embedded model: run inside a pipeline API image (it needs paddlepaddle).
 
-    python layout.py --out DIR
+    python layout.py --model PP-DocLayoutV3 --out DIR
 
 A static Paddle network with the inputs and outputs of PP-DocLayoutV3 and not one trained number. It finds what is dark
 on the page, joins it to lines, tells pictures and ruled tables from text, and orders the blocks by column. Each line
@@ -94,13 +94,8 @@ class PageLayout(paddle.nn.Layer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        down = paddle.arange(SIDE, dtype="int64").reshape([1, SIDE, 1])
-        across = paddle.arange(ACROSS, dtype="int64").reshape([1, 1, ACROSS])
-        zero = paddle.zeros([1, SIDE, ACROSS], "int64")
-        number = down * ACROSS + across + 1
-        # What spreads through a piece: its largest number, and how far it reaches to each side.
-        reach = [SIDE - down + zero, down + 1 + zero, ACROSS - across + zero, across + 1 + zero]
-        self.register_buffer("start", paddle.concat([number, *reach], 0))  # 5, SIDE, ACROSS
+        self.register_buffer("down", paddle.arange(SIDE, dtype="int64").reshape([SIDE, 1]))
+        self.register_buffer("across", paddle.arange(ACROSS, dtype="int64").reshape([1, ACROSS]))
 
     def forward(self, im_shape: Tensor, image: Tensor, scale_factor: Tensor) -> tuple[Tensor, ...]:
         size = (im_shape / scale_factor)[:, [1, 0]].unsqueeze(1)  # pages, 1, width and height
@@ -128,12 +123,17 @@ class PageLayout(paddle.nn.Layer):  # type: ignore[misc]
 
     def _pieces(self, ink: Tensor, size: Tensor) -> tuple[Boxes, Tensor]:
         """The largest connected pieces of ink, and which of them there are."""
-        reach = self.start.unsqueeze(0) * ink.unsqueeze(1).astype("int64")  # pages, 5, SIDE, ACROSS
+        zero = paddle.zeros([SIDE, ACROSS], "int64")
+        number = self.down * ACROSS + self.across + 1
+        # What spreads through a piece: its largest number, and how far it reaches to each side.
+        sides = [SIDE - self.down + zero, self.down + 1 + zero, ACROSS - self.across + zero, self.across + 1 + zero]
+        start = paddle.stack([number, *sides]).unsqueeze(0)
+        reach = start * ink.unsqueeze(1).astype("int64")  # pages, 5, SIDE, ACROSS
         mask = ink.unsqueeze(1)
         for _ in range(ROUNDS):
             reach = _spread(_spread(reach, mask, axis=3), mask, axis=2)
         flat = reach.flatten(2)
-        root = (flat[:, 0] == self.start[0].flatten().unsqueeze(0)) & ink.flatten(1)
+        root = (flat[:, 0] == number.flatten().unsqueeze(0)) & ink.flatten(1)
         high = flat[:, 1] + flat[:, 2] - SIDE
         wide = flat[:, 3] + flat[:, 4] - ACROSS
         _, chosen = paddle.topk(root.astype("float32") * (high * wide * CELL).astype("float32"), PIECES)
@@ -362,6 +362,7 @@ def write(out: Path) -> None:
 def main() -> None:
     """Read the arguments and write the set."""
     parser = argparse.ArgumentParser(description="Write the layout network of the embedded model.")
+    parser.add_argument("--model", choices=("PP-DocLayoutV3",), required=True, help="whose interface it gets")
     parser.add_argument("--out", type=Path, required=True, help="an existing, empty directory")
     write(parser.parse_args().out)
 
