@@ -22,6 +22,7 @@ from paddock.document import Document, Kind
 from paddock.errors import EngineError, Interrupted, PaddockError, ProgramError, UnhealthyError
 from paddock.report import Reporter
 from paddock.stackfolder import Configuration, StackFolder
+from paddock.weightsinuse import EMBEDDED_MARKER, TEST_MARKER
 
 POLL = 1.0  # seconds between two looks
 SAY_EVERY = 5.0  # seconds between two lines about what is waited for
@@ -32,10 +33,11 @@ READ_LINES = 60  # for what they mean: a server's own reason often stands above 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightSetShown:
-    """One weight set that a stack uses, and whether it is test weights."""
+    """One weight set that a stack uses, and whether it is test weights or of the embedded model."""
 
     name: str
     test: bool
+    embedded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,12 +139,15 @@ def weights_of(client: docker.DockerClient, configuration: Configuration) -> tup
     present = {each.service: each for each in containers.of_project(client, configuration.project)}
     shown = []
     for weights in weightsinuse.in_use(configuration):
+        container = present.get(weights.service)
         if weights.directory is not None and engine.is_local():
-            test = weightsinuse.is_test(weights)
+            test, embedded = weightsinuse.is_test(weights), weightsinuse.is_embedded(weights)
         else:
-            marker = f"{weights.in_image}/{weights.name}/{weightsinuse.TEST_MARKER}"
-            test = weights.service in present and containers.holds(client, present[weights.service], marker)
-        shown.append(WeightSetShown(name=weights.name, test=test))
+            test, embedded = (
+                container is not None and containers.holds(client, container, f"{weights.in_image}/{weights.name}/{marker}")
+                for marker in (TEST_MARKER, EMBEDDED_MARKER)
+            )
+        shown.append(WeightSetShown(name=weights.name, test=test, embedded=embedded))
     return tuple(shown)
 
 

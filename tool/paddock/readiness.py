@@ -13,13 +13,14 @@ TIMEOUT = 8.0  # seconds; the API itself gives its VLM server 5
 class Readiness:
     """Whether a stack can parse now, the model it will ask for (empty while unknown), and why not.
 
-    `test_weights` says that its layout model reads nothing.
+    `test_weights` says that its layout model reads nothing, `notice` what is to be said beside its results.
     """
 
     ready: bool
     model: str
     reason: str
     test_weights: bool = False
+    notice: str = ""
 
 
 def ask(url: str, *, timeout: float = TIMEOUT) -> Readiness:
@@ -34,6 +35,7 @@ def ask(url: str, *, timeout: float = TIMEOUT) -> Readiness:
                 model=str(body["model"]),
                 reason=str(body["reason"]),
                 test_weights=body.get("test_weights") is True,
+                notice=str(body.get("notice", "")),
             )
         except requests.ConnectionError:
             reason = "the pipeline API does not listen yet"

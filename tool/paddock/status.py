@@ -70,6 +70,7 @@ class StackStatus:
     reason: str
     model: str
     test_weights: bool
+    notice: str
     services: tuple[ServiceStatus, ...]
 
 
@@ -94,6 +95,7 @@ def of_stack(client: docker.DockerClient, configuration: Configuration, *, folde
         reason="it is not started",
         model="",
         test_weights=False,
+        notice="",
         services=tuple(_absent(name) for name in expected),
     )
 
@@ -121,6 +123,7 @@ def _status(client: docker.DockerClient, present: Sequence[Container], *, expect
         reason=reason,
         model=answer.model if answer is not None else "",
         test_weights=answer is not None and answer.test_weights,
+        notice=answer.notice if answer is not None else "",
         services=tuple(services),
     )
 

@@ -22,6 +22,7 @@ EPOCH = 315532800  # 1980-01-01T00:00:00Z: the same everywhere, and old enough f
 _TIMES = 2**30  # seconds after it, which end in 2014
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 TEST_MARKER = "TEST_WEIGHTS.md"  # only `paddock models make-test` writes it
+EMBEDDED_MARKER = "EMBEDDED_MODEL.md"  # beside the weights of the model embedded, which paddock writes
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
 LARGEST_YAML = 1024 * 1024  # bytes
 

@@ -319,7 +319,9 @@ def _copied(weights: WeightSet, place: Path, partial: Path, report: Reporter) ->
 
 
 def _brought(directory: Path) -> Kind:
-    """Test weights stay test weights, however they came."""
+    """Test weights stay test weights, and the embedded model what it is, however they came."""
+    if (directory / weightfiles.EMBEDDED_MARKER).exists():
+        return Kind.EMBEDDED
     return Kind.TEST if (directory / weightfiles.TEST_MARKER).exists() else Kind.CARRIED
 
 

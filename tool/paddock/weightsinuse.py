@@ -14,10 +14,19 @@ from paddock import weightslock
 from paddock.errors import ConfigurationError
 from paddock.paths import on_host
 from paddock.stackfolder import Bind, Configuration, Service
-from paddock.weightfiles import TEST_MARKER
+from paddock.weightfiles import EMBEDDED_MARKER, TEST_MARKER
 from paddock.weightslock import Kind
 
-__all__ = ["MODELS", "TEST_MARKER", "WeightsInUse", "in_use", "is_test", "models_bind"]
+__all__ = [
+    "EMBEDDED_MARKER",
+    "MODELS",
+    "TEST_MARKER",
+    "WeightsInUse",
+    "in_use",
+    "is_embedded",
+    "is_test",
+    "models_bind",
+]
 
 MODELS = PurePosixPath("/models")  # in every container
 _NAMED = re.compile(r"(?<![\w./-])/models/([\w.-]+)")
@@ -59,13 +68,22 @@ def in_use(configuration: Configuration) -> tuple[WeightsInUse, ...]:
 
 def is_test(weights: WeightsInUse) -> bool:
     """Whether a set in a models directory is test weights, by its own marker or by the lock."""
+    return _is(weights, TEST_MARKER, Kind.TEST)
+
+
+def is_embedded(weights: WeightsInUse) -> bool:
+    """Whether a set in a models directory is of the embedded model, in the same way."""
+    return _is(weights, EMBEDDED_MARKER, Kind.EMBEDDED)
+
+
+def _is(weights: WeightsInUse, marker: str, kind: Kind) -> bool:
     if weights.directory is None:
         return False
     directory = on_host(weights.directory)
-    if (directory / TEST_MARKER).exists():
+    if (directory / marker).exists():
         return True
     entry = weightslock.read(directory.parent).get(weights.name)
-    return entry is not None and entry.kind is Kind.TEST
+    return entry is not None and entry.kind is kind
 
 
 def _named_by(service: Service) -> tuple[str, ...]:

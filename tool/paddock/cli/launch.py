@@ -6,6 +6,7 @@ import click
 
 from paddock import console, launch, stackfolder
 from paddock.cli.stackoptions import named_by, stack_options
+from paddock.embedded import NOTICE
 from paddock.launch import Started
 
 TEST_WEIGHTS = "test weights: the text is not read from the page"
@@ -75,6 +76,8 @@ def _show(started: Started, *, as_json: bool) -> None:
         console.result(f"weights: {names}")
     if any(each.test for each in started.weights):
         console.result(TEST_WEIGHTS)
+    if any(each.embedded for each in started.weights):
+        console.result(NOTICE)
 
 
 def _machine(started: Started) -> dict[str, object]:
@@ -84,5 +87,5 @@ def _machine(started: Started) -> dict[str, object]:
         "url": started.url,
         "ready": started.ready,
         "model": started.model or None,
-        "weights": [{"name": each.name, "test": each.test} for each in started.weights],
+        "weights": [{"name": each.name, "test": each.test, "embedded": each.embedded} for each in started.weights],
     }

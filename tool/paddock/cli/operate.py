@@ -87,6 +87,7 @@ def _show(found: Sequence[StackStatus], *, as_json: bool) -> None:
             console.result("")
         model = f" · model {each.model}" if each.model else ""
         model += " · test weights" if each.test_weights else ""
+        model += f" · {each.notice}" if each.notice else ""
         console.result(f"{each.project}: {'ready' if each.ready else 'not ready'} · {each.url or 'no port'}{model}")
         if each.reason:
             console.result(f"  reason: {each.reason}")
@@ -163,6 +164,7 @@ def _machine(each: StackStatus) -> dict[str, object]:
         "reason": each.reason,
         "model": each.model or None,
         "test_weights": each.test_weights,
+        "notice": each.notice or None,
         "services": [_machine_service(service) for service in each.services],
     }
 

@@ -91,8 +91,12 @@ def parse(
         jobs=jobs,
     )
     _show(summary, url=client.url, output=output, as_json=as_json)
-    if summary.count()[Status.DONE] and readiness.ask(client.base).test_weights:
-        report.warn("these results come from test weights: the text is not read from the page")
+    if summary.count()[Status.DONE]:
+        answer = readiness.ask(client.base)
+        if answer.test_weights:
+            report.warn("these results come from test weights: the text is not read from the page")
+        if answer.notice:
+            report.warn(answer.notice)
     if failure := summary.failure():
         raise failure
 

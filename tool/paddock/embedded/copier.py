@@ -158,9 +158,8 @@ def picture_rows() -> tuple[tuple[int, ...], dict[int, float]]:
 
 def _still(place: int) -> int:
     """A dimension of a head that positions hardly rotate, the stillest first."""
-    pairs = HEAD_SIZE // 2
-    still = [*range(pairs - 1, STILL - 1, -1), *range(HEAD_SIZE - 1, pairs + STILL - 1, -1)]
-    return still[place]
+    half = HEAD_SIZE // 2
+    return (*range(half - 1, STILL - 1, -1), *range(HEAD_SIZE - 1, half + STILL - 1, -1))[place]
 
 
 def _share(count: int) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from paddock.embedded import NOTICE
+from paddock.weightfiles import EMBEDDED_MARKER as MARKER
 
-MARKER = "EMBEDDED_MODEL.md"
+__all__ = ["MARKER", "marker_text"]
 
 
 def marker_text(name: str) -> bytes:
     """The marker of one set."""
-    return f"""# {NOTICE[0].upper()}{NOTICE[1:]}
+    return f"""# {NOTICE}
 
 This directory, `{name}`, was written by paddock from the small model that it carries. It reads lines of printed Latin
 letters, digits and common punctuation, in upright fonts, dark on light. It reads no tables, formulas, charts or
