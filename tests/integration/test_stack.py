@@ -45,8 +45,8 @@ def test_up_of_a_stack_that_runs_changes_nothing(stack) -> None:
     answer = json.loads(again.stdout)
     assert (answer["project"], answer["url"], answer["ready"]) == (stack.project, stack.url, True)
     assert answer["weights"] == [
-        {"name": "PP-DocLayoutV3", "test": True},
-        {"name": "PaddleOCR-VL-1.6", "test": True},
+        {"name": "PP-DocLayoutV3", "test": True, "embedded": False},
+        {"name": "PaddleOCR-VL-1.6", "test": True, "embedded": False},
     ]
     assert [stack.container("api"), stack.container("vlm")] == before
 

@@ -176,7 +176,7 @@ def test_services_that_are_not_there(fake_engine, describe) -> None:
     half = status.of_stack(client, configuration, folder="/srv/cpu")
     assert (half.ready, half.reason) == (False, "api is absent")
     assert set(_machine(nothing)) == {
-        "project", "folder", "url", "ready", "reason", "model", "test_weights", "services",
+        "project", "folder", "url", "ready", "reason", "model", "test_weights", "notice", "services",
     }  # fmt: skip
     client.close()
 

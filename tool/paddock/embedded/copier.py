@@ -159,7 +159,8 @@ def picture_rows() -> tuple[tuple[int, ...], dict[int, float]]:
 def _still(place: int) -> int:
     """A dimension of a head that positions hardly rotate, the stillest first."""
     half = HEAD_SIZE // 2
-    return (*range(half - 1, STILL - 1, -1), *range(HEAD_SIZE - 1, half + STILL - 1, -1))[place]
+    still: tuple[int, ...] = (*range(half - 1, STILL - 1, -1), *range(HEAD_SIZE - 1, half + STILL - 1, -1))
+    return still[place]
 
 
 def _share(count: int) -> float:

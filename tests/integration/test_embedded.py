@@ -1,0 +1,171 @@
+"""The embedded model through a real stack: pages that nobody has seen, measured in characters.
+
+The layout network and the reader run as the images run them; what is drawn here is what must come back.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import random
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from paddock.embedded import NOTICE
+from paddock.reading import error_rate
+
+FONTS = Path("/usr/share/fonts/truetype")
+KNOWN = ("dejavu/DejaVuSans.ttf", "liberation/LiberationSans-Regular.ttf", "liberation/LiberationSerif-Regular.ttf")
+PAGE = (1240, 1754)  # A4 at 150 dpi
+MARGIN, LONGEST = 90, 40
+PAGES_OF = (1, 1, 1, 1, 1, 1, 2, 3, 5, 8, 13, 13)  # documents: 50 pages
+CHARACTERS_WRONG = 0.03
+WORDS = """
+    account amount Annual balance before between Carried certain charge clause Company copy Current customer date
+    delivery Document during each estimate figure First form general goods However interest Invoice item LETTER list
+    market meeting month notice Number office order other paid PAPER party period person place Price product purchase
+    quality quarter receipt record Report result return second section Service several stock supply TABLE tax term
+    """.split()  # noqa: SIM905 - reads better than seventy quoted words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """Pages and the lines that stand on each, in reading order."""
+
+    pages: tuple[Image.Image, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+    def file(self, kind: str) -> bytes:
+        written = io.BytesIO()
+        if kind == "PDF":
+            self.pages[0].save(written, "PDF", resolution=150, save_all=True, append_images=self.pages[1:])
+        else:
+            self.pages[0].save(written, kind, quality=85)
+        return written.getvalue()
+
+
+def sentence(r: random.Random, longest: int) -> str:
+    line = ""
+    while True:
+        word = r.choice(WORDS) if r.random() < 0.8 else r.choice((f"{r.uniform(1, 999):.2f}", f"{r.randint(1, 9999)}"))
+        word += r.choice(",.;:") if r.random() < 0.12 else ""
+        if len(line) + 1 + len(word) > longest:
+            return line or word[:longest]
+        line += (" " if line else "") + word
+
+
+def drawn(r: random.Random) -> tuple[Image.Image, tuple[str, ...]]:
+    """A page with a title and one or two columns of lines."""
+    path = FONTS / r.choice([name for name in KNOWN if (FONTS / name).is_file()])
+    columns, size = (2, 24) if r.random() < 0.25 else (1, r.choice((24, 28, 32)))
+    body, title = ImageFont.truetype(path, size), ImageFont.truetype(path, round(1.8 * size))
+    page = Image.new("L", PAGE, 255)
+    draw = ImageDraw.Draw(page)
+    lines = [sentence(r, 24)]
+    draw.text((MARGIN, MARGIN), lines[0], font=title, fill=0)
+    for column in range(columns):
+        left, y = MARGIN + column * PAGE[0] // 2, MARGIN + round(3.4 * size)
+        for _ in range(r.randint(4, 14)):
+            line = sentence(r, LONGEST)
+            while body.getlength(line) > PAGE[0] / columns - 2 * MARGIN + 30:
+                line = line.rpartition(" ")[0]
+            draw.text((left, y), line, font=body, fill=r.randint(0, 60))
+            lines.append(line)
+            y += round(1.35 * size) + (size if r.random() < 0.2 else 0)
+    return page, tuple(lines)
+
+
+def document(r: random.Random, pages: int) -> Document:
+    made = [drawn(r) for _ in range(pages)]
+    return Document(pages=tuple(page for page, _ in made), lines=tuple(lines for _, lines in made))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """A stack with the embedded model."""
+
+    url: str
+    said: str  # by `paddock up`
+    status: str
+
+    def blocks(self, file: bytes, *, pdf: bool = False) -> list[list[str]]:
+        """The text of each block of each page."""
+        body = {"file": base64.b64encode(file).decode(), "fileType": 0 if pdf else 1, "visualize": False}
+        request = urllib.request.Request(
+            f"{self.url}/layout-parsing", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=900) as answer:
+            results = json.load(answer)["result"]["layoutParsingResults"]
+        return [[block["block_content"] for block in page["prunedResult"]["parsing_res_list"]] for page in results]
+
+
+@pytest.fixture(scope="module", params=["llama.cpp", "vllm"])
+def reader(request: pytest.FixtureRequest, shop: Any, free_port: int) -> Iterator[Reader]:
+    stack = ("cpu", "--model", "embedded", "--backend", request.param)
+    name = f"paddock-test-embedded-{os.getpid()}"
+    for step in (("models", "fetch", "embedded", "--backend", request.param), ("render", *stack)):
+        done = shop.paddock(*step)
+        assert done.returncode == 0, done.stderr
+    try:
+        up = shop.paddock("up", *stack, "--project", name, "--port", str(free_port))
+        assert up.returncode == 0, up.stderr
+        status = shop.paddock("status", "cpu", *stack[1:], "--project", name)
+        yield Reader(url=f"http://127.0.0.1:{free_port}", said=up.stdout, status=status.stdout)
+    finally:
+        shop.paddock("down", *stack, "--project", name, "--volumes")
+
+
+@pytest.fixture(scope="module")
+def free_port() -> int:
+    import socket  # noqa: PLC0415 - the one place
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_it_says_what_it_is(reader: Reader) -> None:
+    assert NOTICE in reader.said
+    assert NOTICE in reader.status
+
+
+def test_fifty_unseen_pages_are_read_in_order(reader: Reader) -> None:
+    r = random.Random(20260611)
+    wrong = length = whole = 0.0
+    for number, count in enumerate(PAGES_OF):
+        made = document(r, count)
+        kind = "PDF" if count > 1 else ("PNG", "JPEG", "PDF")[number % 3]
+        found = reader.blocks(made.file(kind), pdf=kind == "PDF")
+        assert len(found) == count
+        for blocks, lines in zip(found, made.lines, strict=True):
+            expected = "\n".join(lines)
+            wrong += error_rate("\n".join(blocks), expected) * len(expected)
+            length += len(expected)
+            whole += len(blocks) == len(lines)
+    print(f"{wrong / length:.2%} of {length:.0f} characters wrong; {whole:.0f} of 50 pages with a block a line")
+    assert wrong / length <= CHARACTERS_WRONG
+    assert whole >= 0.9 * sum(PAGES_OF)  # nothing is missing, nothing doubled
+
+
+def test_a_turned_or_mirrored_page_or_another_order_is_told_apart(reader: Reader) -> None:
+    made = document(random.Random(7), 2)
+    texts = ["\n".join(lines) for lines in made.lines]
+    for changed in (ImageOps.mirror(made.pages[0]), made.pages[0].rotate(180)):
+        (blocks,) = reader.blocks(Document(pages=(changed,), lines=()).file("PNG"))
+        assert error_rate("\n".join(blocks), texts[0]) > 0.5
+    swapped = reader.blocks(Document(pages=made.pages[::-1], lines=()).file("PDF"), pdf=True)
+    for blocks, expected, other in zip(swapped, texts, texts[::-1], strict=True):
+        assert error_rate("\n".join(blocks), expected) > 0.5
+        assert error_rate("\n".join(blocks), other) < 0.1
+
+
+def test_an_empty_page_is_empty(reader: Reader) -> None:
+    assert reader.blocks(Document(pages=(Image.new("L", PAGE, 255),), lines=()).file("PNG")) in ([[]], [[""]])
