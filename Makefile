@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 TARGET ?= cpu
 #> OFFLINE   1 builds and runs the variant whose images hold the weights (default: empty)
 OFFLINE ?=
-#> MODEL     whose weights `make models` fetches (default: paddleocr-vl-1.6)
+#> MODEL     what `make models` fetches and `make demo` serves; embedded needs no download (default: paddleocr-vl-1.6)
 MODEL ?= paddleocr-vl-1.6
 #> JOBS      documents that `make demo` sends at a time (default: 2)
 JOBS ?= 2
@@ -34,7 +34,7 @@ help: ## print this
 
 .PHONY: demo
 demo: setup ## set everything up, build, start the cpu stack and parse a document
-	@JOBS='$(JOBS)' WEIGHTS='$(WEIGHTS)' scripts/demo.sh
+	@JOBS='$(JOBS)' MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' scripts/demo.sh
 
 .PHONY: test
 test: setup ## run every test except the benchmark; needs the engine, and starts it
