@@ -126,7 +126,7 @@ def lists(image: str, platforms: Iterable[Platform], templates: Path) -> dict[Pl
 
 def all_weights(data: Registry) -> Iterator[WeightSet]:
     """Each weight set once."""
-    yield from {each.name: each for model in data.models.values() for each in model.weights}.values()
+    yield from {each.name: each for model in data.models.values() for each in model.weights if not each.made}.values()
 
 
 def sources(weights: WeightSet) -> Iterator[tuple[Source, str]]:

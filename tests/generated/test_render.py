@@ -20,7 +20,7 @@ import yaml
 
 from paddock import paths, registry, upstream
 from paddock.cli.render import present_stacks
-from paddock.matrix import Stack, Variant
+from paddock.matrix import Stack, Variant, WeightsRole
 from paddock.render import Files, Renderer, differences, write
 
 TEMPLATES = paths.templates()
@@ -252,7 +252,9 @@ def test_the_two_sides_agree(files: Files, stack: Stack) -> None:
     assert recognition["genai_config"]["server_url"] == f"http://vlm:{server['port']}/v1"
     assert recognition["genai_config"]["backend"] == stack.backend.pipeline_backend
     layout = pipeline["SubModules"]["LayoutDetection"]
-    assert layout["model_dir"] == f"/models/{layout['model_name']}"
+    layout_weights = stack.model.weight_set(WeightsRole.LAYOUT)
+    assert layout_weights is not None
+    assert layout["model_dir"] == f"/models/{layout_weights.name}"
     assert layout["model_name"] == stack.model.pipeline.layout_model
     assert pipeline["Serving"]["extra"]["max_num_input_imgs"] is None, "PaddleX would drop all pages after the tenth"
 

@@ -254,7 +254,7 @@ def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: P
     assert (said["uid"], said["gid"]) == (10001, 0)
     assert said["options"]["served-model-name"] == stack.model.served_name
     assert said["options"]["port"] == str(stack.backend.port)
-    for name, value in stack.vlm.settings.items():
+    for name, value in stack.settings.items():
         assert said["options"][name] == ("" if value is True and configuration == "vlm.conf" else _written(value)), name
     assert re.search(r"10001\s.*(vllm serve|serve\.py|api_server)", top), top
     assert not re.search(r"[0-9a-f]{64}", top), "the key is in the list of processes"

@@ -399,11 +399,11 @@ class _Check:
             place = file.place("weights", index)
             if weights.name in names:
                 raise place.error(f'weights[{index}].name: found "{weights.name}" again, expected each set once')
-            if bool(weights.bos or weights.huggingface or weights.modelscope) is weights.made:
-                found = "a source for what is made" if weights.made else "no source"
-                raise place.error(
-                    f"weights[{index}]: found {found}, expected one of bos, huggingface, modelscope, made"
-                )
+            sources = bool(weights.bos or weights.huggingface or weights.modelscope)
+            if weights.made and sources:
+                raise place.error(f"weights[{index}]: found a source, expected none for what paddock makes")
+            if not weights.made and not sources:
+                raise place.error(f"weights[{index}]: found no source, expected one of bos, huggingface, modelscope")
             if weights.role in roles:
                 raise place.error(f"weights[{index}].role: found {weights.role} again, expected one set a role")
             names.add(weights.name)
