@@ -31,7 +31,9 @@ STILL = 20  # first pair of a head's dimensions that hardly rotates: 2e-5 a posi
 
 CONSTANT = 30000.0  # in every token; so large that nothing else changes the norm
 SINK = 20.0  # how many characters the first token of the prompt weighs when characters are counted
-SURE = 40.0  # the attention score of a match over none
+# What a match puts into query and key: exact also in float16, in which llama.cpp keeps keys, so that counts stay whole.
+STRENGTH = 21.25
+SURE = STRENGTH**2 / math.sqrt(HEAD_SIZE)  # the attention score of a match over none
 CLEAR = 1000.0  # what a found character has over every other token: far more than glyphs differ
 
 # The dimensions of the residual stream.
@@ -83,10 +85,9 @@ class Layer:
 
     def match(self, head: int, place: int, query: Row, key: Row) -> None:
         """Add to the scores of a head: SURE x (query row . asking token) x (key row . token that is looked at)."""
-        strength = math.sqrt(SURE * math.sqrt(HEAD_SIZE))
         for matrix, first, row in ((self.query, head * SHARED, query), (self.key, head, key)):
             for dimension, weight in row.items():
-                matrix[first * HEAD_SIZE + _still(place), dimension] = strength * weight
+                matrix[first * HEAD_SIZE + _still(place), dimension] = STRENGTH * weight
 
     def carry(self, head: int, place: int, value: Row, to: int) -> None:
         """What a head brings from where it looks: the row there, to the dimension `to` here."""
@@ -215,7 +216,7 @@ def _looking_up() -> Layer:
         for place in range(LONGEST):
             layer.match(half, place, {LEFT_CODE + place: 1.0}, {code + place: 1.0})
         # Text has codes, too, and is not what is looked for; the first token is where to look when there is no match.
-        layer.match(half, LONGEST, {ONE: 1.0}, {WRITTEN: -2.0, FIRST: 0.5})
+        layer.match(half, LONGEST, {ONE: 1.0}, {WRITTEN: -2.0, FIRST: 0.35})
         for character in range(CHARACTERS):
             layer.carry(half, character, {glyph + character: 1.0}, LEFT_GLYPH + character)
         layer.carry(half, CHARACTERS, {SEEN: 1.0}, FOUND)
