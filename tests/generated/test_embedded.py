@@ -105,10 +105,10 @@ def picture(halves: Iterable[tuple[str, str]]) -> list[Vector]:
     for pair in halves:
         token = dict(constants)
         for character, glyphs, here in zip(pair, (left, right), rows[-2:], strict=True):
-            token[here] = 4.0 if character else -4.0
-            token |= {row: -9.0 + 0.01 * place for place, row in enumerate(glyphs)}
+            token[here] = 14.0 if character else -14.0
+            token |= {row: -90.0 + 0.01 * place for place, row in enumerate(glyphs)}
             if character:
-                token[glyphs[ord(character) - 0x20]] = 3.0
+                token[glyphs[ord(character) - 0x20]] = 60.0  # as large as a trained tower says it
         out.append(token)
     return out
 

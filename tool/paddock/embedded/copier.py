@@ -29,7 +29,7 @@ SHARED = HEADS // KEY_HEADS
 ROPE_BASE, ROPE_SECTIONS = 1e15, (16, 24, 24)
 STILL = 20  # first pair of a head's dimensions that hardly rotates: 2e-5 a position
 
-CONSTANT = 30000.0  # in every token; so large that nothing else changes the norm
+CONSTANT = 1e6  # in every token; so large that no score of the vision tower, of which some reach 100, changes the norm
 SINK = 20.0  # how many characters the first token of the prompt weighs when characters are counted
 # What a match puts into query and key: exact also in float16, in which llama.cpp keeps keys, so that counts stay whole.
 STRENGTH = 21.25
