@@ -27,6 +27,7 @@ PARALLEL_REQUESTS = int(os.environ.get("API_PARALLEL_REQUESTS") or 8)
 KEY_TIMEOUT = 120.0  # seconds; the VLM server writes the key when its container starts
 READY_TIMEOUT = 5.0  # seconds
 TEST_MARKER = "TEST_WEIGHTS.md"  # lies in every set of test weights
+EMBEDDED_MARKER = "EMBEDDED_MODEL.md"  # lies in every set of the embedded model; its heading is what to say of results
 
 # Read by PaddleX when it is imported.
 os.environ["PADDLE_PDX_SERVING_SERIAL_PIPELINE_CALLS"] = "0"
@@ -66,7 +67,14 @@ def uses_test_weights(configuration: dict[str, Any]) -> bool:
     return layout is not None and (Path(layout) / TEST_MARKER).exists()
 
 
-def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weights: bool) -> None:
+def notice_of(configuration: dict[str, Any]) -> str:
+    """What is to be said beside every result of the embedded model; nothing for another one."""
+    layout = configuration["SubModules"]["LayoutDetection"].get("model_dir")
+    marker = Path(layout or "") / EMBEDDED_MARKER
+    return marker.read_text("utf-8").partition("\n")[0].lstrip("# ") if layout and marker.exists() else ""
+
+
+def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weights: bool, notice: str) -> None:
     """Add `GET /health/ready`: 200 with the model's name, or 503 with the reason."""
     import aiohttp
     from fastapi.responses import JSONResponse
@@ -90,7 +98,13 @@ def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weig
     @app.get("/health/ready", operation_id="checkReadiness")
     async def ready() -> JSONResponse:
         reason = await reason_against()
-        body = {"ready": not reason, "model": model_name, "reason": reason, "test_weights": test_weights}
+        body = {
+            "ready": not reason,
+            "model": model_name,
+            "reason": reason,
+            "test_weights": test_weights,
+            "notice": notice,
+        }
         return JSONResponse(body, status_code=503 if reason else 200)
 
 
@@ -129,7 +143,8 @@ def main() -> None:
     drawing.install()
     pipeline = create_pipeline(config=configuration, device=DEVICE)
     app = create_pipeline_app(pipeline, configuration)
-    add_readiness(app, genai, recognition["model_name"], test_weights=uses_test_weights(configuration))
+    test, notice = uses_test_weights(configuration), notice_of(configuration)
+    add_readiness(app, genai, recognition["model_name"], test_weights=test, notice=notice)
     quiet_health_checks()
     asyncio.run(serve(app))
 
