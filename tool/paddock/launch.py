@@ -143,8 +143,9 @@ def weights_of(client: docker.DockerClient, configuration: Configuration) -> tup
         if weights.directory is not None and engine.is_local():
             test, embedded = weightsinuse.is_test(weights), weightsinuse.is_embedded(weights)
         else:
+            place = f"{weights.in_image}/{weights.name}"
             test, embedded = (
-                container is not None and containers.holds(client, container, f"{weights.in_image}/{weights.name}/{marker}")
+                container is not None and containers.holds(client, container, f"{place}/{marker}")
                 for marker in (TEST_MARKER, EMBEDDED_MARKER)
             )
         shown.append(WeightSetShown(name=weights.name, test=test, embedded=embedded))
