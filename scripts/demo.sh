@@ -49,4 +49,5 @@ if [[ $model == embedded ]]; then
 elif find models -name TEST_WEIGHTS.md | grep -q .; then
     say "Made with test weights: the text above does not come from the page. \`make models\` fetches upstream's."
 fi
-say "The stack is up at http://127.0.0.1:${API_PORT:-8080}. Stop it with: make down   (and the engine: make engine-stop)"
+say "The stack is up at http://127.0.0.1:${API_PORT:-8080}. Stop it with:
+  .venv/bin/paddock down $target --model $model    (and the engine: make engine-stop)"

@@ -111,16 +111,17 @@ class Reader:
 def reader(request: pytest.FixtureRequest, shop: Any, free_port: int) -> Iterator[Reader]:
     stack = ("cpu", "--model", "embedded", "--backend", request.param)
     name = f"paddock-test-embedded-{os.getpid()}"
+    models = str(shop.root / "embedded-models")  # not the shop's: its lock is compared elsewhere
     for step in (("models", "fetch", "embedded", "--backend", request.param), ("render", *stack)):
-        done = shop.paddock(*step)
+        done = shop.paddock(*step, MODELS_DIR=models)
         assert done.returncode == 0, done.stderr
     try:
-        up = shop.paddock("up", *stack, "--project", name, "--port", str(free_port))
+        up = shop.paddock("up", *stack, "--project", name, "--port", str(free_port), MODELS_DIR=models)
         assert up.returncode == 0, up.stderr
-        status = shop.paddock("status", "cpu", *stack[1:], "--project", name)
+        status = shop.paddock("status", "cpu", *stack[1:], "--project", name, MODELS_DIR=models)
         yield Reader(url=f"http://127.0.0.1:{free_port}", said=up.stdout, status=status.stdout)
     finally:
-        shop.paddock("down", *stack, "--project", name, "--volumes")
+        shop.paddock("down", *stack, "--project", name, "--volumes", MODELS_DIR=models)
 
 
 @pytest.fixture(scope="module")
