@@ -80,10 +80,10 @@ def full(images: Samples, space: Path, say: Say) -> Exported:
 
 
 def export(folder: Path, references: tuple[str, ...], *more: str | Path, say: Say) -> Exported:
-    """Run `paddock export` on images alone."""
+    """Run `paddock export` on these images alone, as the peers do: without the tool's image."""
     say(f"paddock export of {', '.join(references)}")
     named = [word for reference in references for word in ("--image", reference)]
-    cost = program.run([*PADDOCK, "export", *named, "--output", folder, *more])
+    cost = program.run([*PADDOCK, "export", *named, "--no-tool", "--output", folder, *more])
     return Exported(folder=folder, cost=cost)
 
 

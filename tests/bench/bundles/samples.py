@@ -133,8 +133,9 @@ def _image(reference: str, wheels: Sequence[Path], folder: Path, *, later: int) 
     _set_times(context / "weights", 1_750_000_000)
     lines = [f"FROM {BASE}", "COPY weights /models", "COPY packages /opt/venv/lib/python3.11/site-packages"]
     (context / "Dockerfile").write_text("\n".join(lines) + "\n", "ascii")
-    argv = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", f"--tag={reference}", str(context)]
-    process.capture(argv, timeout=1800)
+    argv = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", f"--tag={reference}"]
+    # to the build cache a file with another time is the same file
+    process.capture([*argv, *(["--no-cache"] if later else []), str(context)], timeout=1800)
 
 
 def _set_times(folder: Path, moment: int) -> None:
