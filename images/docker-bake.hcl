@@ -644,3 +644,21 @@ target "sm120-offline-vlm" {
     WEIGHTS = "PaddleOCR-VL-1.6"
   }
 }
+
+group "cpu-embedded" {
+  targets = ["cpu-embedded-api", "cpu-embedded-vlm"]
+}
+
+target "cpu-embedded-api" {
+  inherits = ["_image"]
+  context  = "images/cpu/api"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cpu-api:${VERSION}"]
+}
+
+target "cpu-embedded-vlm" {
+  inherits = ["_image"]
+  context  = "images/cpu/vllm"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cpu-vllm:${VERSION}"]
+}

@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from paddock.embedded import NOTICE, copier, vlm
 from paddock.embedded.marker import MARKER
 from paddock.make_embedded import LAYOUT_PROGRAM
 from paddock.paths import templates
+from paddock.render import Renderer, differences, present_stacks
 from paddock.testweights import tokenizer
 
 SERVED = "PaddleOCR-VL-1.6-0.9B"
@@ -214,6 +216,13 @@ def test_it_is_a_model_of_the_registry_served_in_float32():
         assert stack.model.made
     assert known.stack(target="cpu", model="embedded").settings["dtype"] == "float32"
     assert known.stack(target="cpu").settings["dtype"] == "auto"
+
+
+def test_make_demo_leaves_the_checkout_as_it_was(repository: Path):
+    """Its stack is committed: rendering it, as scripts/demo.sh does, changes nothing."""
+    known = registry.load(templates())
+    stacks = [*present_stacks(known, repository), known.stack(target="cpu", model="embedded")]
+    assert not differences(Renderer(templates()).all(known, also=stacks), repository)
 
 
 def test_the_layout_program_stands_alone():

@@ -155,7 +155,7 @@ class Renderer:
     def all(self, registry: Registry, *, also: Iterable[Stack] = ()) -> Files:
         """Every generated file: the committed stacks, and those in `also`."""
         committed = list(registry.stacks())
-        stacks = [*committed, *(stack for stack in also if stack not in committed)]
+        stacks = list({stack.name: stack for stack in (*committed, *also)}.values())
         files: dict[PurePosixPath, str] = {}
         for stack in committed:
             files |= self.contexts(stack)
