@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Draw the documents that `paddock smoke` sends, and write down what stands on them.
 
-Writes tool/paddock/smoke_documents/: one picture a task, a page as PNG, two pages as PDF, and answers.json. What is
-drawn and what is written down come from the same constants, so they cannot differ. Same bytes each time.
+Writes tool/paddock/smoke_documents/: one picture a task, a page as PNG, two pages as PDF, the same in lines of plain
+print for the embedded model, and answers.json. What is drawn and what is written down come from the same constants, so
+they cannot differ. Same bytes each time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CHART_TITLE = "Bales sold"
 CHART = (("North", 20), ("East", 35), ("South", 10), ("West", 25))
 SEAL = "MILLBROOK SADDLERY"
 CLOSING = "Goods can be returned within 21 days."
+PLAIN = ((*RECEIPT, CLOSING), ("Horseshoe nails 250 pieces 37.50", "Curry comb 7 pieces 41.30"))  # lines of two pages
 
 
 def main() -> None:
@@ -42,13 +44,19 @@ def main() -> None:
     pictures = {"receipt": _receipt(), "table": _table(), "formula": _formula(), "chart": _chart(), "seal": _seal()}
     first = _page((("receipt", 200), ("table", 480)), pictures, title=TITLE, closing=CLOSING)
     second = _page((("formula", 200), ("chart", 480)), pictures, title="APPENDIX", closing="")
-    for name, picture in {**pictures, "page": first}.items():
+    plain = [_plain_page(lines) for lines in PLAIN]
+    for name, picture in {**pictures, "page": first, "plain-line": _plain_line(), "plain-page": plain[0]}.items():
         picture.save(OUT / f"{name}.png", optimize=True, dpi=(DPI, DPI))
-    day = gmtime(0)  # Pillow would write the time of now
-    black = [page.convert("1", dither=Image.Dither.NONE) for page in (first, second)]
-    black[0].save(OUT / "pages.pdf", resolution=DPI, title="Delivery note 3168", save_all=True, append_images=black[1:],
-                  creationDate=day, modDate=day)  # fmt: skip
+    _write_pdf("pages.pdf", first, second)
+    _write_pdf("plain-pages.pdf", *plain)
     (OUT / "answers.json").write_text(json.dumps(_answers(), indent=2) + "\n", "utf-8")
+
+
+def _write_pdf(name: str, *pages: Image.Image) -> None:
+    day = gmtime(0)  # Pillow would write the time of now
+    black = [page.convert("1", dither=Image.Dither.NONE) for page in pages]
+    black[0].save(OUT / name, resolution=DPI, title="Delivery note 3168", save_all=True, append_images=black[1:],
+                  creationDate=day, modDate=day)  # fmt: skip
 
 
 def _answers() -> dict[str, object]:
@@ -66,6 +74,13 @@ def _answers() -> dict[str, object]:
         "documents": {
             "image": {"file": "page.png", "pages": [first]},
             "pdf": {"file": "pages.pdf", "pages": [first, ["APPENDIX"]]},
+        },
+        "plain": {
+            "tasks": {"ocr": {"file": "plain-line.png", "text": RECEIPT[2]}},
+            "documents": {
+                "image": {"file": "plain-page.png", "pages": PLAIN[:1]},
+                "pdf": {"file": "plain-pages.pdf", "pages": PLAIN},
+            },
         },
     }
 
@@ -164,6 +179,19 @@ def _page(
     for name, top in placed:
         page.paste(pictures[name], (MARGIN, top))
     draw.text((MARGIN, 1000), closing, font=_font("DejaVuSans.ttf", 26), fill=0)
+    return page
+
+
+def _plain_line() -> Image.Image:
+    picture, draw = _sheet(540, 52)
+    draw.text((16, 6), RECEIPT[2], font=_font("DejaVuSans.ttf", 32), fill=0)
+    return picture
+
+
+def _plain_page(lines: tuple[str, ...]) -> Image.Image:
+    page, draw = _sheet(*PAGE)
+    for number, line in enumerate(lines):
+        draw.text((MARGIN, 100 + number * 50), line, font=_font("DejaVuSans.ttf", 32), fill=0)
     return page
 
 

@@ -94,7 +94,15 @@ class Reader:
 
     url: str
     said: str  # by `paddock up`
-    status: str
+    shop: Any
+    stack: tuple[str, ...]  # its target and options
+    models: str
+    project: str
+
+    def paddock(self, command: str, *options: str) -> Any:
+        """A command about this stack; its exit status and output."""
+        arguments = (command, *self.stack, "--project", self.project, *options)
+        return self.shop.paddock(*arguments, MODELS_DIR=self.models)
 
     def blocks(self, file: bytes, *, pdf: bool = False) -> list[list[str]]:
         """The text of each block of each page."""
@@ -118,8 +126,8 @@ def reader(request: pytest.FixtureRequest, shop: Any, free_port: int) -> Iterato
     try:
         up = shop.paddock("up", *stack, "--project", name, "--port", str(free_port), MODELS_DIR=models)
         assert up.returncode == 0, up.stderr
-        status = shop.paddock("status", "cpu", *stack[1:], "--project", name, MODELS_DIR=models)
-        yield Reader(url=f"http://127.0.0.1:{free_port}", said=up.stdout, status=status.stdout)
+        url = f"http://127.0.0.1:{free_port}"
+        yield Reader(url=url, said=up.stdout, shop=shop, stack=stack, models=models, project=name)
     finally:
         shop.paddock("down", *stack, "--project", name, "--volumes", MODELS_DIR=models)
 
@@ -135,7 +143,17 @@ def free_port() -> int:
 
 def test_it_says_what_it_is(reader: Reader) -> None:
     assert NOTICE in reader.said
-    assert NOTICE in reader.status
+    assert NOTICE in reader.paddock("status").stdout
+
+
+def test_smoke_checks_that_it_reads(reader: Reader) -> None:
+    done = reader.paddock("smoke", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["notice"] == NOTICE
+    assert [(check["check"], check["result"]) for check in found["checks"]] == [
+        ("ocr", "passed"), ("image", "passed"), ("pdf", "passed"),
+    ]  # fmt: skip
 
 
 def test_fifty_unseen_pages_are_read_in_order(reader: Reader) -> None:

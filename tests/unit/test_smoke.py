@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -239,7 +240,7 @@ def test_a_container_that_cannot_run_the_questions(fake_docker):
 
 
 @contextmanager
-def api(markdown: dict[int, list[str]] | None, *, model: str = "M") -> Iterator[str]:
+def api(markdown: dict[int, list[str]] | None, *, model: str = "M", notice: str = "") -> Iterator[str]:
     """A pipeline API that answers these pages: key 1 an image, 0 a PDF; None: 500 to everything."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -247,7 +248,7 @@ def api(markdown: dict[int, list[str]] | None, *, model: str = "M") -> Iterator[
             """Keep the test output quiet."""
 
         def do_GET(self):
-            self.answer(200, {"ready": True, "model": model, "reason": ""})
+            self.answer(200, {"ready": True, "model": model, "reason": "", "notice": notice})
 
         def do_POST(self):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -302,6 +303,30 @@ def test_a_url_with_test_weights():
         found = smoke.of_url(url, report=Silent(), timeout=30)
     assert {check.verdict for check in found.checks} == {Verdict.ANSWERED}
     assert found.test_weights
+
+
+def test_of_the_embedded_model_plain_lines_are_expected_and_its_notice_is_said():
+    plain = KNOWN["plain"]["documents"]
+    pages = {kind: ["\n\n".join(page) for page in plain[name]["pages"]] for kind, name in ((1, "image"), (0, "pdf"))}
+    with api(pages, notice="demo model") as url:
+        found = smoke.of_url(url, report=Silent(), timeout=30)
+    assert found.notice == "demo model"
+    assert [check.verdict for check in found.checks] == [Verdict.PASSED, Verdict.PASSED]
+    assert {check.measure.what for check in found.checks} == {"characters"}
+    pages[0].reverse()
+    with api(pages, notice="demo model") as url:
+        found = smoke.of_url(url, report=Silent(), timeout=30)
+    assert [check.verdict for check in found.checks] == [Verdict.PASSED, Verdict.WRONG]
+
+
+def test_the_embedded_model_is_shown_one_line(fake_docker):
+    request = fake_docker([json.dumps({"name": "ocr", "seconds": 0.5, "answer": "A", "cut": False})])
+    replace(QUESTIONS, plain=True).ask([Task.OCR], Silent())
+    (question,) = json.loads(request.read_text())["questions"]
+    assert base64.b64decode(question["png"]) == (smoke.DOCUMENTS / "plain-line.png").read_bytes()
+    answer = {"seconds": 1.0, "answer": KNOWN["plain"]["tasks"]["ocr"]["text"], "cut": False}
+    assert smoke._judged(Task.OCR, answer, smoke.READS_PLAIN).ok
+    assert not smoke._judged(Task.OCR, answer, smoke.READS).ok
 
 
 def test_a_page_that_was_not_read_is_named():

@@ -2,7 +2,8 @@
 pipeline API, each compared with what stands on our own small documents. A server that is served alone is asked to read
 one of them.
 
-Test weights read nothing: of them the constant text is expected, and reading counts as not checked.
+Test weights read nothing: of them the constant text is expected, and reading counts as not checked. The embedded model
+reads lines of plain print: it is asked for that task alone, and gets documents of such lines.
 Nothing is started, changed or kept.
 """
 
@@ -107,7 +108,7 @@ class Check:
 class Smoke:
     """All checks of one stack. `left_out` says what was not asked and why; empty where all was.
 
-    `url` is empty where no port is published.
+    `url` is empty where no port is published; `notice` is what is to be said beside results of this model.
     """
 
     called: str
@@ -116,6 +117,7 @@ class Smoke:
     test_weights: tuple[str, ...]
     checks: tuple[Check, ...]
     left_out: str = ""
+    notice: str = ""
 
     def failure(self) -> UnhealthyError | None:
         """The error to end with: what is off, and on which side."""
@@ -142,14 +144,16 @@ class Expectation:
     """What the answers of a stack are compared with.
 
     `text` is what test weights answer to everything, None where real weights read; `layout` says whether the layout
-    model is a real one, so that whole pages can be compared.
+    model is a real one, so that whole pages can be compared; `plain` that only lines of plain print are read.
     """
 
     text: str | None
     layout: bool
+    plain: bool = False
 
 
 READS = Expectation(text=None, layout=True)
+READS_PLAIN = Expectation(text=None, layout=True, plain=True)
 
 
 def of_url(url: str, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
@@ -160,15 +164,17 @@ def of_url(url: str, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
     client = Client(url, timeout=timeout, resends=0)
     left_out = "the VLM server was not asked directly: only the engine of its stack reaches it"
     report.warn(left_out)
-    checks = tuple(_documents(client, None, report))
+    state = readiness.ask(client.base)
+    checks = tuple(_documents(client, READS_PLAIN if state.notice else None, report))
     test = any(check.reason == NO_READING for check in checks)
     return Smoke(
         called=client.url,
         url=client.url,
-        model=readiness.ask(client.url).model,
+        model=state.model,
         test_weights=("told by their text",) if test else (),
         checks=checks,
         left_out=left_out,
+        notice=state.notice,
     )
 
 
@@ -190,9 +196,10 @@ def of_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT)
             f"{folder.called}: its {side} does not run", hint=f"`paddock up {folder.called}` starts it"
         )
     test = _test_weights(client, configuration, present)
-    expectation = _expectation(client, test, present, api=api.name if api else "")
-    questions = _questions(asking, present[asking.name], timeout, alone=api is None)
-    answers = questions.ask(_tasks(api) if api else (Task.OCR,), report)
+    notice = readiness.ask(url).notice if api else ""
+    expectation = READS_PLAIN if notice else _expectation(client, test, present, api=api.name if api else "")
+    questions = _questions(asking, present[asking.name], timeout, alone=api is None, plain=expectation.plain)
+    answers = questions.ask(_tasks(api) if api and not expectation.plain else (Task.OCR,), report)
     checks = [_judged(task, answer, expectation) for task, answer in answers.by_task.items()]
     if api:
         checks += _documents(Client(url, timeout=timeout, resends=0), expectation, report)
@@ -202,6 +209,7 @@ def of_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT)
         model=answers.model,
         test_weights=tuple(dict.fromkeys(each.name for each in test)),
         checks=tuple(checks),
+        notice=notice,
     )
 
 
@@ -225,6 +233,7 @@ class Questions:
     timeout: float
     prompts: Mapping[Task, str] = field(default_factory=lambda: PROMPTS)
     extra: Mapping[str, Any] = field(default_factory=dict)  # more of each request
+    plain: bool = False  # with pictures of plain print
 
     def argv(self) -> list[str]:
         """The command that runs our program in the container."""
@@ -236,7 +245,7 @@ class Questions:
             {
                 "name": task.value,
                 "prompt": self.prompts[task],
-                "png": base64.b64encode(_file(_known()["tasks"][task]["file"])).decode(),
+                "png": base64.b64encode(_file(_known(plain=self.plain)["tasks"][task]["file"])).decode(),
                 # the corners of spotting are special tokens; as PaddleX asks
                 "extra_body": {"skip_special_tokens": task is not Task.SPOTTING, **self.extra},
             }
@@ -255,10 +264,11 @@ class Questions:
         return Answers(model=model, by_task={task: by_name.get(task.value, absent) for task in tasks})
 
 
-def _questions(service: Service, container: Container, timeout: float, *, alone: bool) -> Questions:
+def _questions(service: Service, container: Container, timeout: float, *, alone: bool, plain: bool) -> Questions:
     """How a stack's VLM server is asked, from the container of `service`."""
     if not alone:
-        return Questions(container=container.name, where={"pipeline": _pipeline(service).target}, timeout=timeout)
+        where = {"pipeline": _pipeline(service).target}
+        return Questions(container=container.name, where=where, timeout=timeout, plain=plain)
     server = {
         "url": SERVER_IN_ITS_CONTAINER,
         "model": service.environment[SERVED_NAME],
@@ -292,16 +302,16 @@ def _judged(task: Task, answer: Mapping[str, Any], expectation: Expectation) -> 
     text = str(answer["answer"])
     if expectation.text is not None:
         return check(answer=text, **_of_test_weights([text], expectation.text))
-    measure = measured(task, text)
+    measure = measured(task, text, plain=expectation.plain)
     if answer.get("cut"):
         return check(answer=text, verdict=Verdict.WRONG, measure=measure, reason="the answer does not end")
     verdict = Verdict.PASSED if measure.ok else Verdict.WRONG
     return check(answer=text, verdict=verdict, measure=measure, reason="" if measure.ok else str(measure))
 
 
-def measured(task: Task, answer: str) -> Measure:
+def measured(task: Task, answer: str, *, plain: bool = False) -> Measure:
     """How far an answer is from what stands on the picture of that task."""
-    known, limit = _known()["tasks"][task], LIMITS[task]
+    known, limit = _known(plain=plain)["tasks"][task], LIMITS[task]
     if task is Task.TABLE:
         return reading.table_cells(answer, known["cells"], limit=limit)
     if task is Task.CHART:
@@ -314,7 +324,8 @@ def measured(task: Task, answer: str) -> Measure:
 
 
 def _documents(client: Client, expectation: Expectation | None, report: Reporter) -> Iterator[Check]:
-    for name, known in _known()["documents"].items():
+    plain = expectation is not None and expectation.plain
+    for name, known in _known(plain=plain)["documents"].items():
         data = _file(known["file"])
         kind = Kind.PDF if known["file"].endswith(".pdf") else Kind.PNG
         document = Document(
@@ -325,7 +336,7 @@ def _documents(client: Client, expectation: Expectation | None, report: Reporter
 
 
 def _parsed(
-    client: Client, name: str, document: Document, words: Sequence[Sequence[str]], expectation: Expectation | None
+    client: Client, name: str, document: Document, written: Sequence[Sequence[str]], expectation: Expectation | None
 ) -> Check:
     began = time.monotonic()
     try:
@@ -348,13 +359,18 @@ def _parsed(
         reason = "the layout model is test weights: the page was not compared"
         verdict = Verdict.ANSWERED if all(page.strip() for page in pages) else Verdict.WRONG
         return check(verdict=verdict, reason=reason if verdict is Verdict.ANSWERED else "a page came back empty")
-    return check(**_of_pages(pages, words))
+    return check(**_of_pages(pages, written, plain=wanted.plain))
 
 
-def _of_pages(pages: Sequence[str], words: Sequence[Sequence[str]]) -> dict[str, Any]:
-    if len(pages) != len(words):
-        return {"verdict": Verdict.WRONG, "reason": f"found {len(pages)} pages, expected {len(words)}"}
-    measures = [reading.words(page, expected, limit=PAGE_LIMIT) for page, expected in zip(pages, words, strict=True)]
+def _of_pages(pages: Sequence[str], written: Sequence[Sequence[str]], *, plain: bool) -> dict[str, Any]:
+    if len(pages) != len(written):
+        return {"verdict": Verdict.WRONG, "reason": f"found {len(pages)} pages, expected {len(written)}"}
+    measures = [
+        reading.characters(page, "\n".join(expected), limit=LIMITS[Task.OCR])
+        if plain
+        else reading.words(page, expected, limit=PAGE_LIMIT)
+        for page, expected in zip(pages, written, strict=True)
+    ]
     worst = max(measures, key=lambda measure: measure.share)
     if worst.ok:
         return {"verdict": Verdict.PASSED, "measure": worst}
@@ -444,10 +460,13 @@ def _expectation(
 
 
 @cache
-def _known() -> dict[str, Any]:
-    """What stands on our documents; scripts/make-smoke-documents.py wrote it when it drew them."""
+def _known(*, plain: bool = False) -> dict[str, Any]:
+    """What stands on our documents, or on those in plain print: of a page its words, or its lines.
+
+    scripts/make-smoke-documents.py wrote it when it drew them.
+    """
     known: dict[str, Any] = json.loads((DOCUMENTS / "answers.json").read_text("utf-8"))
-    return known
+    return known["plain"] if plain else known
 
 
 def _file(name: str) -> bytes:

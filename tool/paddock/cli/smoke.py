@@ -32,7 +32,7 @@ def smoke(
     TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table, formula,
     chart; spotting and seal where the model has them), then an image and a PDF go through the pipeline API. With the
     URL of a pipeline API only the second half can be done. A model that is served alone is asked to read a picture.
-    Test weights read nothing, so their reading is not checked.
+    Test weights read nothing, so their reading is not checked. The embedded model is asked for plain lines only.
 
     Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that serves no model; 5 no engine; 6
     the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
@@ -58,6 +58,8 @@ def _show(found: Smoke, *, as_json: bool) -> None:
     console.table(headings, [_row(check) for check in found.checks])
     if any(check.reason == functional.NO_READING for check in found.checks):
         console.result(functional.NO_READING)
+    if found.notice:
+        console.result(found.notice)
 
 
 def _row(check: Check) -> list[str]:
@@ -80,6 +82,7 @@ def _machine(found: Smoke) -> dict[str, object]:
         "ok": found.failure() is None,
         "test_weights": list(found.test_weights),
         "left_out": found.left_out or None,
+        "notice": found.notice or None,
         "checks": [_machine_check(check) for check in found.checks],
     }
 
