@@ -123,6 +123,13 @@ def test_import_and_deltas(
             goal = at_most(0.6 if store == "classic" else 0.3)
             book.add(ratio(f"delta import against a full import, {name}, {store}", ours, entire, goal))
             book.add(_memory(f"delta import, {name}, {store}", ours))
+    with site_engine(store, size=SITE_DISK) as site:
+        _import(site, full, say)
+        alone = _import(site, whole["minor"], say)
+    note = "a full bundle brings the layer as it is: what is left is the engine unpacking that layer"
+    book.add(
+        ratio(f"delta import against a full bundle where the base is, minor, {store}", ours, alone, at_most(1.1), note)
+    )
 
 
 @pytest.fixture(scope="session")

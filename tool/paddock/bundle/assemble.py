@@ -15,7 +15,7 @@ from itertools import groupby
 from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.frames import STEP, Frame, FramedBlob, ReadAt, decompress
 from paddock.bundle.framewriter import FrameCompressor
-from paddock.bundle.manifest import Layer
+from paddock.bundle.manifest import Compression, Layer
 from paddock.bundle.parts import Bundle
 from paddock.bundle.rawlayer import LayerSource, RawLayer, checked
 from paddock.bundle.recipe import Extent, Recipe, Step, read
@@ -28,12 +28,15 @@ _WRONG_BASE = "a base layer of this site is not what it is named, or the tool is
 class Assembly:
     """A recipe, the `read_at` of its blob, and its base layers in their order. `where` begins the messages of errors.
 
+    `compression` is how the layer's blob is made.
+
     Each call reads everything again; two must not run at the same time where the base layers cannot be read so.
     """
 
     recipe: Recipe
     read_at: ReadAt
     bases: Sequence[RawLayer]
+    compression: Compression
     where: str
 
     def stream(self) -> Iterator[bytes]:
@@ -90,7 +93,8 @@ def open_recipe(bundle: Bundle, layer: Layer, source: LayerSource) -> Iterator[A
         for base, found in zip(recipe.bases, bases, strict=True):
             if found.size != base.raw_size:
                 raise BundleError(f"base layer {base.diff_id}: has {found.size} bytes, expected {base.raw_size}")
-        yield Assembly(recipe=recipe, read_at=blob.read_at, bases=bases, where=where)
+        compression = bundle.manifest.compression
+        yield Assembly(recipe=recipe, read_at=blob.read_at, bases=bases, compression=compression, where=where)
 
 
 class _NewBytes:
@@ -125,7 +129,9 @@ class _ReadyFrames:
         self._blobs: dict[int, FramedBlob] = {}
         self._frames: dict[tuple[int, int, int], Frame] = {}
         for number, (base, layer) in enumerate(zip(assembly.recipe.bases, assembly.bases, strict=True)):
-            if isinstance(layer, FramedLayer) and layer.digest == base.digest:
+            if isinstance(layer, FramedLayer) and (
+                layer.digest == base.digest or layer.compression == assembly.compression
+            ):
                 self._blobs[number] = layer.blob
                 self._frames |= {(number, each.raw_offset, each.raw_size): each for each in layer.blob.frames}
 

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paddock.bundle.frames import FramedBlob
-from paddock.bundle.manifest import Carried
+from paddock.bundle.manifest import Carried, Compression
 from paddock.bundle.parts import Bundle
 from paddock.errors import BundleError
 
 
 class FramedLayer:
-    """A `RawLayer` whose bytes come out of the frames of the blob `digest`; `blob` is for who wants the frames."""
+    """A `RawLayer` whose bytes come out of the frames of the blob `digest`; `blob` is for who wants the frames.
 
-    def __init__(self, diff_id: str, digest: str, blob: FramedBlob) -> None:
-        self.diff_id, self.digest, self.blob = diff_id, digest, blob
+    `compression` is how they were made; None where nobody here knows.
+    """
+
+    def __init__(self, diff_id: str, digest: str, blob: FramedBlob, compression: Compression | None) -> None:
+        self.diff_id, self.digest, self.blob, self.compression = diff_id, digest, blob, compression
         self.size = blob.raw_size
         self.read_at = blob.read_at
         self.stream = blob.stream
@@ -43,4 +46,5 @@ class BundleLayers:
             diff_id,
             layer.digest,
             FramedBlob(blob.read_at, size=layer.size, raw_size=layer.raw_size, where=f"the blob {layer.digest}"),
+            self._bundle.manifest.compression,
         )

@@ -22,6 +22,7 @@ from paddock.bundle import enginestore, tarsplit
 from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.enginestore import EngineImage, EngineStore
 from paddock.bundle.frames import FramedBlob, walk
+from paddock.bundle.manifest import Compression
 from paddock.bundle.rawlayer import RawLayer
 from paddock.bundle.savedlayers import PIECE, FileLayer, SavedImage, is_compressed, uncompressed
 from paddock.errors import BundleError, EngineError
@@ -32,11 +33,16 @@ class EngineLayers:
 
     `client` must have no time limit (`engine.connect(timeout=None)`): an engine is silent while it prepares `docker
     save`. `spool` is the folder for layers that must be uncompressed or kept meanwhile: it needs room for the largest
-    one where the engine's files can be read, otherwise for an image.
+    one where the engine's files can be read, otherwise for an image. `compressions` says of blobs that came with
+    bundles how they were made, by digest.
     """
 
-    def __init__(self, client: docker.DockerClient, *, spool: Path | None = None) -> None:
+    def __init__(
+        self, client: docker.DockerClient, *, spool: Path | None = None,
+        compressions: Mapping[str, Compression] | None = None,
+    ) -> None:  # fmt: skip
         self.client, self._spool = client, spool
+        self._compressions = compressions or {}
         self.store: EngineStore = enginestore.read(client)
         self._images: Mapping[str, EngineImage] | None = None
         self._saved: tuple[str, SavedImage] | None = None
@@ -134,7 +140,8 @@ class EngineLayers:
         if not path.is_file():
             return None
         blob = stack.enter_context(path.open("rb"))
-        return _framed(diff_id, digest, blob) or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
+        framed = _framed(diff_id, digest, blob, self._compressions.get(digest))
+        return framed or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
 
     def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
         """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
@@ -156,7 +163,7 @@ class EngineLayers:
         return self._saved[1]
 
 
-def _framed(diff_id: str, digest: str, blob: IO[bytes]) -> FramedLayer | None:
+def _framed(diff_id: str, digest: str, blob: IO[bytes], compression: Compression | None) -> FramedLayer | None:
     """A blob of frames that say what they hold, as ours are: read in place. None for any other."""
     where = f"the blob {digest}"
     size = os.fstat(blob.fileno()).st_size
@@ -168,7 +175,7 @@ def _framed(diff_id: str, digest: str, blob: IO[bytes]) -> FramedLayer | None:
         raw_size = sum(frame.raw_size for frame in walk(read_at, size, where=where))
     except BundleError:
         return None
-    return FramedLayer(diff_id, digest, FramedBlob(read_at, size=size, raw_size=raw_size, where=where))
+    return FramedLayer(diff_id, digest, FramedBlob(read_at, size=size, raw_size=raw_size, where=where), compression)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from paddock.bundle.manifest import Compression
 
 COMPRESSION = Compression(level=3, libzstd=zstd.zstd_version)
 MOST_THREADS = 8
-_IN_FLIGHT = 48 << 20  # raw bytes that are being compressed or wait for their turn; twice that in memory
+_IN_FLIGHT = 32 << 20  # raw bytes that are being compressed or wait for their turn; twice that in memory
 
 
 def compress_frame(raw: bytes, level: int = COMPRESSION.level) -> bytes:

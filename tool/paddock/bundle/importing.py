@@ -8,7 +8,7 @@ is kept for `paddock rollback`. Each step is written down before it counts, so t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,7 +36,7 @@ from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.enginestore import EngineStore, Store
 from paddock.bundle.loading import EngineFullError, Loader
 from paddock.bundle.loadplan import Held, LoadPlan
-from paddock.bundle.manifest import Manifest
+from paddock.bundle.manifest import Carried, Manifest
 from paddock.bundle.parts import Bundle
 from paddock.bundle.rawlayer import LayerSource
 from paddock.bundle.signature import PublicKey, read_public
@@ -181,9 +181,10 @@ def _opened(wanted: Wanted, report: Reporter) -> Iterator[_Import]:
         hostcheck.require_platform(manifest, store)
         if sitestack.files(manifest) and not wanted.any_host:
             _require_cards(bundle)
-        held = holding.held(client, store, manifest, tuple(state.manifests()))
+        known = tuple(state.manifests())
+        held = holding.held(client, store, manifest, known)
         steps = loadplan.plan(manifest, held)
-        sources = _sources(wanted, client, stack)
+        sources = _sources(wanted, client, known, stack)
         holding.require_base(manifest, steps, held, sources)
         hostcheck.require_disk(steps.disk, store, report=report)
         yield _Import(
@@ -219,12 +220,21 @@ def _require_cards(bundle: Bundle) -> None:
         hostcheck.require_cards(stack, bundle.manifest)
 
 
-def _sources(wanted: Wanted, client: docker.DockerClient, stack: ExitStack) -> tuple[LayerSource, ...]:
-    """Where base layers are: bundles that were named, then the engine."""
+def _sources(
+    wanted: Wanted, client: docker.DockerClient, known: Iterable[Manifest], stack: ExitStack
+) -> tuple[LayerSource, ...]:
+    """Where base layers are: bundles that were named, then the engine. `known` are those that were imported before."""
     bases = [stack.enter_context(Bundle.open([each])) for each in wanted.bases]
     spool = sitestate.folder()
     spool.mkdir(parents=True, exist_ok=True)
-    return (*map(BundleLayers, bases), stack.enter_context(EngineLayers(client, spool=spool)))
+    compressions = {
+        layer.digest: manifest.compression
+        for manifest in known
+        for layer in manifest.layers
+        if layer.carried is not Carried.BASE  # a base's blob may be of another bundle
+    }
+    engine_layers = EngineLayers(client, spool=spool, compressions=compressions)
+    return (*map(BundleLayers, bases), stack.enter_context(engine_layers))
 
 
 def _is_installed(job: _Import) -> bool:

@@ -20,7 +20,7 @@ from paddock.errors import BundleError
 
 MAGIC = b"paddock-recipe/1\n"
 LARGEST_GROUP = 4 << 20  # bytes of new data in one group
-LARGEST_PREFIX = 12 << 20  # bytes of base layers laid before one group
+LARGEST_PREFIX = 8 << 20  # bytes of base layers laid before one group
 MOST_STEPS = 2_000_000  # of one recipe; 24 bytes of memory each
 MOST_EXTENTS = 500_000
 MOST_BASES = 127
