@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from siteengine import SiteEngine, site_engine
+from sitehost import Site
 from smallimages import SmallImage, archive
 
 
@@ -31,3 +33,11 @@ def load(site: SiteEngine) -> Iterator[Callable[[Sequence[SmallImage]], None]]:
     yield into_engine
     if left := site.docker("images", "--all", "--quiet").split():
         site.docker("image", "rm", "--force", *left, check=False)
+
+
+@pytest.fixture
+def host(site: SiteEngine, tmp_path: Path) -> Iterator[Site]:
+    """A host with that engine, and a state folder of its own; nothing is left in the engine after the test."""
+    found = Site(engine=site, state=tmp_path / "state")
+    yield found
+    found.clear()

@@ -110,6 +110,7 @@ def test_the_next_release_and_back(host: Host) -> None:
         assert layers(BEFORE) == host.layers()
 
 
+@pytest.mark.fault("wrong base")
 def test_a_site_without_the_base_is_left_alone(host: Host) -> None:
     host.holds(BEFORE)
     before = host.export("before")
@@ -129,6 +130,7 @@ def test_a_site_without_the_base_is_left_alone(host: Host) -> None:
     assert layers(AFTER) == host.layers()
 
 
+@pytest.mark.fault("base by layer, not by blob")
 def test_a_base_that_is_there_by_layer_but_not_by_blob(host: Host) -> None:
     host.holds(BEFORE)
     before = host.export("before")

@@ -141,6 +141,7 @@ def test_the_image_that_had_the_name_is_kept(images: SiteEngine, tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", ["flip", "missing", "another part"])
+@pytest.mark.fault("load.sh: damaged bundle")
 def test_load_sh_touches_no_engine_for_a_damaged_bundle(images: SiteEngine, tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "bundle"
     assert exported(images, folder).returncode == 0
@@ -160,6 +161,7 @@ def test_load_sh_touches_no_engine_for_a_damaged_bundle(images: SiteEngine, tmp_
     assert ONE.reference not in images.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
 
 
+@pytest.mark.fault("load.sh: disk full")
 def test_load_sh_leaves_an_engine_whose_disk_fills_up_as_it_was(images: SiteEngine, tmp_path: Path) -> None:
     names = ("export/large:1", "export/small:1")
     large = SmallImage(reference=names[0], layers=(BASE, plain(tar({"weights": noise(120 << 20)}))))
@@ -212,6 +214,7 @@ def _lines(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.fault("kill -9 of the export")
 def test_killed_at_every_step_it_goes_on_and_gives_the_same_bytes(images: SiteEngine, tmp_path: Path) -> None:
     assert exported(images, tmp_path / "whole").returncode == 0
     folder = tmp_path / "killed"
@@ -278,6 +281,7 @@ def disk(folder: Path, size: int, *make: str) -> Iterator[Path]:
 EXT4 = ("mkfs.ext4", "-q", "-m", "0")
 
 
+@pytest.mark.fault("disk full at the export")
 def test_a_disk_that_fills_up(images: SiteEngine, tmp_path: Path) -> None:
     assert exported(images, tmp_path / "whole").returncode == 0
     with disk(tmp_path, 40 << 20, *EXT4) as medium:
@@ -295,6 +299,7 @@ def test_a_disk_that_fills_up(images: SiteEngine, tmp_path: Path) -> None:
         assert everything(medium / "bundle") == everything(tmp_path / "whole")
 
 
+@pytest.mark.fault("disk full at the export")
 def test_a_disk_that_is_surely_too_small_is_refused_first(images: SiteEngine, tmp_path: Path) -> None:
     with disk(tmp_path, 8 << 20, *EXT4) as medium:
         done = exported(images, medium / "bundle")
@@ -305,6 +310,7 @@ def test_a_disk_that_is_surely_too_small_is_refused_first(images: SiteEngine, tm
             assert not (medium / "bundle").exists()
 
 
+@pytest.mark.fault("read-only medium")
 def test_a_medium_that_cannot_be_written(images: SiteEngine, tmp_path: Path) -> None:
     with disk(tmp_path, 40 << 20, *EXT4) as medium:
         subprocess.run(["mount", "-o", "remount,ro", medium], check=True)

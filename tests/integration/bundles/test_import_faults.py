@@ -1,4 +1,4 @@
-"""What goes wrong while a bundle comes to a site: a clear word, exit status 7, the engine unchanged or whole."""
+"""What goes wrong while a good bundle comes in: a clear word, exit status 7, the engine unchanged or whole."""
 
 from __future__ import annotations
 
@@ -6,75 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from paddock.bundle import signature, trust
-from paddock.bundle.manifest import Manifest, StackName
+from paddock.bundle.manifest import StackName
 from paddock.bundle.parts import Bundle
 from samples import bundles
-from siteengine import SiteEngine, site_engine
+from siteengine import site_engine
 from sitehost import Site
 
 NEW = "paddock/cpu-api:0.1.0"
 STACK = StackName(name="cu126", target="cu126", backend="vllm", model="paddleocr-vl-1.6", variant="online")
 
 
-@pytest.fixture
-def host(site: SiteEngine, tmp_path: Path) -> Iterator[Site]:
-    found = Site(engine=site, state=tmp_path / "state")
-    yield found
-    found.clear()
-
-
-def flipped(folder: Path, _: Manifest) -> None:
-    part = folder / "images.tar.001"
-    data = bytearray(part.read_bytes())
-    data[len(data) // 2] ^= 1
-    part.write_bytes(data)
-
-
-def signed_by_a_stranger(folder: Path, _: Manifest) -> None:
-    signature.keygen(folder.parent / "stranger")
-    with Bundle.open([folder]) as bundle:
-        trust.sign_bundle(bundle, signature.read_secret(folder.parent / "stranger"), sequence=9)
-
-
-def cut_at_the_end(folder: Path, _: Manifest) -> None:
-    part = folder / "images.tar.000"
-    os.truncate(part, part.stat().st_size - 1)
-
-
-def without_a_part(folder: Path, _: Manifest) -> None:
-    (folder / "images.tar.001").unlink()
-
-
-BAD: dict[str, tuple[Callable[[Path, Manifest], None], str]] = {
-    "a flipped bit": (flipped, "images.tar.001: changed"),
-    "a part cut by one byte": (cut_at_the_end, "images.tar.000: wrong size"),
-    "a missing part": (without_a_part, "images.tar.001: missing"),
-}
-
-
-@pytest.mark.parametrize("fault", BAD)
-def test_a_bad_bundle_never_reaches_the_engine(host: Site, tmp_path: Path, fault: str) -> None:
-    spoil, words = BAD[fault]
-    spoil(tmp_path / "bundle", bundles.write(tmp_path / "bundle"))
-    host.refuses("import", tmp_path / "bundle", words=words)
-    assert host.names() == set()
-
-
-def test_signatures(host: Site, tmp_path: Path) -> None:
-    """Pinned keys decide: none, a stranger's, an older bundle."""
-    manifest = bundles.write(tmp_path / "bundle")
-    key = signature.keygen(tmp_path / "key")
+@pytest.mark.fault("stolen older bundle")
+def test_a_bundle_that_is_older_than_what_was_imported(host: Site, tmp_path: Path) -> None:
+    signature.keygen(tmp_path / "key")
     assert host.paddock("bundle", "trust", tmp_path / "key.pub").returncode == 0
-    host.refuses("import", tmp_path / "bundle", words="has no signature")
-    signed_by_a_stranger(tmp_path / "bundle", manifest)
-    host.refuses("import", tmp_path / "bundle", words=f"expected one by {key.id}")
     newer = bundles.write(tmp_path / "newer", files={})
+    bundles.write(tmp_path / "bundle")
     for folder, sequence in ((tmp_path / "bundle", 1), (tmp_path / "newer", 2)):
         with Bundle.open([folder]) as bundle:
             trust.sign_bundle(bundle, signature.read_secret(tmp_path / "key"), sequence=sequence)
@@ -83,12 +36,7 @@ def test_signatures(host: Site, tmp_path: Path) -> None:
     assert host.layers(NEW) == list(newer.images[0].layers)
 
 
-def test_another_platform(host: Site, tmp_path: Path) -> None:
-    bundles.write(tmp_path / "bundle", platform="linux/arm64")
-    host.refuses("import", tmp_path / "bundle", words="is for linux/arm64, the engine of this host runs linux/amd64")
-    assert host.names() == set()
-
-
+@pytest.mark.fault("another target")
 def test_a_target_for_other_cards(host: Site, tmp_path: Path, repository: Path) -> None:
     if Path("/proc/driver/nvidia/version").exists():
         pytest.skip("this host has the card that the bundle is for")
@@ -102,6 +50,7 @@ def test_a_target_for_other_cards(host: Site, tmp_path: Path, repository: Path) 
     assert host.names() == set(bundles.IMAGES)
 
 
+@pytest.mark.fault("two imports at once")
 def test_two_imports_at_once(host: Site, tmp_path: Path) -> None:
     bundles.write(tmp_path / "bundle")
     host.state.mkdir(parents=True)
@@ -117,6 +66,7 @@ def test_two_imports_at_once(host: Site, tmp_path: Path) -> None:
     assert host.paddock("import", tmp_path / "bundle").returncode == 0
 
 
+@pytest.mark.fault("base by layer, not by blob")
 def test_a_base_layer_whose_blob_is_lost(host: Site, tmp_path: Path) -> None:
     """In the containerd store a layer may be unpacked while its blob is gone. The classic one has the layers only."""
     first = bundles.write(tmp_path / "first")
@@ -147,6 +97,7 @@ def large(seed: int) -> bytes:
     return bundles.layer_tar({f"noise-{seed}": bundles.noise(seed, 24 << 20)})
 
 
+@pytest.mark.fault("disk full at the import")
 def test_a_full_disk(small_host: Site, tmp_path: Path) -> None:
     """Refused before anything is sent; and where the disk fills up meanwhile, taken away again."""
     raws = {NEW: [large(seed) for seed in range(3)]}
@@ -169,6 +120,7 @@ def test_a_full_disk(small_host: Site, tmp_path: Path) -> None:
     assert small_host.layers(NEW) == list(manifest.images[0].layers)
 
 
+@pytest.mark.fault("engine restarted")
 def test_the_engine_is_restarted_in_the_middle(small_host: Site, tmp_path: Path) -> None:
     manifest = bundles.write(
         tmp_path / "bundle", images={NEW: [large(1), bundles.LAYERS[0]]}, part_size=50 << 20, frame=1 << 20
@@ -182,6 +134,7 @@ def test_the_engine_is_restarted_in_the_middle(small_host: Site, tmp_path: Path)
     assert small_host.layers(NEW) == list(manifest.images[0].layers)
 
 
+@pytest.mark.fault("medium removed")
 def test_the_medium_is_removed_in_the_middle(small_host: Site, tmp_path: Path) -> None:
     manifest = bundles.write(
         tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=1 << 20, frame=1 << 20

@@ -56,6 +56,7 @@ def medium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Medium]:
         subprocess.run(["umount", found.folder], check=True)
 
 
+@pytest.mark.fault("medium that fails or lies")
 def test_a_bad_write_that_memory_hides_is_found(medium: Medium, capsys: pytest.CaptureFixture[str]) -> None:
     path = medium.bundle / "README.txt"
     written = hashlib.sha256(path.read_bytes()).hexdigest()  # from now on the system has it in memory
@@ -68,6 +69,7 @@ def test_a_bad_write_that_memory_hides_is_found(medium: Medium, capsys: pytest.C
     assert "README.txt  changed" in capsys.readouterr().out
 
 
+@pytest.mark.fault("medium that fails or lies")
 def test_a_medium_that_fails_while_it_is_read(medium: Medium, capsys: pytest.CaptureFixture[str]) -> None:
     place = medium.device.read_bytes().index(NEVER[:4096])
     with medium.device.open("r+b") as device:
@@ -80,6 +82,7 @@ def test_a_medium_that_fails_while_it_is_read(medium: Medium, capsys: pytest.Cap
     assert "README.txt" in next(Path().glob("resend-*.txt")).read_text()
 
 
+@pytest.mark.fault("read-only medium")
 def test_a_read_only_medium(medium: Medium, capsys: pytest.CaptureFixture[str]) -> None:
     medium.remount("ro")
     assert run(["verify", str(medium.bundle)]) == 0

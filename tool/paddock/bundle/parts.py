@@ -24,6 +24,8 @@ from paddock.errors import BundleError
 
 STEP = 1 << 20  # bytes that are read at once
 _OPEN_PARTS = 8
+_AGAIN = "take it from the workshop again; `paddock verify` there says whether it was whole"
+_PLAIN = "a bundle has plain files only: remove this and copy the file again"
 
 
 class Bundle:
@@ -55,7 +57,10 @@ class Bundle:
                 f"{different[0]}: belongs to another bundle than {first}",
                 hint="name folders of one bundle only; an older export may still be on one of the media",
             )
-        return cls(parse(data, where=str(first)), tuple(directories))
+        try:
+            return cls(parse(data, where=str(first)), tuple(directories))
+        except BundleError as wrong:
+            raise BundleError(wrong.message, hint=wrong.hint or _AGAIN) from None
 
     def __enter__(self) -> Bundle:
         return self
@@ -83,7 +88,10 @@ class Bundle:
         found = [self._chosen[name]] if name in self._chosen else self.copies(name)
         if not found:
             named = ", ".join(map(str, self.directories))
-            raise BundleError(f"{named}: found no {name}, a file of bundle {self.manifest.id}")
+            raise BundleError(
+                f"{named}: found no {name}, a file of bundle {self.manifest.id}",
+                hint="copy it again, or name the folder that has it as well",
+            )
         return found[0]
 
     @property
@@ -174,7 +182,7 @@ def locate(directory: Path, name: str) -> Path | None:
     try:
         for step in PurePosixPath(name).parts:
             if path != directory and path.is_symlink():
-                raise BundleError(f"{path}: is a link, expected a folder of the bundle")
+                raise BundleError(f"{path}: is a link, expected a folder of the bundle", hint=_PLAIN)
             found = _child(path, step)
             if found is None:
                 return None
@@ -195,11 +203,11 @@ def _child(directory: Path, name: str) -> Path | None:
 def open_plain(path: Path) -> int:
     """A file descriptor for reading. Raises BundleError for anything but a plain file, OSError as the system does."""
     if path.is_symlink():
-        raise BundleError(f"{path}: is a link, expected a file")
+        raise BundleError(f"{path}: is a link, expected a file", hint=_PLAIN)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BundleError(f"{path}: is not a plain file")
+        raise BundleError(f"{path}: is not a plain file", hint=_PLAIN)
     return descriptor
 
 
@@ -214,7 +222,7 @@ def read_whole(path: Path, limit: int) -> bytes:
     except OSError as failed:
         raise unreadable(str(path), failed) from failed
     if len(data) > limit:
-        raise BundleError(f"{path}: found more than {limit} bytes, expected at most that")
+        raise BundleError(f"{path}: found more than {limit} bytes, expected at most that", hint=_AGAIN)
     return data
 
 
