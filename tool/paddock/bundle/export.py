@@ -213,21 +213,17 @@ def _write_whole(layer: RawLayer, exporter: _Exporter, step: Advance) -> Finishe
 
 
 def _leave_out(layer: RawLayer, site: SiteLayers, exporter: _Exporter, step: Advance) -> Finished:
-    """Read a layer that the site has: for its software, and for its blob's digest where no bundle tells that."""
-    raw = _Raw(layer, step)
+    """A layer that the site has: read for its software, and whole for its blob's digest where no bundle tells that."""
     known = site.described.get(layer.diff_id)
     if known is None:
+        raw = _Raw(layer, step)
         digest, size, _ = _compressed(raw, exporter.compressor)
+        described, software = _layer(raw, digest, size, Carried.BASE), raw.software
     else:
-        digest, size = known.digest, known.size
-        for _ in raw.stream():
-            pass
-    return Finished(
-        layer=_layer(raw, digest, size, Carried.BASE),
-        blob=None,
-        end=exporter.writer.position,
-        software=raw.software.software(),
-    )
+        described, software = replace(known, carried=Carried.BASE, recipe=None), SoftwareReader()
+        software.skim(layer)
+        step(layer.size)
+    return Finished(layer=described, blob=None, end=exporter.writer.position, software=software.software())
 
 
 def _write_recipe(layer: RawLayer, delta: Delta, exporter: _Exporter, step: Advance) -> Finished | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from enum import StrEnum
 
+from paddock.bundle.rawlayer import RawLayer
 from paddock.bundle.tarwalk import Kind, Piece, TarWalker
 
 LARGEST_FILE = 4 << 20  # bytes of a list or a licence that is read at all
@@ -71,7 +72,7 @@ class Software:
 
 
 class SoftwareReader:
-    """Takes a layer's tar in pieces of any size."""
+    """Takes a layer's tar in pieces of any size, or reads in it what it needs."""
 
     def __init__(self) -> None:
         self._walker = TarWalker()
@@ -95,6 +96,18 @@ class SoftwareReader:
             self._bodies[_normal(piece.path)] += data[start - self._fed : max(start, min(piece.end, end)) - self._fed]
         self._wanted = [piece for piece in self._wanted if piece.end > end]
         self._fed = end
+
+    def skim(self, layer: RawLayer) -> None:
+        """A whole layer, of which no more is read than is needed."""
+        while self._fed < layer.size:
+            left = layer.size - self._fed
+            if self._wanted:
+                self.feed(layer.read_at(self._fed, min(self._wanted[0].end - self._fed, left)))
+            elif passed := min(self._walker.body, left):
+                self._walker.skip(passed)
+                self._fed += passed
+            else:
+                self.feed(layer.read_at(self._fed, min(self._walker.wanted, left)))
 
     def software(self) -> Software:
         """What was found."""

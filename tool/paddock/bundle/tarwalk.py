@@ -17,6 +17,7 @@ _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL, _SPARSE = b"L", b"K", b"x", b"g", b"S
 _EXTENSIONS = (_LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL)
 _WITHOUT_BODY = frozenset(b"123456")  # links, devices, folders, pipes: their size field means nothing
 _ZEROS = bytes(BLOCK)
+_TO_THE_END = 1 << 62
 
 
 class Kind(StrEnum):
@@ -81,6 +82,21 @@ class TarWalker:
             if len(self._held) == self._wanted:
                 self._unit_complete(found)
         return found
+
+    @property
+    def body(self) -> int:
+        """How many of the next bytes tell nothing, a body's and its padding's, and may be skipped."""
+        return _TO_THE_END if self._opaque else self._skip
+
+    @property
+    def wanted(self) -> int:
+        """Bytes after them with which something more may become known."""
+        return self._wanted - len(self._held)
+
+    def skip(self, size: int) -> None:
+        """Go past bytes of a body without being fed them."""
+        self._skip -= 0 if self._opaque else size
+        self._fed += size
 
     def close(self) -> list[Piece]:
         """What is left when the stream has ended: a header that was cut short."""
