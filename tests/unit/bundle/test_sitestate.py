@@ -44,6 +44,17 @@ def test_a_journal_is_read_back(tmp_path: Path) -> None:
     assert (state.journal("b"), state.under_way()) == (None, ())
 
 
+def test_a_part_is_known_until_somebody_writes_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar.000"
+    path.write_bytes(b"1")
+    part = GoodPart.read(path.name, path)
+    assert part.is_unchanged()
+    path.write_bytes(b"22")
+    assert not part.is_unchanged()
+    path.unlink()
+    assert not part.is_unchanged()
+
+
 def test_what_is_installed_is_read_back_and_the_newest_is_last(tmp_path: Path) -> None:
     state, manifest = SiteState(tmp_path / "state"), bundles.write(tmp_path / "bundle")
     for bundle in ("b", "c", "b"):

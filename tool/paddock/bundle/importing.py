@@ -250,13 +250,12 @@ def _is_installed(job: _Import) -> bool:
 
 def _verified(job: _Import, journal: Journal) -> Journal:
     """Compare every byte with its hash, save for parts that were compared before and have not changed since."""
-    good = [each for each in journal.parts if _seen(Path(each.path)) == each.seen]
+    good = [each for each in journal.parts if each.is_unchanged()]
     for each in good:
         job.bundle.use(each.name, Path(each.path))
 
     def note(name: str) -> None:
-        path = job.bundle.path(name)
-        good.append(GoodPart(name=name, path=str(path), seen=_seen(path)))
+        good.append(GoodPart.read(name, job.bundle.path(name)))
         job.state.note(replace(journal, parts=tuple(good)))
 
     found = verify.verify(job.bundle, report=job.report, known=[each.name for each in good], found_good=note)
@@ -264,15 +263,6 @@ def _verified(job: _Import, journal: Journal) -> Journal:
         job.state.forget(job.manifest.id)  # parts that were not read again would hide it
     verify.require(found)
     return replace(journal, parts=tuple(good))
-
-
-def _seen(path: Path) -> str:
-    """What differs once somebody has written to a file, or has put another in its place."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ""
-    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------

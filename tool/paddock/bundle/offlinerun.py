@@ -23,6 +23,7 @@ from paddock.bundle.loadplan import Held
 from paddock.bundle.manifest import Kind, Manifest
 from paddock.bundle.parts import Bundle
 from paddock.bundle.privateengine import PrivateEngine, private_engine
+from paddock.bundle.sitestate import GoodPart, Journal, SiteState
 from paddock.client import Client, ParseOptions
 from paddock.document import inspect
 from paddock.errors import BundleError, EngineError, PreflightError, UnhealthyError
@@ -56,12 +57,14 @@ class OfflineRun:
     left_out: str = ""
 
 
-def run(wanted: Wanted, *, scratch: Path | None = None, report: Reporter) -> OfflineRun:
+def run(
+    wanted: Wanted, *, verified: Sequence[GoodPart] = (), scratch: Path | None = None, report: Reporter
+) -> OfflineRun:
     """Import a bundle, after those in `wanted.bases`, into an engine of its own without a network, and start it there.
 
-    `scratch` is where the folder for all of this is made, TMPDIR unless given; nothing is left of it. Raises
-    PreflightError when this machine cannot, BundleError when the import fails, UnhealthyError when the stack does,
-    Interrupted after Ctrl-C.
+    `verified` parts are not compared again. `scratch` is where the folder for all of this is made, TMPDIR unless
+    given; nothing is left of it. Raises PreflightError when this machine cannot, BundleError when the import fails,
+    UnhealthyError when the stack does, Interrupted after Ctrl-C.
     """
     privateengine.require_means()
     with process.ended_like_ctrl_c(), _environment(dict.fromkeys(sitestack.OF_THE_BUNDLE)), ExitStack() as stack:
@@ -75,6 +78,7 @@ def run(wanted: Wanted, *, scratch: Path | None = None, report: Reporter) -> Off
         site = stack.enter_context(private_engine(folder, store))
         stack.callback(report.say, f"{folder}: taking everything down")
         stack.enter_context(_as_site(site, folder / "state"))
+        SiteState(sitestate.folder()).note(Journal(bundle=manifests[-1].id, parts=tuple(verified)))
         return _tried(wanted, store, left_out, report)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from paddock.bundle.durable import flush_folder, write_durably
 from paddock.bundle.manifest import LARGEST, Manifest, parse
@@ -57,6 +57,15 @@ class GoodPart:
     name: str
     path: str
     seen: str
+
+    @classmethod
+    def read(cls, name: str, path: Path) -> Self:
+        """A part that has just been read at `path`."""
+        return cls(name=name, path=str(path.absolute()), seen=_seen(path))
+
+    def is_unchanged(self) -> bool:
+        """Whether nobody has written to the file since, or has put another in its place."""
+        return self.seen == _seen(Path(self.path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,3 +189,12 @@ class SiteState:
             write_durably(path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
         except OSError as failed:
             raise BundleError(f"{path}: cannot be written ({failed.strerror})") from failed
+
+
+def _seen(path: Path) -> str:
+    """What differs once somebody has written to a file, or has put another in its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

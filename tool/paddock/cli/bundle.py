@@ -16,6 +16,7 @@ from paddock.bundle.importing import Wanted
 from paddock.bundle.manifest import Carried, Layer, Manifest
 from paddock.bundle.offlinerun import OfflineRun
 from paddock.bundle.parts import Bundle
+from paddock.bundle.sitestate import GoodPart
 from paddock.bundle.trust import Signed
 from paddock.bundle.verify import Verification
 from paddock.cli.launch import TEST_WEIGHTS
@@ -105,14 +106,16 @@ def verify(
         privateengine.require_means()
     elif bases or scratch:
         raise UsageError("--base, --scratch: found without --offline-run, which they belong to")
-    state = sitestate.folder()
+    state, good = sitestate.folder(), list[GoodPart]()
     with Bundle.open(directories) as bundle:
         demanded = tuple(signature.read_public(each) for each in keys) or trust.pinned(state)
         signed = trust.check(bundle, demanded)
         if not demanded:
             report.warn("no key is pinned here or given, so nobody vouches for this bundle")
         trust.check_sequence(bundle.manifest, signed, state)
-        found = verification.verify(bundle, report=report)
+        found = verification.verify(
+            bundle, report=report, found_good=lambda name: good.append(GoodPart.read(name, bundle.path(name)))
+        )
     for note in found.notes:
         report.warn(note)
     if found.resend:
@@ -122,7 +125,7 @@ def verify(
     verification.require(found)
     if offline_run:
         wanted = Wanted(directories=tuple(each.absolute() for each in directories), keys=keys, bases=bases)
-        tried = offlinerun.run(wanted, scratch=scratch, report=report)
+        tried = offlinerun.run(wanted, verified=good, scratch=scratch, report=report)
         _show_offline_run(tried, _plain_verification(found, signed), as_json=as_json)
 
 

@@ -92,8 +92,8 @@ def export(
             if output is None or only_plan:
                 _show_plan(plan(contents, layers, delta=delta), as_json=as_json)
                 return
-            if layers.cheap and delta is None:
-                require_room(plan(contents, layers, done=finished_layers(output)), output)
+            if layers.cheap and (delta is None or not delta.has_bases()):
+                require_room(plan(contents, layers, done=finished_layers(output), delta=delta), output)
             manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key, delta=delta)
     _show(manifest, output, as_json=as_json)
 
