@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from paddock.errors import BundleError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What a disk refuses while `path` is written there, as an error that names it."""
+    try:
+        yield
+    except OSError as failed:
+        raise BundleError(
+            f"{path}: cannot be written ({failed.strerror or failed})",
+            hint="see that the disk has room and can be written, then repeat the command",
+        ) from failed
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:

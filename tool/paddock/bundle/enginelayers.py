@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -20,6 +20,7 @@ import docker
 
 from paddock.bundle import enginestore, tarsplit
 from paddock.bundle.bundlesource import FramedLayer
+from paddock.bundle.durable import writing
 from paddock.bundle.enginestore import EngineImage, EngineStore
 from paddock.bundle.frames import FramedBlob, walk
 from paddock.bundle.manifest import Compression
@@ -184,6 +185,14 @@ def _plain(blob: IO[bytes], spool: Path | None) -> Iterator[IO[bytes]]:
     if not is_compressed(blob):
         yield blob
         return
-    with tempfile.TemporaryFile(dir=spool) as file:
-        shutil.copyfileobj(uncompressed(blob), file, PIECE)
+    folder = spool or Path(tempfile.gettempdir())
+    with writing(folder):
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
+    try:
+        with writing(folder):
+            shutil.copyfileobj(uncompressed(blob), file, PIECE)
+            file.flush()
         yield file
+    finally:
+        with suppress(OSError):  # what it could not write it tries again
+            file.close()

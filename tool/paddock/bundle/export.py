@@ -230,9 +230,8 @@ def _write_recipe(layer: RawLayer, delta: Delta, exporter: _Exporter, step: Adva
     """Write a layer as a recipe; None, and nothing written, where the layer itself is smaller."""
     raw = _Raw(layer, step)
     digest, size, frames = _compressed(raw, exporter.compressor)
-    with tempfile.TemporaryFile(dir=exporter.spool) as spool:
-        with medium_named(exporter.spool):
-            written = delta.recipe(layer, frames, spool, most=size)
+    with medium_named(exporter.spool), tempfile.TemporaryFile(dir=exporter.spool) as spool:
+        written = delta.recipe(layer, frames, spool, most=size)
         if written is None:
             return None
         spool.seek(0)

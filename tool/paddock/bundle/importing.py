@@ -31,7 +31,7 @@ from paddock.bundle import (
 )
 from paddock.bundle.bundlecontent import BundleContent
 from paddock.bundle.bundlesource import BundleLayers
-from paddock.bundle.durable import flush_disk
+from paddock.bundle.durable import flush_disk, writing
 from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.enginestore import EngineStore, Store
 from paddock.bundle.loading import EngineFullError, Loader
@@ -215,7 +215,9 @@ def _trusted(bundle: Bundle, wanted: Wanted, state: SiteState, report: Reporter)
 
 
 def _require_cards(bundle: Bundle) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
+    with ExitStack() as ends:
+        with writing(Path(tempfile.gettempdir())):
+            scratch = ends.enter_context(tempfile.TemporaryDirectory())
         stack = sitestack.prepare(bundle, Path(scratch) / "stack")
         hostcheck.require_cards(stack, bundle.manifest)
 
@@ -226,7 +228,8 @@ def _sources(
     """Where base layers are: bundles that were named, then the engine. `known` are those that were imported before."""
     bases = [stack.enter_context(Bundle.open([each])) for each in wanted.bases]
     spool = sitestate.folder()
-    spool.mkdir(parents=True, exist_ok=True)
+    with writing(spool):
+        spool.mkdir(parents=True, exist_ok=True)
     compressions = {
         layer.digest: manifest.compression
         for manifest in known
@@ -327,7 +330,8 @@ def _install(job: _Import, switches: tuple[Switch, ...]) -> None:
     for each in switches:
         switch(job.client, each.reference, each.image)
     if job.folder is not None and sitestack.origin(job.folder) != job.manifest.id:
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        with writing(job.folder):
+            job.folder.parent.mkdir(parents=True, exist_ok=True)
         sitestack.put_in_place(sitestack.prepare(job.bundle, job.folder), job.folder)
     trust.record_sequence(job.manifest, job.signed, job.state.path)
     job.state.remember(_record(job, switches), job.manifest)

@@ -21,6 +21,7 @@ import docker
 import requests
 from docker.errors import DockerException
 
+from paddock.bundle.durable import writing
 from paddock.bundle.enginestore import refused
 from paddock.bundle.libzstd import zstd
 from paddock.errors import EngineError
@@ -109,7 +110,8 @@ class SavedImage:
 
     def __init__(self, client: docker.DockerClient, image: str, spool: Path | None) -> None:
         self._image = image
-        self._folder = tempfile.TemporaryDirectory(prefix="paddock-layers-", dir=spool)
+        with writing(spool or Path(tempfile.gettempdir())):
+            self._folder = tempfile.TemporaryDirectory(prefix="paddock-layers-", dir=spool)
         self._kept: dict[str, Path] = {}
         self._configuration = b""
         self._members = self._read(client)
@@ -175,7 +177,8 @@ class SavedImage:
 
     def _keep(self, blob: IO[bytes]) -> None:
         digest = hashlib.sha256()
-        with tempfile.NamedTemporaryFile(dir=self._folder.name, delete=False) as file:
+        folder = Path(self._folder.name)
+        with writing(folder), tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             layer = uncompressed(blob)
             while piece := layer.read(PIECE):
                 digest.update(piece)

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from paddock.bundle.durable import flush_folder, write_durably
+from paddock.bundle.durable import flush_folder, write_durably, writing
 from paddock.bundle.manifest import File, Manifest
 from paddock.bundle.parts import Bundle, read_whole
 from paddock.errors import BundleError
@@ -60,7 +60,7 @@ def prepare(bundle: Bundle, folder: Path) -> Path:
     """Make the new folder beside its place, whole and on the disk, with the site's settings. Its path."""
     new = folder.with_name(f"{folder.name}.incoming")
     shutil.rmtree(new, ignore_errors=True)
-    try:
+    with writing(new):
         new.mkdir(parents=True)
         _keep_what_is_the_sites(folder, new)
         for file in files(bundle.manifest):
@@ -71,22 +71,18 @@ def prepare(bundle: Bundle, folder: Path) -> Path:
         brought = [file.path.removeprefix(STACK) for file in files(bundle.manifest)]
         write_durably(new / MARK, "".join(f"{line}\n" for line in (bundle.manifest.id, *brought)).encode())
         flush_folder(new)
-    except OSError as failed:
-        raise BundleError(f"{new}: cannot be written ({failed.strerror})") from failed
     return new
 
 
 def put_in_place(new: Path, folder: Path) -> None:
     """The prepared folder takes the place; what was there becomes the previous one. Can be repeated after a kill."""
-    try:
+    with writing(folder):
         if new.is_dir():
             if folder.is_dir():
                 shutil.rmtree(previous(folder), ignore_errors=True)
                 folder.rename(previous(folder))
             new.rename(folder)
         flush_folder(folder.parent)
-    except OSError as failed:
-        raise BundleError(f"{folder}: cannot be written ({failed.strerror})") from failed
 
 
 def exchange(folder: Path, bundle: str, *, wanted: bool) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from paddock.bundle.durable import flush_folder, write_durably
+from paddock.bundle.durable import flush_folder, write_durably, writing
 from paddock.bundle.manifest import LARGEST, Manifest, parse
 from paddock.bundle.parts import read_whole
 from paddock.errors import BundleError
@@ -90,8 +90,10 @@ def folder() -> Path:
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
     """Keep every other import and rollback of this state away. Raises BundleError when one is under way."""
-    state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("a+b") as lock:
+    with writing(state / "lock"):
+        state.mkdir(parents=True, exist_ok=True)
+        lock_file = (state / "lock").open("a+b", buffering=0)
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,9 +103,9 @@ def locked(state: Path) -> Iterator[None]:
                 f"{state}: another import or rollback is under way (process {pid})",
                 hint="wait for its end; it goes on with what is loaded already if it is ended and repeated",
             ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()).encode())
-        lock.flush()
+        with writing(state / "lock"):
+            lock.truncate(0)
+            lock.write(str(os.getpid()).encode())
         yield
 
 
@@ -127,8 +129,7 @@ class SiteState:
 
     def remember(self, installed: Installed, manifest: Manifest) -> None:
         """Add a bundle; the manifest tells later which blobs its images are made of."""
-        self.path.joinpath("bundles").mkdir(parents=True, exist_ok=True)
-        write_durably(self.path / "bundles" / f"{manifest.id}.json", manifest.to_bytes())
+        self._put(f"bundles/{manifest.id}.json", manifest.to_bytes())
         others = [each for each in self.installed() if each.bundle != installed.bundle]
         self.replace((*others, installed))
 
@@ -166,8 +167,9 @@ class SiteState:
         """The import is at its end, or is given up."""
         path = self.path / "imports" / f"{bundle}.json"
         if path.exists():
-            path.unlink()
-            flush_folder(path.parent)
+            with writing(path):
+                path.unlink()
+                flush_folder(path.parent)
 
     def under_way(self) -> tuple[str, ...]:
         """The bundles whose import was begun and not ended."""
@@ -183,12 +185,13 @@ class SiteState:
             raise BundleError(f"{path}: is damaged ({wrong})", hint=_DAMAGED) from None
 
     def _write(self, name: str, content: object) -> None:
+        self._put(name, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
+
+    def _put(self, name: str, data: bytes) -> None:
         path = self.path / name
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
-        except OSError as failed:
-            raise BundleError(f"{path}: cannot be written ({failed.strerror})") from failed
+            write_durably(path, data)
 
 
 def _seen(path: Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddock.bundle.durable import write_durably
+from paddock.bundle.durable import write_durably, writing
 from paddock.bundle.manifest import LARGEST, MANIFEST, SIGNATURE, Manifest
 from paddock.bundle.parts import Bundle, read_whole
 from paddock.bundle.signature import (
@@ -169,8 +169,6 @@ def _sequences(state: Path) -> dict[str, int]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, data)
-    except OSError as failed:
-        raise BundleError(f"{path}: cannot be written ({failed.strerror})") from failed

@@ -10,10 +10,10 @@ from paddock import console, engine
 from paddock.bundle import enginestore, importing, sitestate
 from paddock.bundle import receipt as receipts
 from paddock.bundle import rollback as rolling
-from paddock.bundle.durable import write_durably
+from paddock.bundle.durable import write_durably, writing
 from paddock.bundle.importing import Imported, Planned, Wanted
 from paddock.bundle.sitestate import SiteState
-from paddock.errors import BundleError, UsageError
+from paddock.errors import UsageError
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -92,10 +92,8 @@ def receipt(*, output: Path | None) -> None:
     if output is None:
         console.result(found.to_bytes().decode().rstrip("\n"))
         return
-    try:
+    with writing(output):
         write_durably(output, found.to_bytes())
-    except OSError as failed:
-        raise BundleError(f"{output}: cannot be written ({failed.strerror})") from failed
     console.result(f"{output}: {len(found.layers)} layers, {len(found.images)} images")
 
 
