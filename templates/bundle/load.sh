@@ -7,8 +7,8 @@
 #   --into DIR   where the stack's folder goes (default: stacks/@name@ in the state folder, as `paddock import` does:
 #                PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME)
 #
-# Needs sh, coreutils and docker, nothing else, and no network. It may be run again: what was loaded is loaded again,
-# settings (DIR/.env) stay as they are. An image that had a name of the bundle's before keeps a second one with
+# Needs sh, coreutils, sed, grep and docker, nothing else, and no network. It may be run again: what was loaded is loaded
+# again, settings (DIR/.env) stay as they are. An image that had a name of the bundle's before keeps a second one with
 # `-previous` at its end; with that one can go back: docker tag NAME-previous NAME
 #
 # Exit status: 0 done; 2 wrong usage; 5 no engine; 7 the bundle is damaged, incomplete or not for this host.

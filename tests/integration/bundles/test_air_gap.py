@@ -1,0 +1,300 @@
+"""The life of a stack behind an air gap: carried, started, asked; the next release as a delta; and back again.
+
+Everything is real: images of the cpu target with the embedded model, engines without any route, and at the site only
+sh, coreutils, sed, grep and docker: `paddock` is the script in the bundle. What was drawn on a page is what must be
+read from it, and each release must read the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paddock.bundle import receipt as receipts
+from paddock.bundle.manifest import Carried, Manifest, parse
+from paddock.embedded import NOTICE
+from paddock.reading import characters
+from samples.drawn import document
+from siteengine import SiteEngine, site_engine
+
+LIMIT = 900  # seconds for one command on a busy machine
+STACK = ("cpu", "--backend", "llama.cpp", "--model", "embedded")
+NAME = "cpu-llama.cpp-embedded-offline"
+PART = 100_000_000
+PACKAGE, OTHER = "idna", "3.10"  # pure Python; another release of it is what the next release changes
+CHARACTERS_WRONG = 0.03
+# everything that a site needs beside the engine
+PROGRAMS = "basename cat cp dirname docker env grep id mkdir mktemp mv rm sed sh sha256sum".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workshop:
+    """The side with a network: two releases of one stack, and bundles of them below `folder`."""
+
+    shop: Any  # with a workspace of its own
+    folder: Path
+    images: tuple[str, ...]  # of the stack
+    tool: str
+    version: str  # of PACKAGE in the first release
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "workshop.key"
+
+    def run(self, *arguments: str | Path) -> str:
+        done = self.shop.paddock(*arguments, limit=LIMIT, PADDOCK_STATE=str(self.folder / "state"))
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    def export(self, name: str, *arguments: str | Path) -> Path:
+        """A signed bundle; one that is there already is not made again."""
+        folder = self.folder / name
+        if not (folder / "bundle.json").exists():
+            self.run("export", *arguments, "--output", folder, "--sign", self.key)
+            print(f"{name}: {size(folder):,} bytes in {len(manifest(folder).parts)} parts")
+        return folder
+
+    def has(self, release: str) -> None:
+        """From now on the names of the stack's images lead to this release."""
+        for image in self.images:
+            docker("tag", f"{image}-{release}", image)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """The host at the site, where nothing of ours is installed."""
+
+    engine: SiteEngine
+    folder: Path
+    script: Path  # `paddock`, as it came
+
+    @property
+    def stack(self) -> Path:
+        return self.folder / "state/stacks" / NAME
+
+    def sh(self, *argv: str | Path) -> str:
+        """Run a program as the operator of this host does; what it prints."""
+        done = subprocess.run(
+            self.engine.enter(*argv), executable=shutil.which("nsenter"), cwd=self.folder, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=LIMIT, check=False,
+            env={**self.engine.environment(), "PATH": str(self.folder / "bin"), "HOME": str(self.folder),
+                 "PADDOCK_STATE": str(self.folder / "state")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
+
+    def paddock(self, *arguments: str | Path) -> str:
+        return self.sh("sh", self.script, *arguments)
+
+    def read(self, page: Path) -> str:
+        """Start the stack and have it read a page."""
+        assert NOTICE in self.paddock("up", self.stack)
+        self.paddock("parse", page, "--output", self.folder / "read", "--force")
+        return (self.folder / "read" / page.name / "document.md").read_text("utf-8")
+
+    def package(self) -> str:
+        """The version of PACKAGE that runs."""
+        (container,) = self.engine.docker("ps", "--quiet", "--filter", "name=api").split()
+        code = f"import importlib.metadata as m; print(m.version('{PACKAGE}'))"
+        return self.engine.docker("exec", container, "python", "-c", code).strip()
+
+    def receipt(self, name: str) -> Path:
+        """What it says that it holds."""
+        path = self.folder / f"{name}.receipt.json"
+        self.paddock("receipt", "--output", path)
+        return path
+
+    def has_layers_of(self, bundle: Path) -> None:
+        """Every image of the bundle is here under its name, layer by layer."""
+        for image in manifest(bundle).images:
+            found = self.engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image.reference)
+            assert tuple(json.loads(found)) == image.layers, image.reference
+
+
+def docker(*arguments: str) -> str:
+    """On the workshop's engine."""
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True, timeout=LIMIT).stdout
+
+
+def manifest(folder: Path) -> Manifest:
+    return parse((folder / "bundle.json").read_bytes())
+
+
+def size(folder: Path) -> int:
+    """Bytes of the parts."""
+    return sum(each.size for each in manifest(folder).parts)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that containers can see into, on a disk; pytest's are private."""
+    with tempfile.TemporaryDirectory(prefix="paddock-gap-", dir="/var/tmp") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def workshop(shop: Any, place: Path) -> Iterator[Workshop]:
+    """Both releases, built; they differ in PACKAGE, so that one layer of 1.5 GB is another one, each file with a new
+    time."""
+    own = dataclasses.replace(shop, root=place / "workspace", models=place / "models")
+    for name in ("images", "compose"):
+        shutil.copytree(shop.root / name, own.root / name)
+    images = tuple(f"{shop.prefix}cpu-{name}:{shop.version}-embedded-offline" for name in ("api", "llama.cpp"))
+    made = Workshop(
+        shop=own, folder=place, images=images, tool=f"{shop.prefix}tool:{shop.version}",
+        version=changed_package(own.root, write=False),
+    )  # fmt: skip
+    made.run("build", "tool")
+    made.run("models", "fetch", "embedded", "--backend", "llama.cpp")
+    for variant in ((), ("--offline",)):
+        made.run("render", *STACK, *variant)
+    made.run("keygen", made.key)
+    try:
+        for release in ("1", "2"):
+            if release == "2":
+                changed_package(own.root, write=True)
+            made.run("build", *STACK, "--offline")
+            for image in images:
+                docker("tag", image, f"{image}-{release}")
+        yield made
+    finally:
+        names = [made.tool, *images, *(f"{image}-{release}" for image in images for release in "12")]
+        subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True, check=False)
+
+
+def changed_package(root: Path, *, write: bool) -> str:
+    """The version of PACKAGE that the pipeline API is built with; changed to OTHER."""
+    versions = set()
+    for lock in (root / "images/cpu/api").glob("requirements.*.txt"):
+        text = lock.read_text("utf-8")
+        versions |= set(re.findall(rf"(?m)^{PACKAGE}==(.+)$", text))
+        if write:
+            lock.write_text(re.sub(rf"(?m)^{PACKAGE}==.+$", f"{PACKAGE}=={OTHER}", text), "utf-8")
+    (version,) = versions
+    assert version != OTHER
+    return str(version)
+
+
+@pytest.fixture(scope="module")
+def full(workshop: Workshop) -> Path:
+    """The first release as it is carried."""
+    workshop.has("1")
+    return workshop.export("full", *STACK, "--offline", "--part-size", f"{PART}")
+
+
+@pytest.fixture(params=["classic", "containerd"])
+def host(request: pytest.FixtureRequest, place: Path) -> Iterator[Host]:
+    folder = place / request.param
+    (folder / "bin").mkdir(parents=True)
+    for program in PROGRAMS:
+        (folder / "bin" / program).symlink_to(shutil.which(program) or f"no {program} on this machine")
+    with site_engine(request.param) as engine:
+        yield Host(engine=engine, folder=folder, script=folder / "paddock")
+
+
+@pytest.fixture(scope="module")
+def page(place: Path) -> tuple[Path, str]:
+    """A page and what stands on it."""
+    drawn = document(random.Random(2), 1)
+    path = place / "page.png"
+    path.write_bytes(drawn.file("PNG"))
+    return path, "\n".join(drawn.lines[0])
+
+
+def test_a_release_its_delta_and_back(host: Host, workshop: Workshop, full: Path, page: tuple[Path, str]) -> None:
+    path, drawn = page
+    arrives(host, workshop, full)
+    first = host.read(path)
+    assert characters(first, drawn, limit=CHARACTERS_WRONG).ok, (first, drawn)
+    assert not characters(first, drawn[::-1], limit=0.5).ok  # so this can fail
+    assert host.package() == workshop.version
+
+    delta = next_release(workshop, host.receipt("before"))
+    host.paddock("verify", delta)
+    host.paddock("import", delta)
+    host.has_layers_of(delta)
+    assert host.read(path) == first
+    assert host.package() == OTHER
+
+    host.paddock("rollback")
+    host.has_layers_of(full)
+    assert host.read(path) == first
+    assert host.package() == workshop.version
+
+    without_weights(host, workshop, full)
+    weights = to_offline(workshop, host.receipt("online"))
+    host.paddock("import", weights)
+    host.has_layers_of(full)
+    assert host.read(path) == first
+
+
+def arrives(host: Host, workshop: Workshop, full: Path) -> None:
+    """The first bundle: either the tool alone, which then imports parts from two media, or all with load.sh."""
+    media = spread(full, host.folder) if host.engine.store == "classic" else (full,)
+    if len(media) > 1:
+        alone = workshop.export("tool", "--image", workshop.tool)
+        host.sh("sh", "-c", 'cat "$0"/images.tar.* | docker load', alone)
+        shutil.copy(alone / "paddock", host.script)
+    else:
+        host.sh("sh", full / "load.sh", "--no-start")
+        shutil.copy(full / "paddock", host.script)
+    host.paddock("bundle", "trust", f"{workshop.key}.pub")
+    host.paddock("verify", *media)
+    host.paddock("import", *media)
+    host.has_layers_of(full)
+    assert '"changed": false' in host.paddock("import", *reversed(media), "--json")
+
+
+def spread(bundle: Path, folder: Path) -> tuple[Path, Path]:
+    """The files of a bundle on two media, every other part on the second."""
+    first, second = folder / "medium-1", folder / "medium-2"
+    shutil.copytree(bundle, first, copy_function=os.link)
+    second.mkdir()
+    for part in sorted(first.glob("images.tar.*"))[1::2]:
+        part.rename(second / part.name)
+    assert max(each.stat().st_size for each in second.iterdir()) == PART
+    return first, second
+
+
+def next_release(workshop: Workshop, receipt: Path) -> Path:
+    """As a delta on what the site says that it has."""
+    workshop.has("2")
+    delta = workshop.export("delta", *STACK, "--offline", "--base", receipt)
+    made = [each for each in manifest(delta).layers if each.carried is Carried.RECIPE]
+    assert max(each.raw_size for each in made) > 1 << 30
+    assert size(delta) < 2_000_000
+    return delta
+
+
+def without_weights(host: Host, workshop: Workshop, full: Path) -> None:
+    """Have the site hold the online variant and nothing else: its images lie below those of the offline one."""
+    workshop.has("1")
+    online = workshop.export("online", *STACK, "--base", full)
+    host.paddock("import", online)
+    host.engine.docker("rm", "--force", *host.engine.docker("ps", "--all", "--quiet").split())
+    named = host.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    host.engine.docker("image", "rm", "--force", *(name for name in named if "-offline" in name))
+    host.has_layers_of(online)
+
+
+def to_offline(workshop: Workshop, receipt: Path) -> Path:
+    """The weights for a site that has the online variant: they arrive, the rest is there."""
+    delta = workshop.export("to-offline", *STACK, "--offline", "--base", receipt)
+    carried = {each.diff_id for each in manifest(delta).layers if each.carried is not Carried.BASE}
+    held = {each.diff_id for each in receipts.parse(receipt.read_bytes(), where=str(receipt)).layers}
+    assert carried
+    assert not carried & held
+    return delta
