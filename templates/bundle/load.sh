@@ -48,11 +48,18 @@ cd -- "$(dirname -- "$0")"
 
 # --- the engine, looked at before the files are read: that takes long ---------------------------------------------------
 if [ $check = no ]; then
-    command -v docker >/dev/null || fail 5 "docker: no such program on PATH" "install Docker Engine 20.10.10 or later"
+    command -v docker >/dev/null || fail 5 "docker: no such program on PATH" "install Docker Engine 23.0 or later"
     found=$(docker version --format '{{.Server.Os}}/{{.Server.Arch}}' 2>&1) ||
         fail 5 "Docker Engine: no answer: $found" "start it (systemctl start docker), or run this as root"
     [ "$found" = "$platform" ] ||
         fail 7 "this host: found an engine for $found, expected $platform" "carry a bundle that was made for this architecture"
+    version=$(docker version --format '{{.Server.Version}}')
+    case $version in
+        [0-9].* | 1[0-9].* | 2[0-2].*)
+            fail 7 "this host: found Docker Engine $version, expected 23.0 or later, for docker load reads zstd since then" \
+                "the tool brings the bundle into older ones: docs/airgap.md, section \"An old Docker Engine\""
+            ;;
+    esac
 fi
 
 # --- every file ---------------------------------------------------------------------------------------------------------
