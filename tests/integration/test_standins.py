@@ -23,8 +23,10 @@ from typing import Any
 import pytest
 
 from paddock import paths, registry
+from paddock.bundle.manifest import Carried, Manifest, parse
 from paddock.matrix import Base, Platform, Stack, Variant
 from paddock.render import Renderer, StackImage, stack_images
+from siteengine import site_engine
 
 STANDINS = Path(__file__).parent / "standins"
 REGISTRY = registry.load(paths.templates())
@@ -185,15 +187,7 @@ def build(stack: Stack, workspace: Path, bases: Mapping[str, str], prefix: str) 
         "WHEELHOUSE": str(workspace / "wheels"),
         "SOURCE_DATE_EPOCH": "1700000000",
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "paddock", "build", *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
+    paddock("build", *words, **environment)
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -303,6 +297,58 @@ def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_pa
     finally:
         docker("rm", "--force", container)
     assert re.search(r"4242\s+\S*python\S* /opt/paddock/serve\.py", top), top
+
+
+# --- carried ----------------------------------------------------------------------------------------------------------
+
+FROM, TO = STACKS["cu126"], STACKS["sm120"]
+
+
+@pytest.fixture(scope="module")
+def carried(
+    workspace: Path, stand_in_bases: Mapping[str, str], prefix: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A bundle of one target, and a delta on it that leads to another."""
+    folder = tmp_path_factory.mktemp("carried")
+    before, delta = folder / "before", folder / "delta"
+    for stack, path, more in ((FROM, before, ()), (TO, delta, ("--base", before))):
+        build(stack, workspace, stand_in_bases, prefix)
+        environment = {"PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix}
+        paddock("export", stack.target.name, "--backend", stack.backend.name, "--no-tool", "-o", path, *more,
+                **environment)  # fmt: skip
+        print(f"{stack.name}: {sum(each.size for each in manifest(path).parts):,} bytes")
+    return before, delta
+
+
+@pytest.mark.parametrize("store", ["classic", "containerd"])
+def test_a_delta_leads_from_one_target_to_another(store: Any, carried: tuple[Path, Path], tmp_path: Path) -> None:
+    """What they share stays where it is; other layers are made from those of the target before."""
+    before, delta = carried
+    assert {each.carried for each in manifest(delta).layers} >= {Carried.BASE, Carried.RECIPE}
+    assert sum(each.size for each in manifest(delta).parts) < sum(each.size for each in manifest(before).parts) / 10
+    with site_engine(store, in_memory=True, size=6 << 30) as engine:
+        for bundle in (before, delta):
+            paddock("import", bundle, "--any-host", PADDOCK_STATE=str(tmp_path), **engine.environment())
+            for image in manifest(bundle).images:
+                found = json.loads(engine.docker("image", "inspect", image.reference))[0]
+                assert tuple(found["RootFS"]["Layers"]) == image.layers
+                engine.docker("rm", engine.docker("create", image.reference).strip())
+
+
+def paddock(*arguments: str | Path, **environment: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "paddock", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
+def manifest(bundle: Path) -> Manifest:
+    return parse((bundle / "bundle.json").read_bytes())
 
 
 # --- the checks can fail ----------------------------------------------------------------------------------------------
