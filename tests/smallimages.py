@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import struct
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+# x86-64 code for Linux
+EXITS = bytes.fromhex("bf07000000b83c0000000f05")  # exit(7)
+WAITS = bytes.fromhex("b8220000000f05ebf7")  # pause() again and again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +126,15 @@ def every_kind_of_member(archive: tarfile.TarFile) -> None:
     hard = tarfile.TarInfo("dir/second")
     hard.type, hard.linkname = tarfile.LNKTYPE, "dir/first"
     archive.addfile(hard)
+
+
+def program(code: bytes) -> bytes:
+    """The smallest program that runs in a container with nothing else in it (elf(5))."""
+    start, headers = 0x400000, 64 + 56
+    size = headers + len(code)
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, start + headers, 64, 0, 0, 64, 56, 1,
+                         0, 0, 0)  # fmt: skip
+    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
 
 
 def plain(raw: bytes) -> SmallLayer:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks this bundle, loads its images into the engine of this host, proves that they are there, and starts the stack.
 #
-# usage: ./load.sh [--check] [--no-start] [--into DIR]
+# usage: ./load.sh [--check] [--no-start] [--into DIR] [FOLDER...]
+#   FOLDER       where more of the bundle's files are: parts on other media
 #   --check      only check the files against SHA256SUMS; the engine is not touched
 #   --no-start   load, but do not start anything
 #   --into DIR   where the stack's folder goes (default: stacks/@name@ in the state folder, as `paddock import` does:
@@ -29,7 +30,7 @@ if [ -z "$state" ]; then
     state=/var/lib/paddock
     [ "$(id -u)" = 0 ] || state=${XDG_STATE_HOME:-$HOME/.local/state}/paddock
 fi
-check=no start=yes into=$state/stacks/$stack
+check=no start=yes into=$state/stacks/$stack media=
 while [ $# -gt 0 ]; do
     case $1 in
         --check) check=yes ;;
@@ -39,12 +40,19 @@ while [ $# -gt 0 ]; do
             into=$2
             shift
             ;;
-        *) fail 2 "load.sh: found $1, expected --check, --no-start or --into DIR" "the top of load.sh says what they do" ;;
+        *)
+            [ -d "$1" ] || fail 2 "load.sh: found $1, expected --check, --no-start, --into DIR or a folder with parts" \
+                "the top of load.sh says what they do"
+            media="$media
+$(cd -- "$1" && pwd)"
+            ;;
     esac
     shift
 done
 case $into in /*) ;; *) into=$PWD/$into ;; esac
 cd -- "$(dirname -- "$0")"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 # --- the engine, looked at before the files are read: that takes long ---------------------------------------------------
 if [ $check = no ]; then
@@ -60,6 +68,22 @@ if [ $check = no ]; then
                 "the tool brings the bundle into older ones: docs/airgap.md, section \"An old Docker Engine\""
             ;;
     esac
+fi
+
+# --- one folder of links, where the bundle lies in several --------------------------------------------------------------
+where_is() { # where_is FILE: in the first folder that has it
+    printf '%s\n' "$PWD$media" | while read -r folder; do
+        [ ! -e "$folder/$1" ] || { printf '%s\n' "$folder/$1"; break; }
+    done
+}
+if [ -n "$media" ]; then
+    while read -r _ name; do
+        mkdir -p "$scratch/bundle/$(dirname -- "$name")"
+        found=$(where_is "$name")
+        [ -z "$found" ] || ln -s "$found" "$scratch/bundle/$name" # a missing one is named below
+    done <SHA256SUMS
+    cp SHA256SUMS "$scratch/bundle/"
+    cd "$scratch/bundle"
 fi
 
 # --- every file ---------------------------------------------------------------------------------------------------------
@@ -111,8 +135,8 @@ prove() {
     [ "$now" = "$platform" ] || fail 7 "$1: found an image for $now, expected $platform" "carry another bundle"
 }
 
-output=$(mktemp) absent=$(mktemp)
-trap 'rm -f "$output" "$absent"' EXIT
+output=$scratch/output absent=$scratch/absent
+: >"$absent"
 each_image keep
 say "loading ..."
 # The parts were just checked, so the status of docker load is what counts; but engines may end in success though they
@@ -132,7 +156,7 @@ say "all images are there, layer by layer"
 # --- start ------------------------------------------------------------------------------------------------------------
 [ -d stack ] || exit 0
 mkdir -p "$into"
-cp -R stack/. "$into/"
+cp -RL stack/. "$into/"
 if [ -e "$into/.env" ]; then # the site's settings stay, but which images belong to the stack, the bundle decides
     of_images='^(@of_the_bundle@)='
     { grep -vE "$of_images" "$into/.env" || true; grep -E "$of_images" stack/.env.example || true; } >"$into/.env.partial"

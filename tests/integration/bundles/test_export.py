@@ -24,7 +24,17 @@ from paddock.bundle.exportjournal import NAME as JOURNAL
 from paddock.bundle.manifest import Manifest, parse
 from paddock.bundle.signature import keygen
 from siteengine import SiteEngine, site_engine
-from smallimages import SmallImage, archive, digest, every_kind_of_member, gzipped, plain, tar
+from smallimages import (
+    WAITS,
+    SmallImage,
+    archive,
+    digest,
+    every_kind_of_member,
+    gzipped,
+    plain,
+    program,
+    tar,
+)
 
 BASE = plain(tar({"etc/hostname": b"site\n"}))
 ONE = SmallImage(
@@ -376,3 +386,49 @@ def test_a_stack_with_its_settings(
         ["docker", "compose", "config", "--images"], cwd=into, capture_output=True, text=True, check=True
     )
     assert set(shown.stdout.split()) == set(names)
+
+
+TINY = """name: tiny
+services:
+  api:
+    image: ${IMAGE_PREFIX}cpu-api:${IMAGE_VERSION}
+    pull_policy: ${PULL_POLICY}
+    stop_signal: SIGKILL
+  vlm:
+    image: ${IMAGE_PREFIX}cpu-vllm:${IMAGE_VERSION}
+    pull_policy: ${PULL_POLICY}
+    stop_signal: SIGKILL
+"""
+
+
+def test_load_sh_starts_the_stack_from_parts_on_two_media(
+    site: SiteEngine, load: Callable[[Sequence[SmallImage]], None], tmp_path: Path, repository: Path
+) -> None:
+    shutil.copytree(repository / "compose/cpu", tmp_path / "shop/compose/cpu")
+    (tmp_path / "shop/compose/cpu/compose.yaml").write_text(TINY, "ascii")
+    waiting = [
+        SmallImage(reference=f"tiny/cpu-{part}:{__version__}",
+                   layers=(plain(tar({"bin/true": program(WAITS), part: noise(900_000)})),))
+        for part in ("api", "vllm")
+    ]  # fmt: skip
+    load(waiting)
+    done = exported(site, tmp_path / "one", "cpu", IMAGE_PREFIX="tiny/", PADDOCK_ROOT=str(tmp_path / "shop"))
+    assert done.returncode == 0, done.stderr
+    site.docker("image", "rm", *(each.reference for each in waiting))
+    (tmp_path / "two/stack").mkdir(parents=True)
+    for name in ("images.tar.001", "stack/compose.yaml"):
+        shutil.move(tmp_path / "one" / name, tmp_path / "two" / name)
+    alone = load_sh(site, tmp_path / "one")
+    assert (alone.returncode, "images.tar.001" in alone.stderr) == (7, True), alone.stderr
+    into = tmp_path / "site"
+    try:
+        loaded = load_sh(site, tmp_path / "one", tmp_path / "two", "--into", into)
+        assert loaded.returncode == 0, loaded.stderr
+        assert "cpu runs" in loaded.stderr
+        running = site.docker("ps", "--format", "{{.Image}} {{.State}}").splitlines()
+        assert sorted(running) == [f"{each.reference} running" for each in waiting]
+        assert not any(path.is_symlink() for path in into.rglob("*"))
+    finally:
+        if left := site.docker("ps", "--all", "--quiet").split():
+            site.docker("rm", "--force", *left)
+        site.docker("network", "prune", "--force")

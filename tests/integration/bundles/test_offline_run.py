@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import pytest
 
 from samples import bundles
 from siteengine import SiteEngine, file_system
-from smallimages import tar
+from smallimages import EXITS, WAITS, program, tar
 
 LIMIT = 300  # seconds
 API = "paddock/cpu-api:0.1.0"
@@ -30,18 +29,6 @@ services:
     ports: ["127.0.0.1:8080:8080"]
     stop_signal: SIGKILL
 """
-# x86-64 code for Linux
-EXITS = bytes.fromhex("bf07000000b83c0000000f05")  # exit(7)
-WAITS = bytes.fromhex("b8220000000f05ebf7")  # pause() again and again
-
-
-def program(code: bytes) -> bytes:
-    """The smallest program that runs in a container with nothing else in it (elf(5))."""
-    start, headers = 0x400000, 64 + 56
-    size = headers + len(code)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 2, 62, 1, start + headers, 64, 0, 0, 64, 56, 1,
-                         0, 0, 0)  # fmt: skip
-    return header + struct.pack("<IIQQQQQQ", 1, 5, 0, start, start, size, size, 0x1000) + code
 
 
 def stack_of(folder: Path, code: bytes) -> Path:
