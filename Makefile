@@ -37,7 +37,7 @@ demo: setup ## set everything up, build, start the cpu stack and parse a documen
 	@JOBS='$(JOBS)' MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' scripts/demo.sh
 
 .PHONY: test
-test: setup fonts ## run every test except the benchmark; needs the engine, and starts it
+test: setup fonts fat ## run every test except the benchmark; needs the engine, and starts it
 	@PADDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests --ignore=tests/bench $(ARGS)
 
 # --- setting up -------------------------------------------------------------------------------------------------------
@@ -48,6 +48,10 @@ setup: python engine ## make .venv, and have a Docker Engine that answers
 .PHONY: fonts
 fonts: ## have the fonts that tests draw pages with
 	@scripts/setup-fonts.sh
+
+.PHONY: fat
+fat: ## have what tests make and mount a FAT32 stick with
+	@scripts/setup-fat.sh
 
 .PHONY: python
 python: ## make .venv with paddock and the development tools

@@ -36,7 +36,7 @@ def test_no_table_of_mounts_no_answer(tmp_path: Path) -> None:
     assert file_system(tmp_path, tmp_path / "absent") == ""
 
 
-@pytest.mark.parametrize("kind", ["vfat", "msdos"])
+@pytest.mark.parametrize("kind", ["vfat", "msdos", "fuse.fusefat"])
 def test_fat_takes_files_below_4_gib(tmp_path: Path, kind: str) -> None:
     table = mounts(tmp_path, kind, tmp_path)
     require_part_size(tmp_path, 3900 << 20, mounts=table)

@@ -12,7 +12,7 @@ from paddock.errors import BundleError
 
 _GO_ON = "the same command goes on where it stopped"
 _FAT_LARGEST = (4 << 30) - 1  # bytes of one file
-_FAT = frozenset({"vfat", "msdos"})
+_FAT = frozenset({"vfat", "msdos", "fuse.fusefat"})
 _MOUNTS = Path("/proc/self/mountinfo")  # proc(5)
 
 

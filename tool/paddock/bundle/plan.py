@@ -89,10 +89,10 @@ def _planned(layer: RawLayer, delta: Delta | None) -> tuple[int, Carried, str]:
 def require_room(planned: Plan, folder: Path) -> None:
     """Raise PreflightError unless the disk of `folder`, or of what it is to be made in, has room for the bundle."""
     there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-    free = shutil.disk_usage(there).free
-    if free < planned.size * _SURELY:
+    disk = shutil.disk_usage(there)
+    if disk.total and disk.free < planned.size * _SURELY:  # some file systems do not say, and have no bytes at all
         raise PreflightError(
-            f"{folder}: found {free:,} free bytes, expected about {planned.size:,} for the bundle",
+            f"{folder}: found {disk.free:,} free bytes, expected about {planned.size:,} for the bundle",
             hint="make room there, or name another directory",
         )
 

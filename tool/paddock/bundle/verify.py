@@ -280,12 +280,15 @@ def _strays(bundle: Bundle, notes: list[str]) -> Iterator[Problem]:
     manifest = bundle.manifest
     names = {each.name for each in _entries(manifest)} | {MANIFEST, SIGNATURE, SUMS}
     folders = {PurePosixPath(name).parts[0].casefold() for name in names if "/" in name}
-    ours = {path for name in names for path in _copies(bundle, name)}
+    ours = {str(path).casefold(): path for name in names for path in _copies(bundle, name)}
     for directory in bundle.directories:
         beside = []
-        for path in _files(directory, folders):
+        listed = set(_files(directory, folders))
+        for path in sorted(listed):
             name = path.relative_to(directory).as_posix()
-            if path in ours:
+            own = ours.get(str(path).casefold())
+            # FAT finds a file by our name and lists it by its own
+            if own is not None and (own == path or own not in listed):
                 continue
             below = "/" in name and not path.name.casefold().startswith(_HARMLESS)
             if below or name.casefold().startswith(f"{manifest.archive}.".casefold()):
