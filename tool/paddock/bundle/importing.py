@@ -34,7 +34,7 @@ from paddock.bundle.bundlesource import BundleLayers
 from paddock.bundle.durable import flush_disk, writing
 from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.enginestore import EngineStore, Store
-from paddock.bundle.loading import EngineFullError, Loader
+from paddock.bundle.loading import EngineRefusedError, Loader
 from paddock.bundle.loadplan import Held, LoadPlan
 from paddock.bundle.manifest import Carried, Manifest
 from paddock.bundle.parts import Bundle
@@ -280,7 +280,7 @@ def _load(job: _Import) -> None:
         for step in job.plan.steps:
             try:
                 loader.load(step, advance)
-            except EngineFullError:
+            except EngineRefusedError:
                 loading.remove_staging(job.client, job.manifest.id)
                 job.state.forget(job.manifest.id)
                 raise

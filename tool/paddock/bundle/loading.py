@@ -27,8 +27,8 @@ _WORDS = 500  # characters of the engine's that a message repeats
 _AGAIN = "run the same command again: it goes on with what is loaded already"
 
 
-class EngineFullError(BundleError):
-    """The engine's disk is full; it has forgotten the step that filled it."""
+class EngineRefusedError(BundleError):
+    """The engine said that it did not load a step, such as for a full disk. Of that step a name may be left."""
 
 
 class Content(Protocol):
@@ -171,13 +171,11 @@ def _require_no_failure(line: bytes, name: str) -> None:
         raise _not_loaded(name, text)
 
 
-def _not_loaded(name: str, reason: str) -> BundleError:
-    message = f"{name}: the engine did not load it: {_clipped(reason)}"
+def _not_loaded(name: str, reason: str) -> EngineRefusedError:
+    hint = "`paddock verify` checks the bundle, the engine's log may say more; then repeat the import"
     if "no space left" in reason:
-        return EngineFullError(
-            message, hint="make room on the engine's disk (`docker system df`), then repeat the import"
-        )
-    return BundleError(message, hint=_AGAIN)
+        hint = "make room on the engine's disk (`docker system df`), then repeat the import"
+    return EngineRefusedError(f"{name}: the engine did not load it: {_clipped(reason)}", hint=hint)
 
 
 def _clipped(text: str) -> str:
