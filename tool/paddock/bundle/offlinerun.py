@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paddock import engine, hostcards, launch, process
+from paddock import engine, hostcards, launch, process, readiness
 from paddock.bundle import enginestore, importing, loadplan, privateengine, sitestack, sitestate, trust
 from paddock.bundle.enginestore import Store
 from paddock.bundle.importing import Wanted
@@ -31,13 +31,16 @@ from paddock.report import Reporter
 from paddock.smoke import DOCUMENTS
 from paddock.stackfolder import StackFolder
 
-SAMPLE = DOCUMENTS / "pages.pdf"
+SAMPLE, PLAIN_SAMPLE = DOCUMENTS / "pages.pdf", DOCUMENTS / "plain-pages.pdf"  # the latter for models that say so
 _GONE = "everything of this run is taken down; mend the stack or its images, then export again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A stack that ran: seconds until a page came back, and for the sample, and what was read."""
+    """A stack that ran: seconds until a page came back, and for the sample, and what was read.
+
+    `notice` is what is to be said beside results of its model.
+    """
 
     stack: str
     ready_seconds: float
@@ -45,6 +48,7 @@ class Started:
     pages: int
     markdown: str
     test_weights: bool
+    notice: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,14 +105,16 @@ def _started(path: Path, report: Reporter) -> Started:
         stack = launch.up(folder, report=report)
         ready = time.monotonic()
         assert stack.url is not None  # noqa: S101 - a stack that publishes a port
-        report.say(f"{path.name}: parsing {SAMPLE.name}")
-        parsed = Client(stack.url).parse(inspect(SAMPLE), ParseOptions(pictures=False))
+        notice = readiness.ask(stack.url).notice
+        sample = PLAIN_SAMPLE if notice else SAMPLE
+        report.say(f"{path.name}: parsing {sample.name}")
+        parsed = Client(stack.url).parse(inspect(sample), ParseOptions(pictures=False))
         done = time.monotonic()
     except UnhealthyError as failure:
         raise UnhealthyError(failure.message, hint=_GONE) from failure
     markdown = "\n\n".join(page.markdown for page in parsed.pages)
     if not markdown.strip():
-        raise UnhealthyError(f"{path.name}: found no text in {SAMPLE.name}, expected that of a page", hint=_GONE)
+        raise UnhealthyError(f"{path.name}: found no text in {sample.name}, expected that of a page", hint=_GONE)
     return Started(
         stack=path.name,
         ready_seconds=ready - began,
@@ -116,6 +122,7 @@ def _started(path: Path, report: Reporter) -> Started:
         pages=len(parsed.pages),
         markdown=markdown,
         test_weights=any(each.test for each in stack.weights),
+        notice=notice,
     )
 
 

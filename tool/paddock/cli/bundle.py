@@ -230,6 +230,8 @@ def _show_offline_run(tried: OfflineRun, verified: dict[str, Any], *, as_json: b
     )
     if started.test_weights:
         console.result(TEST_WEIGHTS)
+    if started.notice:
+        console.result(started.notice)
     for line in started.markdown.splitlines()[:_SHOWN_LINES]:
         console.result(f"  | {line}")
 
