@@ -5,18 +5,12 @@ The layout network and the reader run as the images run them; what is drawn here
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import random
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
-import pytest
 from PIL import Image, ImageOps
 
+from embeddedstack import Reader
 from paddock.embedded import NOTICE
 from paddock.reading import error_rate
 from samples.drawn import PAGE, Document, document
@@ -25,61 +19,8 @@ PAGES_OF = (1, 1, 1, 1, 1, 1, 2, 3, 5, 8, 13, 13)  # documents: 50 pages
 CHARACTERS_WRONG = 0.03
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
-    """A stack with the embedded model."""
-
-    url: str
-    said: str  # by `paddock up`
-    shop: Any
-    stack: tuple[str, ...]  # its target and options
-    models: str
-    project: str
-
-    def paddock(self, command: str, *options: str) -> Any:
-        """A command about this stack; its exit status and output."""
-        arguments = (command, *self.stack, "--project", self.project, *options)
-        return self.shop.paddock(*arguments, MODELS_DIR=self.models)
-
-    def blocks(self, file: bytes, *, pdf: bool = False) -> list[list[str]]:
-        """The text of each block of each page."""
-        body = {"file": base64.b64encode(file).decode(), "fileType": 0 if pdf else 1, "visualize": False}
-        request = urllib.request.Request(
-            f"{self.url}/layout-parsing", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=900) as answer:
-            results = json.load(answer)["result"]["layoutParsingResults"]
-        return [[block["block_content"] for block in page["prunedResult"]["parsing_res_list"]] for page in results]
-
-
-@pytest.fixture(scope="module", params=["llama.cpp", "vllm"])
-def reader(request: pytest.FixtureRequest, shop: Any, free_port: int) -> Iterator[Reader]:
-    stack = ("cpu", "--model", "embedded", "--backend", request.param)
-    name = f"paddock-test-embedded-{os.getpid()}"
-    models = str(shop.root / "embedded-models")  # not the shop's: its lock is compared elsewhere
-    for step in (("models", "fetch", "embedded", "--backend", request.param), ("render", *stack)):
-        done = shop.paddock(*step, MODELS_DIR=models)
-        assert done.returncode == 0, done.stderr
-    try:
-        up = shop.paddock("up", *stack, "--project", name, "--port", str(free_port), MODELS_DIR=models)
-        assert up.returncode == 0, up.stderr
-        url = f"http://127.0.0.1:{free_port}"
-        yield Reader(url=url, said=up.stdout, shop=shop, stack=stack, models=models, project=name)
-    finally:
-        shop.paddock("down", *stack, "--project", name, "--volumes", MODELS_DIR=models)
-
-
-@pytest.fixture(scope="module")
-def free_port() -> int:
-    import socket  # noqa: PLC0415 - the one place
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_it_says_what_it_is(reader: Reader) -> None:
-    assert NOTICE in reader.said
+    assert NOTICE in reader.up()
     assert NOTICE in reader.paddock("status").stdout
 
 

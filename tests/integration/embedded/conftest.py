@@ -1,0 +1,16 @@
+"""A stack with the embedded model for all tests here, with one VLM server after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from embeddedstack import Reader, running
+
+
+@pytest.fixture(scope="package", params=["vllm", "llama.cpp"])
+def reader(request: pytest.FixtureRequest, shop: Any) -> Iterator[Reader]:
+    with running(shop, request.param) as reader:
+        yield reader

@@ -1,0 +1,158 @@
+"""What `paddock parse` and `paddock up` promise of documents, held with documents whose text is known.
+
+Run with llama.cpp alone: nothing here depends on the VLM server but that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embeddedstack import Reader
+from paddock.reading import characters
+from paddock.result_folder import RECORD
+from samples.drawn import Document, document
+
+CHARACTERS_WRONG = 0.03
+with_llama = pytest.mark.parametrize("reader", ["llama.cpp"], indirect=True)
+INTERRUPTED, KILLED = 130, -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Document]]:
+    """A folder of documents of one to four pages, and what stands on each."""
+    folder, r = tmp_path_factory.mktemp("documents"), random.Random(20261121)
+    made = {f"{number}.pdf": document(r, pages) for number, pages in enumerate((1, 4, 2, 1))}
+    for name, each in made.items():
+        (folder / name).write_bytes(each.file("PDF"))
+    return folder, made
+
+
+@with_llama
+def test_a_batch_that_was_interrupted_and_killed_gives_every_page_once(
+    reader: Reader, documents: tuple[Path, Mapping[str, Document]], tmp_path: Path
+) -> None:
+    folder, made = documents
+    out = tmp_path / "out"
+    for number, (stop, status) in enumerate(((signal.SIGINT, INTERRUPTED), (signal.SIGKILL, KILLED)), 1):
+        running = parsing(reader, folder, out)
+        wait_for(out, number, running)
+        running.send_signal(stop)
+        running.communicate(timeout=120)
+        assert running.returncode == status
+        assert number <= len(finished(out)) < len(made)
+    before = finished(out)
+    last = json.loads(parsed(parsing(reader, folder, out)))
+    assert (last["skipped"], last["done"]) == (len(before), len(made) - len(before))
+    assert finished(out) == set(made)
+    assert {path.name for path in out.iterdir()} == set(made)  # nothing half-written is left
+    for name, each in made.items():
+        require_text(out / name, each)
+
+
+@with_llama
+def test_two_batches_at_the_same_time_do_not_mix_their_pages(reader: Reader, tmp_path: Path) -> None:
+    batches = {}
+    for number in range(2):
+        folder, r = tmp_path / f"in{number}", random.Random(number)
+        folder.mkdir()
+        for name in ("one.pdf", "other.pdf"):  # of the same names
+            batches[folder / name] = document(r, 2)
+            (folder / name).write_bytes(batches[folder / name].file("PDF"))
+    running = [parsing(reader, tmp_path / f"in{n}", tmp_path / f"out{n}", jobs=2) for n in range(2)]
+    for each in running:
+        parsed(each)
+    for path, made in batches.items():
+        require_text(tmp_path / path.parent.name.replace("in", "out") / path.name, made)
+
+
+@with_llama
+def test_the_same_text_before_and_after_an_upgrade(
+    reader: Reader, documents: tuple[Path, Mapping[str, Document]], rebuilt: str
+) -> None:
+    file = (documents[0] / "2.pdf").read_bytes()
+    before, images = reader.blocks(file, pdf=True), images_of(reader)
+    reader.up(IMAGE_PREFIX=rebuilt)
+    try:
+        upgraded = images_of(reader)
+        assert upgraded.isdisjoint(images)
+        assert reader.blocks(file, pdf=True) == before
+    finally:
+        reader.up()
+    assert images_of(reader) == images
+    assert reader.blocks(file, pdf=True) == before
+
+
+@pytest.fixture
+def rebuilt(reader: Reader) -> Iterator[str]:
+    """The prefix of images that were built again: other ids, the same programs."""
+    prefix = f"paddock-test-rebuilt-{os.getpid()}/"
+    tags = [f"cpu-{name}:{reader.shop.version}" for name in ("api", reader.backend)]
+    for tag in tags:
+        recipe = f"FROM {reader.shop.prefix}{tag}\nLABEL rebuilt=yes\n"
+        docker("build", "--tag", prefix + tag, "-", stdin=recipe)
+    yield prefix
+    docker("image", "rm", *(prefix + tag for tag in tags))
+
+
+def docker(*arguments: str, stdin: str | None = None) -> str:
+    return subprocess.run(
+        ["docker", *arguments], input=stdin, capture_output=True, text=True, check=True, timeout=300
+    ).stdout
+
+
+def images_of(reader: Reader) -> set[str]:
+    containers = [f"{reader.project}-{service}-1" for service in ("api", "vlm")]
+    return set(docker("inspect", "--format", "{{.Image}}", *containers).split())
+
+
+def parsing(reader: Reader, folder: Path, out: Path, *, jobs: int = 1) -> subprocess.Popen[str]:
+    started: Any = reader.shop.start(
+        "parse", folder, "--output", out, "--url", reader.url, "--jobs", str(jobs), "--no-pictures", "--json"
+    )
+    return started  # type: ignore[no-any-return]
+
+
+def parsed(running: subprocess.Popen[str]) -> str:
+    """What it printed when it came to its end."""
+    said, complained = running.communicate(timeout=600)
+    assert running.returncode == 0, complained
+    return said
+
+
+def finished(out: Path) -> set[str]:
+    return {record.parent.name for record in out.glob(f"*/{RECORD}") if not record.parent.name.startswith(".")}
+
+
+def wait_for(out: Path, count: int, running: subprocess.Popen[str]) -> None:
+    """Until so many documents are finished and the batch is at the next."""
+    end = time.monotonic() + 300
+    while len(finished(out)) < count:
+        assert running.poll() is None, "it ended before it was stopped"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def require_text(folder: Path, made: Document) -> None:
+    """Each page has its own text, once, and the whole document all of them in order."""
+    pages = sorted((folder / "pages").iterdir())
+    assert [page.name for page in pages] == [f"{number:03}" for number in range(1, len(made.pages) + 1)]
+    for page, lines in zip(pages, made.lines, strict=True):
+        require_lines(page / "page.md", lines, limit=2 * CHARACTERS_WRONG)  # few characters: one weighs more
+    require_lines(folder / "document.md", [line for page in made.lines for line in page], limit=CHARACTERS_WRONG)
+
+
+def require_lines(markdown: Path, lines: Any, *, limit: float) -> None:
+    text = re.sub(r"^#+ ", "", markdown.read_text("utf-8"), flags=re.MULTILINE)
+    measure = characters(text, "\n".join(lines), limit=limit)
+    assert measure.ok, f"{markdown}: {measure}"
