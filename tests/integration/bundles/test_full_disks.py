@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerfiles import noise, text
+from paddock import engine
 from paddock.__main__ import run
 from paddock.bundle import signature, trust
 from paddock.bundle.loadplan import STAGING
@@ -18,7 +19,7 @@ from paddock.bundle.parts import Bundle
 from samples import bundles
 from siteengine import SiteEngine
 from sitehost import Site
-from smallimages import SmallImage, plain, tar
+from smallimages import SmallImage, gzipped, plain, tar
 
 PAGE = 4096  # bytes: a file system in memory has room for whole pages, and takes not one more
 
@@ -85,6 +86,50 @@ def test_the_state_folder_fills_up_at_every_write(
     }
     assert run(command) == 0
     assert "everything is in place already" in capsys.readouterr().err
+
+
+PACKED = gzipped(tar({"lib": text(3 << 20)}))
+PULLED = SmallImage(reference="full/pulled:1", layers=(PACKED,))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["beside", "saved"])
+@pytest.mark.fault("disk full at the import")
+def test_no_room_to_unpack_what_a_delta_is_made_on(
+    host: Site,
+    load: Callable[[Sequence[SmallImage]], None],
+    disk: SmallDisk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    beside: bool,
+) -> None:
+    """A layer that came as gzip, or that only `docker save` gives, is unpacked beside the state."""
+    monkeypatch.setenv("DOCKER_HOST", host.engine.address)
+    monkeypatch.setenv("PADDOCK_STATE", str(disk.folder / "state"))
+    if not beside:  # as from another machine
+        monkeypatch.setattr(engine, "is_local", lambda: False)
+    load([PULLED])
+    bundles.write(tmp_path / "base", images={PULLED.reference: [PACKED.raw]})
+    new = {PULLED.reference: [tar({"lib": text(3 << 20) + b"more"})]}
+    delta = bundles.write(tmp_path / "delta", images=new, files={}, on=[PACKED.raw])
+    command = ["import", str(tmp_path / "delta")]
+    before = host.layers(PULLED.reference)
+    disk.have(100)
+    if beside and host.engine.store == "classic":  # there its files are read
+        assert run(command) == 0
+        return
+    assert run(command) == 7
+    said = capsys.readouterr().err
+    assert ("base layers are unpacked there meanwhile" in said, "\nhint: " in said) == (True, True), said
+    assert host.layers(PULLED.reference) == before
+    assert {each for each in host.names() if STAGING in each} == set()
+    assert run([*command, "--base", str(tmp_path / "base")]) == 0
+    assert host.layers(PULLED.reference) == list(delta.images[0].layers)
+    assert run(["rollback"]) == 0
+    disk.have(5000)
+    assert run(command) == 0
+    assert host.layers(PULLED.reference) == list(delta.images[0].layers)
 
 
 SYSTEM = plain(tar({"etc/hostname": b"site\n", "bin/sh": text(300_000)}))

@@ -119,6 +119,19 @@ def test_a_full_disk(small_host: Site, tmp_path: Path) -> None:
     done = small_host.paddock("import", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     assert small_host.layers(NEW) == list(manifest.images[0].layers)
+    # a delta of a few kilobytes, whose layer takes 24 MB where it is made
+    made = {NEW: [raws[NEW][0], bundles.layer_tar({"noise-9": bundles.noise(1, 24 << 20)})]}
+    small = {"part_size": 50 << 20, "frame": 1 << 20, "on": raws[NEW]}
+    delta = bundles.write(tmp_path / "delta", images=made, **small)
+    assert sum(each.size for each in delta.parts) < 1 << 20
+    leave(80 << 20)
+    for arguments in ([], ["--plan"]):
+        small_host.refuses("import", tmp_path / "delta", *arguments, words="bytes free, expected")
+    assert small_host.layers(NEW) == list(manifest.images[0].layers)
+    taken.unlink()
+    done = small_host.paddock("import", tmp_path / "delta")
+    assert done.returncode == 0, done.stderr
+    assert small_host.layers(NEW) == list(delta.images[0].layers)
 
 
 @pytest.mark.fault("engine restarted")

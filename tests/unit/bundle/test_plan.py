@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from layerfiles import LayerFiles, noise, text
+from paddock import console
 from paddock.bundle.contents import CarriedFile, Contents, SourceImage
 from paddock.bundle.framewriter import compress_frame
 from paddock.bundle.manifest import Carried
-from paddock.bundle.plan import Plan, PlannedLayer, plan, require_room
+from paddock.bundle.plan import Plan, PlannedLayer, plan, require_room, warn_of_room
 from paddock.errors import PreflightError
 from smallimages import tar
 
@@ -40,11 +41,21 @@ def test_estimates_and_who_has_a_layer(source: LayerFiles) -> None:
     assert [each.diff_id for each in plan(contents, source, done={mixed}).layers] == [small]
 
 
-def test_room(tmp_path: Path) -> None:
-    def needing(size: int) -> Plan:
-        layer = PlannedLayer(diff_id="sha256:1", images=(), raw_size=size, size=size, carried=Carried.WHOLE)
-        return Plan(layers=(layer,), files=0)
+def needing(size: int) -> Plan:
+    layer = PlannedLayer(diff_id="sha256:1", images=(), raw_size=size, size=size, carried=Carried.WHOLE)
+    return Plan(layers=(layer,), files=0)
 
+
+def test_room(tmp_path: Path) -> None:
     require_room(needing(1), tmp_path / "not/yet/there")
     with pytest.raises(PreflightError, match="free bytes, expected about 1,152,921,504,606,846,976"):
         require_room(needing(1 << 60), tmp_path / "not/yet/there")
+
+
+def test_room_for_what_a_delta_may_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    warn_of_room(needing(1), tmp_path, console.TerminalReporter())
+    assert capsys.readouterr().err == ""
+    warn_of_room(needing(1 << 60), tmp_path / "not/yet/there", console.TerminalReporter())
+    said = capsys.readouterr().err
+    assert "warning: " in said
+    assert "takes up to 2,305,843,009,213,693,952" in said

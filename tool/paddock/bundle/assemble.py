@@ -16,7 +16,7 @@ from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.frames import STEP, Frame, FramedBlob, ReadAt, decompress
 from paddock.bundle.framewriter import FrameCompressor
 from paddock.bundle.manifest import Compression, Layer
-from paddock.bundle.parts import Bundle
+from paddock.bundle.parts import Bundle, OpenBlob
 from paddock.bundle.rawlayer import LayerSource, RawLayer, checked
 from paddock.bundle.recipe import Extent, Recipe, Step, read
 from paddock.errors import BundleError
@@ -78,16 +78,8 @@ def open_recipe(bundle: Bundle, layer: Layer, source: LayerSource) -> Iterator[A
 
     Raises BundleError where the recipe is not for this layer, or a base is not there or not of the right size.
     """
-    if layer.recipe is None:
-        raise BundleError(f"layer {layer.diff_id}: bundle {bundle.manifest.id} has no recipe for it")
-    blob = bundle.open_blob(layer.recipe)
-    where = f"the recipe {layer.recipe}"
-    recipe = read(blob.read_at, blob.size, where=where)
-    if (recipe.diff_id, recipe.raw_size) != (layer.diff_id, layer.raw_size):
-        raise BundleError(
-            f"{where}: makes layer {recipe.diff_id} of {recipe.raw_size} bytes, "
-            f"expected {layer.diff_id} of {layer.raw_size}"
-        )
+    blob, where = _recipe_blob(bundle, layer)
+    recipe = recipe_of(bundle, layer)
     with ExitStack() as stack:
         bases = [stack.enter_context(source.open(each.diff_id)) for each in recipe.bases]
         for base, found in zip(recipe.bases, bases, strict=True):
@@ -95,6 +87,25 @@ def open_recipe(bundle: Bundle, layer: Layer, source: LayerSource) -> Iterator[A
                 raise BundleError(f"base layer {base.diff_id}: has {found.size} bytes, expected {base.raw_size}")
         compression = bundle.manifest.compression
         yield Assembly(recipe=recipe, read_at=blob.read_at, bases=bases, compression=compression, where=where)
+
+
+def recipe_of(bundle: Bundle, layer: Layer) -> Recipe:
+    """The recipe that `bundle` carries for `layer`. Raises BundleError where it is for another one, or damaged."""
+    blob, where = _recipe_blob(bundle, layer)
+    recipe = read(blob.read_at, blob.size, where=where)
+    if (recipe.diff_id, recipe.raw_size) != (layer.diff_id, layer.raw_size):
+        raise BundleError(
+            f"{where}: makes layer {recipe.diff_id} of {recipe.raw_size} bytes, "
+            f"expected {layer.diff_id} of {layer.raw_size}"
+        )
+    return recipe
+
+
+def _recipe_blob(bundle: Bundle, layer: Layer) -> tuple[OpenBlob, str]:
+    """The blob of a layer's recipe, and what messages call it."""
+    if layer.recipe is None:
+        raise BundleError(f"layer {layer.diff_id}: bundle {bundle.manifest.id} has no recipe for it")
+    return bundle.open_blob(layer.recipe), f"the recipe {layer.recipe}"
 
 
 class _NewBytes:

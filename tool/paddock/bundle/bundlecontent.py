@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from paddock.bundle import cut
-from paddock.bundle.assemble import Assembly, open_recipe
+from paddock.bundle.assemble import Assembly, open_recipe, recipe_of
 from paddock.bundle.bundlesource import BundleLayers, FramedLayer
 from paddock.bundle.framewriter import FrameCompressor
 from paddock.bundle.manifest import Carried, Layer
@@ -53,6 +53,12 @@ class BundleContent:
         source = self if self.holds(layer.diff_id) else self._sources
         with source.open(layer.diff_id) as found:
             yield from found.stream()
+
+    def read_at_once(self, layer: Layer) -> Mapping[str, int]:
+        """The layers that are open together while this one is made or taken over; raw sizes by diff id."""
+        if layer.carried is Carried.RECIPE:
+            return {each.diff_id: each.raw_size for each in recipe_of(self._bundle, layer).bases}
+        return {layer.diff_id: layer.raw_size} if layer.carried is Carried.BASE else {}
 
     def holds(self, diff_id: str) -> bool:
         """Whether the bundle brings the layer, whole or by a recipe."""

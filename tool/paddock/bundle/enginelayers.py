@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Self
 
 import docker
+from docker.errors import DockerException
 
 from paddock.bundle import enginestore, tarsplit
 from paddock.bundle.bundlesource import FramedLayer
@@ -80,6 +81,22 @@ class EngineLayers:
                 or self._out_of_save(image, diff_id, stack)
             )
 
+    def in_place(self, diff_id: str) -> bool:
+        """Whether a layer that an image has is read where it lies: opening it takes no room in the spool folder."""
+        blob = self._blob(self._by_layer()[diff_id], diff_id)
+        return self.cheap or (blob is not None and not _must_be_unpacked(blob))
+
+    def room(self, layers: Mapping[str, int]) -> int:
+        """Bytes that the spool folder needs at most for layers that are not in place, open all at once.
+
+        Their raw sizes by diff id.
+        """
+        images = {diff_id: self._by_layer()[diff_id] for diff_id in layers}
+        saved = {diff_id: each.id for diff_id, each in images.items() if self._blob(each, diff_id) is None}
+        own = {image: sum(layers[diff_id] for diff_id in saved if saved[diff_id] == image) for image in saved.values()}
+        largest = max((self._size(image) - size for image, size in own.items()), default=0)
+        return sum(layers.values()) + max(0, largest)  # of a saved image its other layers lie there, too
+
     def image(self, reference: str) -> EngineImage | None:
         """The image behind a reference; None where the engine has none."""
         return enginestore.image(self.client, reference)
@@ -132,17 +149,29 @@ class EngineLayers:
 
     def _of_content(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
         """A layer from a blob of containerd's that can be read; None elsewhere, and where the blob is not there."""
+        path = self._blob(image, diff_id)
+        if path is None:
+            return None
+        digest = f"sha256:{path.name}"
+        blob = stack.enter_context(path.open("rb"))
+        framed = _framed(diff_id, digest, blob, self._compressions.get(digest))
+        return framed or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
+
+    def _blob(self, image: EngineImage, diff_id: str) -> Path | None:
+        """The file in which containerd has a layer, where it is there and can be read."""
         content = self.store.content()
         blobs = enginestore.stored_blobs(content, image.id, image.layers) if content else None
         if content is None or blobs is None:
             return None
-        digest = blobs.blobs[image.layers.index(diff_id)]
-        path = enginestore.blob_file(content, digest)
-        if not path.is_file():
-            return None
-        blob = stack.enter_context(path.open("rb"))
-        framed = _framed(diff_id, digest, blob, self._compressions.get(digest))
-        return framed or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
+        path = enginestore.blob_file(content, blobs.blobs[image.layers.index(diff_id)])
+        return path if path.is_file() else None
+
+    def _size(self, image: str) -> int:
+        """What the engine says that an image takes."""
+        try:
+            return int(self.client.images.get(image).attrs["Size"])
+        except (DockerException, OSError) as failure:
+            raise enginestore.refused(failure) from failure
 
     def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
         """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
@@ -177,6 +206,12 @@ def _framed(diff_id: str, digest: str, blob: IO[bytes], compression: Compression
     except BundleError:
         return None
     return FramedLayer(diff_id, digest, FramedBlob(read_at, size=size, raw_size=raw_size, where=where), compression)
+
+
+def _must_be_unpacked(path: Path) -> bool:
+    """Whether a blob is compressed in another way than ours, so that it cannot be read in place."""
+    with path.open("rb") as blob:
+        return is_compressed(blob) and _framed("", path.name, blob, None) is None
 
 
 @contextmanager

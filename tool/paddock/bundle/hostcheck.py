@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from paddock import engine, hostcards
@@ -53,4 +54,16 @@ def require_disk(needed: int, store: EngineStore, *, report: Reporter) -> None:
         raise BundleError(
             f"{store.disk()}: found {free:,} bytes free, expected {needed:,} for this bundle in the {store.kind} store",
             hint="make room on the engine's disk (`docker system df` shows what takes it), then repeat the import",
+        )
+
+
+def require_spool(folder: Path, needed: int, disk: int, store: EngineStore) -> None:
+    """Raise BundleError when `folder` has too little room for base layers, beside the `disk` bytes for the engine."""
+    engines = store.disk()
+    same = engines is not None and engines.stat().st_dev == folder.stat().st_dev
+    free, expected = shutil.disk_usage(folder).free, needed + disk if same else needed
+    if needed and free < expected:
+        raise BundleError(
+            f"{folder}: found {free:,} bytes free, expected {expected:,}: base layers are unpacked there meanwhile",
+            hint="make room there, or give the bundle that brought them with --base: from it they are read in place",
         )

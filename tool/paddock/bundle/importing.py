@@ -96,7 +96,8 @@ class _Import:
     store: EngineStore
     held: Held
     plan: LoadPlan
-    sources: tuple[LayerSource, ...]
+    bases: tuple[LayerSource, ...]  # bundles that were named
+    layers: EngineLayers
     folder: Path | None = field(default=None)
 
     @property
@@ -105,7 +106,7 @@ class _Import:
 
     @property
     def content(self) -> BundleContent:
-        return BundleContent(self.bundle, self.sources)
+        return BundleContent(self.bundle, (*self.bases, self.layers))
 
 
 def plan(wanted: Wanted, *, report: Reporter) -> Planned:
@@ -133,6 +134,7 @@ def run(wanted: Wanted, *, report: Reporter) -> Imported:
         journal = journal or Journal(bundle=job.manifest.id)
         if journal.switches is None:
             journal = _verified(job, journal)
+            _require_room_for_bases(job)
             _load(job)
             files = _prove(job)
             journal = replace(journal, switches=_switches(job))
@@ -184,8 +186,9 @@ def _opened(wanted: Wanted, report: Reporter) -> Iterator[_Import]:
         known = tuple(state.manifests())
         held = holding.held(client, store, manifest, known)
         steps = loadplan.plan(manifest, held)
-        sources = _sources(wanted, client, known, stack)
-        holding.require_base(manifest, steps, held, sources)
+        bases = tuple(BundleLayers(stack.enter_context(Bundle.open([each]))) for each in wanted.bases)
+        layers = stack.enter_context(_engine_layers(client, known))
+        holding.require_base(manifest, steps, held, (*bases, layers))
         hostcheck.require_disk(steps.disk, store, report=report)
         yield _Import(
             wanted=wanted,
@@ -197,7 +200,8 @@ def _opened(wanted: Wanted, report: Reporter) -> Iterator[_Import]:
             store=store,
             held=held,
             plan=steps,
-            sources=sources,
+            bases=bases,
+            layers=layers,
             folder=wanted.to or sitestack.default_folder(state.path, manifest),
         )
 
@@ -222,11 +226,8 @@ def _require_cards(bundle: Bundle) -> None:
         hostcheck.require_cards(stack, bundle.manifest)
 
 
-def _sources(
-    wanted: Wanted, client: docker.DockerClient, known: Iterable[Manifest], stack: ExitStack
-) -> tuple[LayerSource, ...]:
-    """Where base layers are: bundles that were named, then the engine. `known` are those that were imported before."""
-    bases = [stack.enter_context(Bundle.open([each])) for each in wanted.bases]
+def _engine_layers(client: docker.DockerClient, known: Iterable[Manifest]) -> EngineLayers:
+    """The layers that the engine has. `known` are bundles that were imported before."""
     spool = sitestate.folder()
     with writing(spool):
         spool.mkdir(parents=True, exist_ok=True)
@@ -236,8 +237,7 @@ def _sources(
         for layer in manifest.layers
         if layer.carried is not Carried.BASE  # a base's blob may be of another bundle
     }
-    engine_layers = EngineLayers(client, spool=spool, compressions=compressions)
-    return (*map(BundleLayers, bases), stack.enter_context(engine_layers))
+    return EngineLayers(client, spool=spool, compressions=compressions)
 
 
 def _is_installed(job: _Import) -> bool:
@@ -266,6 +266,28 @@ def _verified(job: _Import, journal: Journal) -> Journal:
         job.state.forget(job.manifest.id)  # parts that were not read again would hide it
     verify.require(found)
     return replace(journal, parts=tuple(good))
+
+
+def _require_room_for_bases(job: _Import) -> None:
+    """Base layers that cannot be read where they lie are unpacked beside the state while others are made of them.
+
+    How large they are is known from the recipes, which only now are known to be good.
+    """
+    if job.manifest.base is None or not job.plan.steps:
+        return
+    of_engine = (diff_id for diff_id in job.manifest.base.layers if not any(each.holds(diff_id) for each in job.bases))
+    unpacked = {diff_id for diff_id in of_engine if not job.layers.in_place(diff_id)}
+    if not unpacked:
+        return
+    sent = {layer.diff_id for step in job.plan.steps for layer in step.carried}
+    read = (
+        job.content.read_at_once(layer)
+        for layer in job.manifest.layers
+        if layer.carried is Carried.RECIPE or layer.diff_id in sent
+    )
+    rooms = (job.layers.room({name: size for name, size in each.items() if name in unpacked}) for each in read)
+    needed = max(rooms, default=0)
+    hostcheck.require_spool(sitestate.folder(), needed, job.plan.disk, job.store)
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------

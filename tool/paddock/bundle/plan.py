@@ -19,6 +19,7 @@ from paddock.bundle.framewriter import compress_frame
 from paddock.bundle.manifest import Carried
 from paddock.bundle.rawlayer import LayerSource, RawLayer
 from paddock.errors import PreflightError
+from paddock.report import Reporter
 
 _SAMPLE = 1 << 20  # bytes
 _SAMPLES = 16
@@ -88,13 +89,33 @@ def _planned(layer: RawLayer, delta: Delta | None) -> tuple[int, Carried, str]:
 
 def require_room(planned: Plan, folder: Path) -> None:
     """Raise PreflightError unless the disk of `folder`, or of what it is to be made in, has room for the bundle."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-    disk = shutil.disk_usage(there)
-    if disk.total and disk.free < planned.size * _SURELY:  # some file systems do not say, and have no bytes at all
+    free = _free(folder)
+    if free is not None and free < planned.size * _SURELY:
         raise PreflightError(
-            f"{folder}: found {disk.free:,} free bytes, expected about {planned.size:,} for the bundle",
+            f"{folder}: found {free:,} free bytes, expected about {planned.size:,} for the bundle",
             hint="make room there, or name another directory",
         )
+
+
+def warn_of_room(planned: Plan, folder: Path, report: Reporter) -> None:
+    """Say when the disk has less room than a delta may take: `planned` as if every layer were carried whole.
+
+    What its recipes really take is known once they are made. Each lies there twice before it is in the parts.
+    """
+    free = _free(folder)
+    most = planned.size + max((each.size for each in planned.layers), default=0)
+    if free is not None and free < most:
+        report.warn(
+            f"{folder}: found {free:,} free bytes; this delta takes up to {most:,}, little of it where layers are like"
+            " those of the site. Should the disk become full, the same command goes on once there is room"
+        )
+
+
+def _free(folder: Path) -> int | None:
+    """Free bytes where a folder is, or is to be made; some file systems do not say, and have no bytes at all."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
+    disk = shutil.disk_usage(there)
+    return disk.free if disk.total else None
 
 
 def _estimated(layer: RawLayer) -> int:

@@ -17,7 +17,7 @@ from paddock.bundle.export import PART_SIZE, finished_layers
 from paddock.bundle.export import export as write_bundle
 from paddock.bundle.gather import Request, WholeStack, gather
 from paddock.bundle.manifest import Manifest
-from paddock.bundle.plan import Plan, plan, require_room
+from paddock.bundle.plan import Plan, plan, require_room, warn_of_room
 from paddock.bundle.signature import read_secret
 from paddock.bundle.sitelayers import open_bases
 from paddock.errors import UsageError
@@ -92,8 +92,8 @@ def export(
             if output is None or only_plan:
                 _show_plan(plan(contents, layers, delta=delta), as_json=as_json)
                 return
-            if layers.cheap and (delta is None or not delta.has_bases()):
-                require_room(plan(contents, layers, done=finished_layers(output), delta=delta), output)
+            if layers.cheap:
+                _look_for_room(contents, layers, output, delta, report)
             manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key, delta=delta)
     _show(manifest, output, as_json=as_json)
 
@@ -106,6 +106,17 @@ def _delta(bases: tuple[Path, ...], contents: Contents, layers: EngineLayers) ->
         return
     with open_bases(bases, contents.platform) as site, Delta(site, layers, contents.layers) as delta:
         yield delta
+
+
+def _look_for_room(
+    contents: Contents, layers: EngineLayers, output: Path, delta: Delta | None, report: Reporter
+) -> None:
+    """Refuse a disk that is surely too small; of one that may be, say so."""
+    done = finished_layers(output)
+    if delta is None or not delta.has_bases():
+        require_room(plan(contents, layers, done=done, delta=delta), output)
+    else:
+        warn_of_room(plan(contents, layers, done=done | delta.site.layers), output, report)
 
 
 def _whole_stack(target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter) -> WholeStack:
