@@ -50,7 +50,7 @@ fonts: ## have the fonts that tests draw pages with
 	@scripts/setup-fonts.sh
 
 .PHONY: fat
-fat: ## have what tests make and mount a FAT32 stick with
+fat: ## have what tests make and mount FAT32 and exFAT sticks with
 	@scripts/setup-fat.sh
 
 .PHONY: python

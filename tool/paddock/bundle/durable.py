@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,10 +39,21 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644, replace: bool =
         if replace:
             partial.replace(path)
         else:
-            os.link(partial, path)
+            _rename_to_free_name(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def _rename_to_free_name(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)
+    except OSError as refused:
+        if refused.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        if path.exists():  # as near to it as a file system without links comes, such as FAT and exFAT
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.replace(path)
 
 
 def flush_folder(folder: Path) -> None:

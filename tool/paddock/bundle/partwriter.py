@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from paddock.bundle.durable import flush_folder
@@ -41,7 +42,8 @@ class PartWriter:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
-        self._close()
+        with suppress(OSError):  # of a medium that is gone, which was said already; `finish` has left nothing open
+            self._close()
 
     def resume(self, position: int) -> None:
         """Go on behind what an earlier run wrote; what it wrote after `position` is dropped."""

@@ -44,7 +44,10 @@ def keygen(key: Path) -> None:
     Exit status: 0 made; 7 one of the files is there already, or cannot be written.
     """
     public = signature.keygen(key)
-    console.TerminalReporter().say(f"{key}: keep it secret; {key}.pub is for the sites")
+    report = console.TerminalReporter()
+    report.say(f"{key}: keep it secret; {key}.pub is for the sites")
+    if key.stat().st_mode & 0o077:
+        report.warn(f"{key}: is on a disk that keeps no owners of files; whoever gets at that disk can sign")
     console.result(public.id)
 
 

@@ -1,0 +1,175 @@
+"""Exports straight onto an exFAT stick, as most sticks are, and imports from it; it is mounted through FUSE.
+
+Needs root and a loop device. Pulling the stick is ending the driver: what that had not written is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from layerfiles import noise, text
+from paddock.__main__ import run
+from paddock.bundle.manifest import Carried, parse
+from sitehost import Site
+from smallimages import SmallImage, plain, tar
+
+PROGRAMS = ("mkfs.exfat", "mount.exfat-fuse")
+pytestmark = [
+    pytest.mark.fault("exFAT"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, PROGRAMS)) or not Path("/dev/fuse").exists(),
+        reason="no FUSE, or scripts/setup-fat.sh",
+    ),
+]
+
+NAME = "stick/app:1"
+SYSTEM = plain(tar({"etc/hostname": b"site\n", "bin/sh": text(300_000)}))
+LIBRARY = noise(6 << 20, 7)
+BEFORE = SmallImage(
+    reference=NAME, layers=(SYSTEM, plain(tar({"lib.so": LIBRARY})), plain(tar({"weights": noise(6 << 20, 8)})))
+)
+AFTER = SmallImage(reference=NAME, layers=(SYSTEM, plain(tar({"lib.so": LIBRARY + b"fixed"})), BEFORE.layers[2]))
+LIMIT = 120  # seconds
+
+
+class Stick:
+    """An exFAT file system of 64 MB that can be pulled and put back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image, self.folder = folder / "stick.img", folder / "stick"
+        self._image.touch()
+        os.truncate(self._image, 64 << 20)
+        self.folder.mkdir()
+        subprocess.run(["mkfs.exfat", self._image], check=True, capture_output=True)
+        self._driver: subprocess.Popen[bytes] | None = None
+
+    def put_in(self) -> None:
+        """Mount it."""
+        self._device = subprocess.run(
+            ["losetup", "--find", "--show", self._image], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        argv = ["mount.exfat-fuse", "-d", self._device, self.folder]
+        self._driver = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + LIMIT
+        while not self.folder.is_mount():
+            assert self._driver.poll() is None and time.monotonic() < end, "it was not mounted"
+            time.sleep(0.02)
+
+    def pull(self) -> None:
+        """Take it away without a word to anybody."""
+        assert self._driver is not None
+        self._driver.kill()
+        self._driver.wait()
+        self._driver = None
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+        subprocess.run(["losetup", "--detach", self._device], check=True)
+
+    def end(self) -> None:
+        """Leave nothing mounted."""
+        if self._driver is not None:
+            self.pull()
+
+    def take_out(self) -> None:
+        """Unmount it as one should."""
+        assert self._driver is not None
+        subprocess.run(["umount", self.folder], check=True)
+        self._driver.wait(LIMIT)
+        self._driver = None
+        subprocess.run(["losetup", "--detach", self._device], check=True)
+
+
+@pytest.fixture
+def stick(tmp_path: Path) -> Iterator[Stick]:
+    made = Stick(tmp_path)
+    made.put_in()
+    yield made
+    made.end()
+
+
+def export(output: Path) -> list[str | Path]:
+    return ["export", "--no-tool", f"--image={NAME}", "--part-size=1M", "-o", output]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+
+
+def stopped(host: Site, folder: Path, part: str, event: Callable[[subprocess.Popen[str]], None]) -> str:
+    """An export to which `event` happens once it writes this part; what it said."""
+    argv = [sys.executable, "-m", "paddock", *export(folder)]
+    running = subprocess.Popen(
+        argv, env=host.environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (folder / f"{part}.partial").exists():
+        assert running.poll() is None
+        time.sleep(0.001)
+    event(running)
+    _, said = running.communicate(timeout=LIMIT)
+    assert running.returncode != 0
+    return said
+
+
+def test_an_export_onto_the_stick_and_an_import_from_it(
+    host: Site, load: Callable[[Sequence[SmallImage]], None], stick: Stick, tmp_path: Path
+) -> None:
+    load([BEFORE])
+    assert host.paddock(*export(tmp_path / "whole")).returncode == 0
+    folder = stick.folder / "bundle"
+    stopped(host, folder, "images.tar.003", lambda running: running.kill())
+    said = stopped(host, folder, "images.tar.009", lambda _: stick.pull())
+    assert ("cannot be written to" in said, "\nhint: " in said) == (True, True), said
+    stick.put_in()
+    done = host.paddock(*export(folder))
+    assert done.returncode == 0, done.stderr
+    assert everything(folder) == everything(tmp_path / "whole")
+    stick.take_out()
+    stick.put_in()
+    verified = host.paddock("verify", stick.folder / "BUNDLE")  # letters of names do not count there
+    assert (verified.returncode, "all as written" in verified.stdout) == (0, True), verified.stderr
+    host.engine.docker("image", "rm", NAME)
+    done = host.paddock("import", folder)
+    assert done.returncode == 0, done.stderr
+    assert host.layers(NAME) == [each.diff_id for each in BEFORE.layers]
+    load([AFTER])
+    done = host.paddock(*export(stick.folder / "delta"), "--base", folder)
+    assert done.returncode == 0, done.stderr
+    carried = [each.carried for each in parse((stick.folder / "delta/bundle.json").read_bytes()).layers]
+    assert carried == [Carried.BASE, Carried.RECIPE, Carried.BASE]
+    assert host.paddock("verify", stick.folder / "delta").returncode == 0
+
+
+def test_a_stick_that_becomes_full(
+    host: Site, load: Callable[[Sequence[SmallImage]], None], stick: Stick, tmp_path: Path
+) -> None:
+    load([BEFORE])
+    assert host.paddock(*export(tmp_path / "whole")).returncode == 0
+    whole = everything(tmp_path / "whole")
+    filler, folder = stick.folder / "holiday.mov", stick.folder / "bundle"
+    room = sum(map(len, whole.values())) - (1 << 20)
+    filler.write_bytes(bytes(shutil.disk_usage(stick.folder).free - room))
+    full = host.paddock(*export(folder))
+    assert full.returncode == 7, full.stderr
+    assert ("the disk is full" in full.stderr, "goes on where it stopped" in full.stderr) == (True, True), full.stderr
+    assert not (folder / "bundle.json").exists()
+    filler.unlink()
+    done = host.paddock(*export(folder))
+    assert done.returncode == 0, done.stderr
+    assert "going on behind" in done.stderr
+    assert everything(folder) == whole
+
+
+def test_a_key_on_the_stick(stick: Stick, capsys: pytest.CaptureFixture[str]) -> None:
+    key = stick.folder / "workshop.key"
+    assert run(["keygen", str(key)]) == 0
+    assert "keeps no owners of files" in capsys.readouterr().err
+    assert run(["keygen", str(key)]) == 7
+    assert "exists, expected a new file" in capsys.readouterr().err
+    assert {each.name for each in stick.folder.iterdir()} == {"workshop.key", "workshop.key.pub"}
