@@ -5,7 +5,6 @@ The language model is run here in plain Python from the matrices, as a transform
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import struct
@@ -17,7 +16,6 @@ import pytest
 from paddock import registry
 from paddock.embedded import NOTICE, copier, vlm
 from paddock.embedded.marker import MARKER
-from paddock.make_embedded import LAYOUT_PROGRAM
 from paddock.paths import templates
 from paddock.render import Renderer, differences, present_stacks
 from paddock.testweights import tokenizer
@@ -223,10 +221,3 @@ def test_make_demo_leaves_the_checkout_as_it_was(repository: Path):
     known = registry.load(templates())
     stacks = [*present_stacks(known, repository), known.stack(target="cpu", model="embedded")]
     assert not differences(Renderer(templates()).all(known, also=stacks), repository)
-
-
-def test_the_layout_program_stands_alone():
-    tree = ast.parse(LAYOUT_PROGRAM.read_text(encoding="utf-8"))
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert imported and not any(name is None or name.startswith("paddock") for name in imported)

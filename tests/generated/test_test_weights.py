@@ -15,9 +15,9 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from paddock import weights
+from paddock import make_embedded, weights
 from paddock.errors import ConfigurationError, UsageError, WeightsError
-from paddock.make_test import LAYOUT_PROGRAM, layout_command, make_test
+from paddock.make_test import LAYOUT_FILES, LAYOUT_PROGRAM, layout_command, make_test
 from paddock.matrix import Model, WeightSet, WeightsRole
 from paddock.report import Advance, Unit
 from paddock.testweights import vlm
@@ -232,23 +232,42 @@ def test_gguf_holds_the_same_numbers_and_template():
     assert vision.values["clip.projector_type"] == "paddleocr"
 
 
-def test_the_layout_program_stands_alone():
-    tree = ast.parse(LAYOUT_PROGRAM.read_text(encoding="utf-8"))
-    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert imported and not any(name is None or name.startswith("paddock") for name in imported)
+@pytest.mark.parametrize("program", [LAYOUT_PROGRAM, make_embedded.LAYOUT_PROGRAM])
+def test_a_layout_program_needs_one_file_of_paddock(program: Path):
+    assert [name for name in imported(program) if name.startswith("paddock")] == ["paddock.layoutfiles"]
 
 
-def test_the_layout_container_is_shut_in(tmp_path: Path):
-    command = layout_command("paddock/cpu-api:1", "PP-DocLayoutV3", tmp_path, user="7:8")
+def test_what_layout_programs_share_stands_alone():
+    names = imported(LAYOUT_FILES)
+    assert names and not any(name.startswith("paddock") for name in names)
+
+
+def imported(program: Path) -> list[str]:
+    """Every module that a file imports; a relative import fails."""
+    nodes = list(ast.walk(ast.parse(program.read_text(encoding="utf-8"))))
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert not any(node.level for node in froms)
+    plain = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    return plain + [str(node.module) for node in froms]
+
+
+@pytest.mark.parametrize("folder", ["testweights", "embedded"])
+def test_the_layout_container_is_shut_in(tmp_path: Path, folder: str):
+    package = Path(make_embedded.__file__).parent
+    program = package / folder / "layout.py"
+    assert program in (LAYOUT_PROGRAM, make_embedded.LAYOUT_PROGRAM)
+    command = layout_command("paddock/cpu-api:1", "PP-DocLayoutV3", tmp_path, user="7:8", program=program)
+    of_program = f"source={program},target=/program/paddock/{folder}/layout.py"
+    shared = f"source={package}/layoutfiles.py,target=/program/paddock/layoutfiles.py"
     assert command == (
         *("docker", "run", "--rm", "--init", "--pull", "never", "--no-healthcheck"),
         *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp"),
         *("--user", "7:8", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        *("--mount", f"type=bind,source={LAYOUT_PROGRAM},target=/program/layout.py,readonly"),
+        *("--mount", f"type=bind,{of_program},readonly"),
+        *("--mount", f"type=bind,{shared},readonly"),
         *("--mount", f"type=bind,source={tmp_path},target=/out"),
-        *("--entrypoint", "python", "paddock/cpu-api:1"),
-        *("/program/layout.py", "--model", "PP-DocLayoutV3", "--out", "/out"),
+        *("--workdir", "/program", "--entrypoint", "python", "paddock/cpu-api:1"),
+        *("-m", f"paddock.{folder}.layout", "--model", "PP-DocLayoutV3", "--out", "/out"),
     )
 
 

@@ -26,7 +26,9 @@ from paddock.weights import Kind, Outcome
 
 MAKEABLE = (WeightsRole.VLM, WeightsRole.GGUF, WeightsRole.LAYOUT)
 LAYOUT_MODELS = ("PP-DocLayoutV2", "PP-DocLayoutV3")
-LAYOUT_PROGRAM = Path(__file__).parent / "testweights" / "layout.py"
+PACKAGE = Path(__file__).parent
+LAYOUT_PROGRAM = PACKAGE / "testweights/layout.py"
+LAYOUT_FILES = PACKAGE / "layoutfiles.py"  # the only file of ours that such a program imports
 LAYOUT_MARKER = "This layout model finds the same six regions on every page, wherever its text and pictures are."
 
 
@@ -68,11 +70,20 @@ def layout_command(image: str, name: str, tree: Path, *, user: str, program: Pat
         *("docker", "run", "--rm", "--init", "--pull", "never", "--no-healthcheck"),
         *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp"),  # noqa: S108 - in the container
         *("--user", user, "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        *("--mount", f"type=bind,source={program},target=/program/{program.name},readonly"),
+        *(option for file in (program, LAYOUT_FILES) for option in ("--mount", _mounted(file))),
         *("--mount", f"type=bind,source={tree.resolve()},target=/out"),
-        *("--entrypoint", "python", image),
-        *(f"/program/{program.name}", "--model", name, "--out", "/out"),
+        *("--workdir", "/program", "--entrypoint", "python", image),
+        *("-m", ".".join(_in_package(program).with_suffix("").parts), "--model", name, "--out", "/out"),
     )
+
+
+def _mounted(file: Path) -> str:
+    """A file of this package where Python finds it by its name from /program."""
+    return f"type=bind,source={file},target=/program/{_in_package(file)},readonly"
+
+
+def _in_package(file: Path) -> Path:
+    return file.relative_to(PACKAGE.parent)
 
 
 def _chosen(model: Model, roles: Collection[WeightsRole], report: Reporter) -> tuple[WeightSet, ...]:

@@ -1,61 +1,30 @@
 """Writes the layout network of the embedded model: run inside a pipeline API image (it needs paddlepaddle).
 
-    python layout.py --model PP-DocLayoutV3 --out DIR
+    python -m paddock.embedded.layout --model PP-DocLayoutV3 --out DIR
 
 A static Paddle network with the inputs and outputs of PP-DocLayoutV3 and not one trained number. It finds what is dark
 on the page, joins it to lines, tells pictures and ruled tables from text, and orders the blocks by column. Each line
 of text becomes a block of its own, cut as the embedded reader wants it: wide, with a little paper around the letters.
-This file imports nothing of paddock.
+Of paddock it imports `layoutfiles.py` alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
-import yaml
 from paddle import Tensor
 from paddle.nn import functional
-from paddle.static import InputSpec
 
-# The classes of PP-DocLayoutV3, in their order (https://huggingface.co/PaddlePaddle/PP-DocLayoutV3).
-LABELS = [
-    "abstract",
-    "algorithm",
-    "aside_text",
-    "chart",
-    "content",
-    "display_formula",
-    "doc_title",
-    "figure_title",
-    "footer",
-    "footer_image",
-    "footnote",
-    "formula_number",
-    "header",
-    "header_image",
-    "image",
-    "inline_formula",
-    "number",
-    "paragraph_title",
-    "reference",
-    "reference_content",
-    "seal",
-    "table",
-    "text",
-    "vertical_text",
-    "vision_footnote",
-]
+from paddock.layoutfiles import LABELS, MASK, SIDE, write
+
 CONTENT, DOC_TITLE, IMAGE, PARAGRAPH_TITLE, TABLE, TEXT = (
     LABELS.index(label) for label in ("content", "doc_title", "image", "paragraph_title", "table", "text")
 )
-SIDE = 800  # pixels of the square that a page is resized to
 CELL = 4  # pixels of that square in one cell, across
 ACROSS = SIDE // CELL
-MASK = 200  # pixels of the square of a region's mask
 PIECES = 192  # connected pieces of ink that are looked at on a page: the largest
 ROUNDS = 5  # of spreading along rows and columns; pieces of text are whole after three
 SCORE = 0.9
@@ -324,47 +293,13 @@ def _output(label: Tensor, cut: Boxes, place: Tensor, there: Tensor) -> tuple[Te
     return boxes, count, masks
 
 
-def description(model: str) -> dict[str, object]:
-    """`inference.yml`: what PaddleX does before and after the network."""
-    return {
-        "Global": {"model_name": model},
-        "mode": "paddle",
-        "metric": "COCO",
-        "arch": "DETR",
-        "draw_threshold": 0.5,
-        "use_dynamic_shape": False,
-        "min_subgraph_size": 3,
-        "Preprocess": [
-            {"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
-            {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
-            {"type": "Permute"},
-        ],
-        "label_list": LABELS,
-    }
-
-
-def write(out: Path) -> None:
-    """Write inference.json, inference.pdiparams and inference.yml into the directory `out`."""
-    network = PageLayout()
-    network.eval()
-    inputs = [
-        InputSpec([None, 2], "float32", "im_shape"),
-        InputSpec([None, 3, SIDE, SIDE], "float32", "image"),
-        InputSpec([None, 2], "float32", "scale_factor"),
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Paddle warns about its own graph mode
-        paddle.jit.save(paddle.jit.to_static(network, input_spec=inputs, full_graph=True), str(out / "inference"))
-    text = yaml.safe_dump(description("PP-DocLayoutV3"), sort_keys=False, default_flow_style=None)
-    (out / "inference.yml").write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     """Read the arguments and write the set."""
     parser = argparse.ArgumentParser(description="Write the layout network of the embedded model.")
     parser.add_argument("--model", choices=("PP-DocLayoutV3",), required=True, help="whose interface it gets")
     parser.add_argument("--out", type=Path, required=True, help="an existing, empty directory")
-    write(parser.parse_args().out)
+    arguments = parser.parse_args()
+    write(PageLayout(), arguments.out, model=arguments.model)
 
 
 if __name__ == "__main__":

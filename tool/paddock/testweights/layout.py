@@ -1,54 +1,22 @@
 """Writes the layout test weights: run inside a pipeline API image (it needs paddlepaddle), never on the host.
 
-    python layout.py --model PP-DocLayoutV3 --out DIR
+    python -m paddock.testweights.layout --model PP-DocLayoutV3 --out DIR
 
 A static Paddle network with the inputs and outputs of upstream's layout model. It looks for nothing: every page gets
 the same six regions, as fractions of its size. Only the score (0.90 to 0.95) depends on the pixels.
-This file imports nothing of paddock.
+Of paddock it imports `layoutfiles.py` alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
-import yaml
 from paddle import Tensor
-from paddle.static import InputSpec
 
-# The classes of both models, in their order (https://huggingface.co/PaddlePaddle/PP-DocLayoutV3).
-LABELS = [
-    "abstract",
-    "algorithm",
-    "aside_text",
-    "chart",
-    "content",
-    "display_formula",
-    "doc_title",
-    "figure_title",
-    "footer",
-    "footer_image",
-    "footnote",
-    "formula_number",
-    "header",
-    "header_image",
-    "image",
-    "inline_formula",
-    "number",
-    "paragraph_title",
-    "reference",
-    "reference_content",
-    "seal",
-    "table",
-    "text",
-    "vertical_text",
-    "vision_footnote",
-]
-SIDE = 800  # pixels of the square that a page is resized to
-MASK = 200  # pixels of the square of a region's mask
+from paddock.layoutfiles import LABELS, MASK, write
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,48 +71,13 @@ def _column(values: list[int]) -> Tensor:
     return paddle.to_tensor([[value] for value in values], "float32")
 
 
-def description(model: str) -> dict[str, object]:
-    """`inference.yml`: what PaddleX does before and after the network."""
-    return {
-        "Global": {"model_name": model},
-        "mode": "paddle",
-        "metric": "COCO",
-        "arch": "DETR",
-        "draw_threshold": 0.5,
-        "use_dynamic_shape": False,
-        "min_subgraph_size": 3,
-        "Preprocess": [
-            {"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
-            {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
-            {"type": "Permute"},
-        ],
-        "label_list": LABELS,
-    }
-
-
-def write(model: str, out: Path) -> None:
-    """Write inference.json, inference.pdiparams and inference.yml into the directory `out`."""
-    network = ConstantLayout(model)
-    network.eval()
-    inputs = [
-        InputSpec([None, 2], "float32", "im_shape"),
-        InputSpec([None, 3, SIDE, SIDE], "float32", "image"),
-        InputSpec([None, 2], "float32", "scale_factor"),
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Paddle warns about its own graph mode
-        paddle.jit.save(paddle.jit.to_static(network, input_spec=inputs, full_graph=True), str(out / "inference"))
-    text = yaml.safe_dump(description(model), sort_keys=False, default_flow_style=None)
-    (out / "inference.yml").write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     """Read the arguments and write the set."""
     parser = argparse.ArgumentParser(description="Write layout test weights (constant regions).")
     parser.add_argument("--model", choices=("PP-DocLayoutV2", "PP-DocLayoutV3"), required=True)
     parser.add_argument("--out", type=Path, required=True, help="an existing, empty directory")
     arguments = parser.parse_args()
-    write(arguments.model, arguments.out)
+    write(ConstantLayout(arguments.model), arguments.out, model=arguments.model)
 
 
 if __name__ == "__main__":
