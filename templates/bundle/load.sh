@@ -156,7 +156,9 @@ say "all images are there, layer by layer"
 # --- start ------------------------------------------------------------------------------------------------------------
 [ -d stack ] || exit 0
 mkdir -p "$into"
-cp -RL stack/. "$into/"
+cp -RL stack "$scratch/stack"
+chmod -R u+rwX,go+rX "$scratch/stack" # containers run as other users, and media or a umask may have closed the files
+cp -Rp "$scratch/stack/." "$into/"
 if [ -e "$into/.env" ]; then # the site's settings stay, but which images belong to the stack, the bundle decides
     of_images='^(@of_the_bundle@)='
     { grep -vE "$of_images" "$into/.env" || true; grep -E "$of_images" stack/.env.example || true; } >"$into/.env.partial"

@@ -69,8 +69,8 @@ class Recorder:
         self.warned.append(message)
 
 
-def offline(target: str) -> Stack:
-    return registry.load(paths.templates()).stack(target=target, variant=Variant.OFFLINE)
+def offline(target: str, backend: str | None = None) -> Stack:
+    return registry.load(paths.templates()).stack(target=target, backend=backend, variant=Variant.OFFLINE)
 
 
 def test_an_offline_api_holds_the_preprocessors_weights_when_both_are_there(tmp_path: Path) -> None:
@@ -89,12 +89,16 @@ def test_an_offline_api_holds_the_preprocessors_weights_when_both_are_there(tmp_
 
 
 def test_every_weight_set_of_an_offline_image_is_wanted(tmp_path: Path) -> None:
-    images = stack_images(offline("cpu"))
+    stack = offline("cpu")
     (tmp_path / "PP-DocLayoutV3").mkdir()
-    with pytest.raises(WeightsError, match=r"found no PaddleOCR-VL-1\.6, expected"):
-        build._require_weights(images, tmp_path)
+    with pytest.raises(WeightsError, match=r"found no PaddleOCR-VL-1\.6, expected") as raised:
+        build._require_weights(stack, tmp_path)
+    assert "`paddock models fetch paddleocr-vl-1.6` brings them" in (raised.value.hint or "")
     (tmp_path / "PaddleOCR-VL-1.6").mkdir()
-    build._require_weights(images, tmp_path)
+    build._require_weights(stack, tmp_path)
+    with pytest.raises(WeightsError) as raised:
+        build._require_weights(offline("cpu", backend="llama.cpp"), tmp_path)
+    assert "fetch paddleocr-vl-1.6 --backend llama.cpp`" in (raised.value.hint or "")
 
 
 def test_stand_ins_for_packages_are_said_aloud_and_off_unless_asked_for() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from paddock import engine, paths, process
 from paddock.errors import EngineError, ProgramError, WeightsError
-from paddock.matrix import Base, Platform, Stack, Variant
+from paddock.matrix import Base, Platform, Stack, Variant, WeightsRole
 from paddock.registry import Registry, load_tool
 from paddock.render import BAKE_FILE, TOOL, Difference, StackImage, include, include_tool, stack_images
 from paddock.report import Reporter
@@ -98,11 +98,11 @@ def build_images(
     """
     platform = _platform(f"target {stack.target.name}", stack.target.platforms)
     engine.require_buildx()
-    _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
     images = stack_images(stack)
-    preprocessor = stack.variant is Variant.OFFLINE and _with_preprocessor(images, settings.models_dir, report)
     if stack.variant is Variant.OFFLINE:
-        _require_weights(images, settings.models_dir)
+        _require_weights(stack, settings.models_dir)
+    _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
+    preprocessor = stack.variant is Variant.OFFLINE and _with_preprocessor(images, settings.models_dir, report)
     if stand_in_packages:
         _warn_of_stand_ins(images, report)
     for base in _bases(stack):
@@ -178,13 +178,16 @@ def _platform(what: str, expected: Sequence[Platform]) -> Platform:
     return platform
 
 
-def _require_weights(images: Sequence[StackImage], models_dir: Path) -> None:
-    for image in images:
+def _require_weights(stack: Stack, models_dir: Path) -> None:
+    fetch = f"paddock models fetch {stack.model.name}"
+    if stack.backend.weights_role is not WeightsRole.VLM:
+        fetch += f" --backend {stack.backend.name}"
+    for image in stack_images(stack):
         for weights in image.weights:
             if not (models_dir / weights.name).is_dir():
                 raise WeightsError(
                     f"{models_dir}: found no {weights.name}, expected the weights that the offline image holds",
-                    hint="paddock models fetch MODEL, or paddock models make-test MODEL for a trial",
+                    hint=f"`{fetch}` brings them; for a trial, `paddock models make-test` makes small ones",
                 )
 
 

@@ -122,7 +122,8 @@ _CAUSES = (
     _cause(
         r"permission denied|permissionerror|read-only file system|operation not permitted",
         "it may not read or write a file",
-        "make the weights readable for everybody (`chmod -R a+rX MODELS_DIR`); RUN_AS in .env needs group 0",
+        "make the weights and the stack's folder readable for everybody (`chmod -R a+rX FOLDER`); RUN_AS in .env needs"
+        " group 0",
     ),
     _cause(
         r"out of memory|cannot allocate memory|std::bad_alloc|memoryerror",

@@ -192,9 +192,7 @@ def of_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT)
     side = Side.VLM if api is None else Side.API
     url = containers.url_of(list(present.values()), service=asking.name) or ""
     if asking.name not in present or present[asking.name].state != "running" or (api and not url):
-        raise UnhealthyError(
-            f"{folder.called}: its {side} does not run", hint=f"`paddock up {folder.called}` starts it"
-        )
+        raise UnhealthyError(f"{folder.called}: its {side} does not run", hint=f"`paddock up {folder.named}` starts it")
     test = _test_weights(client, configuration, present)
     notice = readiness.ask(url).notice if api else ""
     expectation = READS_PLAIN if notice else _expectation(client, test, present, api=api.name if api else "")

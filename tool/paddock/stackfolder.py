@@ -114,6 +114,11 @@ class StackFolder:
     project: str | None = None
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
 
+    @property
+    def named(self) -> str:
+        """What `paddock up` and its like are to be given for this stack, as one could paste it into a shell."""
+        return self.options or process.command_line([self.called])
+
     def argv(self, *arguments: str) -> list[str]:
         """The Compose command for this stack; it is to run in `path`, where Compose finds compose.yaml and .env."""
         named = ["--project-name", self.project] if self.project else []

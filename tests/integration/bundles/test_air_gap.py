@@ -36,7 +36,7 @@ PART = 100_000_000
 PACKAGE, OTHER = "idna", "3.10"  # pure Python; another release of it is what the next release changes
 CHARACTERS_WRONG = 0.03
 # everything that a site needs beside the engine
-PROGRAMS = "basename cat cp dirname docker env grep id ln mkdir mktemp mv rm sed sh sha256sum".split()  # noqa: SIM905
+PROGRAMS = "basename cat chmod cp dirname docker env grep id ln mkdir mktemp mv rm sed sh sha256sum".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

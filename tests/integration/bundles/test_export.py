@@ -357,6 +357,15 @@ def test_what_does_not_fit_together_is_refused(images: SiteEngine, tmp_path: Pat
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.fixture
+def _closed_files() -> Iterator[None]:
+    """New files are for their owner only, as hardened hosts have it."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_closed_files")
 def test_a_stack_with_its_settings(
     site: SiteEngine, load: Callable[[Sequence[SmallImage]], None], tmp_path: Path
 ) -> None:
@@ -382,6 +391,7 @@ def test_a_stack_with_its_settings(
     assert settings[0] == "API_PORT=9"
     assert {"IMAGE_PREFIX=carried/", f"IMAGE_VERSION={__version__}", "PULL_POLICY=never"} < set(settings)
     assert "IMAGE_PREFIX=old/" not in settings
+    assert {(into / name).stat().st_mode & 0o777 for name in ("pipeline.yaml", "vlm.yaml")} == {0o644}
     shown = subprocess.run(
         ["docker", "compose", "config", "--images"], cwd=into, capture_output=True, text=True, check=True
     )

@@ -103,6 +103,11 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found = sorted(each.name for each in folder.iterdir())
     if not all(each.startswith(JOURNAL) for each in found) and JOURNAL not in found:
+        if MANIFEST in found:
+            raise BundleError(
+                f"{folder}: holds a finished bundle, expected an empty directory",
+                hint="`paddock bundle inspect` shows what is in it; name another directory",
+            )
         raise BundleError(
             f"{folder}: found {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}, expected an empty directory",
             hint="a bundle is never mixed with other files; name another directory",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,10 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     named = tuple(_tagged(each.image) for each in configuration.services) if configuration else ()
     if not named and not request.references:
         raise UsageError("export: found neither a target nor --image, expected at least one of them")
-    tool = () if request.tool_prefix is None else (TOOL.reference(prefix=request.tool_prefix),)
-    references = tuple(dict.fromkeys((*named, *map(_tagged, request.references), *tool)))
-    images = _images(layers, references, _building(whole, tool))
+    tool = None if request.tool_prefix is None else TOOL.reference(prefix=request.tool_prefix)
+    built = dict.fromkeys(named, f"`paddock build {whole.folder.options}`" if whole else "")
+    built |= {tool: "`paddock build tool`"} if tool else {}
+    images = _images(layers, tuple(dict.fromkeys((*named, *map(_tagged, request.references), *built))), built)
     if whole:
         _require_match(whole.stack, [each for each in images if each.reference in named])
     return Contents(
@@ -75,16 +76,12 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     )
 
 
-def _building(whole: WholeStack | None, tool: Sequence[str]) -> str:
-    """How missing images are had."""
-    commands = [f"`paddock build {whole.folder.options}`"] if whole else []
-    commands += ["`paddock build tool`"] if tool else []
-    return f"build them: {' and '.join(commands)}" if commands else "`docker images` lists those that are there"
-
-
-def _images(layers: EngineLayers, references: Sequence[str], hint: str) -> tuple[SourceImage, ...]:
+def _images(layers: EngineLayers, references: Sequence[str], built: Mapping[str, str]) -> tuple[SourceImage, ...]:
+    """The images behind these references. `built` says by which command those of ours are made."""
     found = [(reference, layers.image(reference)) for reference in references]
     if missing := [reference for reference, image in found if image is None]:
+        commands = dict.fromkeys(built[each] for each in missing if each in built)
+        hint = f"build them: {' and '.join(commands)}" if commands else "`docker images` lists those that are there"
         raise PreflightError(f"Docker Engine: found no image {', '.join(missing)}", hint=hint)
     images = tuple(
         SourceImage(

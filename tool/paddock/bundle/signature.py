@@ -29,6 +29,7 @@ _ED, _PREHASHED, _NO_PASSWORD, _BLAKE2 = b"Ed", b"ED", bytes(2), b"B2"
 _ID, _PUBLIC, _SECRET, _SIGNED = 8, 32, 64, 64  # lengths in bytes
 _SALT_AND_LIMITS = bytes(48)  # what a password would need
 _NO_CHECKSUM = bytes(32)
+_MAKE = "`paddock keygen` makes keys, and so does `minisign -G -W`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +128,9 @@ def keygen(path: Path) -> PublicKey:
         write_durably(path, key.to_bytes(), mode=0o600, replace=False)
         write_durably(public, key.public.to_bytes(), replace=False)
     except OSError as failed:
-        raise BundleError(f"{path}: cannot be written ({failed.strerror})") from failed
+        raise BundleError(
+            f"{path}: cannot be written ({failed.strerror})", hint="name a file in a folder that can be written"
+        ) from failed
     return key.public
 
 
@@ -141,7 +144,7 @@ def read_public(path: Path) -> PublicKey:
     """The public key in a file. Raises BundleError when it is none."""
     data = _payload(path, "a minisign public key", len(_ED) + _ID + _PUBLIC)
     if not data.startswith(_ED):
-        raise BundleError(f"{path}: is no Ed25519 key of minisign")
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
     return PublicKey(number=data[2:10], key=data[10:])
 
 
@@ -149,7 +152,7 @@ def read_secret(path: Path) -> SecretKey:
     """The secret key in a file. Raises BundleError when it is none, or needs a password."""
     data = _payload(path, "a minisign secret key", 158)
     if data[4:6] != _BLAKE2 or not data.startswith(_ED):
-        raise BundleError(f"{path}: is no Ed25519 key of minisign")
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
     if data[2:4] != _NO_PASSWORD:
         raise BundleError(
             f"{path}: is protected by a password, expected a key without one",
@@ -158,7 +161,7 @@ def read_secret(path: Path) -> SecretKey:
     number, pair = data[54:62], data[62 : 62 + _SECRET]
     key = SecretKey(number=number, seed=pair[:32])
     if key.public.key != pair[32:]:
-        raise BundleError(f"{path}: is damaged, its two halves do not belong together")
+        raise BundleError(f"{path}: is damaged, its two halves do not belong together", hint=_MAKE)
     return key
 
 
@@ -194,5 +197,7 @@ def _payload(path: Path, what: str, length: int) -> bytes:
     except (IndexError, binascii.Error):
         data = b""
     if not lines[0].startswith(_UNTRUSTED.encode()) or len(data) != length:
-        raise BundleError(f"{path}: is not {what}")
+        raise BundleError(
+            f"{path}: is not {what}", hint="KEY signs and stays at the workshop; KEY.pub checks and goes to the sites"
+        )
     return data

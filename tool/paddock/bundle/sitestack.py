@@ -7,7 +7,6 @@ brings, such as compose.override.yaml. Which images belong to it, the bundle dec
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -132,7 +131,8 @@ def _checked(bundle: Bundle, file: File) -> bytes:
 def _place(data: bytes, path: Path, *, executable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    write_durably(path, data, mode=0o755 if executable else 0o644)
+    write_durably(path, data)
+    path.chmod(0o755 if executable else 0o644)  # whatever the umask: containers run as other users
 
 
 def _settle(new: Path, folder: Path) -> None:
@@ -144,4 +144,4 @@ def _settle(new: Path, folder: Path) -> None:
     if (folder / _SETTINGS).is_file():
         text = keep_settings(text, (folder / _SETTINGS).read_text("utf-8"), but=OF_THE_BUNDLE)
     write_durably(new / _SETTINGS, text.encode())
-    os.chmod(new / _SETTINGS, 0o644)  # noqa: PTH101
+    (new / _SETTINGS).chmod(0o644)

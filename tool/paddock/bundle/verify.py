@@ -298,7 +298,7 @@ def _strays(bundle: Bundle, notes: list[str]) -> Iterator[Problem]:
                 beside.append(_shown(name))
         if beside:
             shown = ", ".join(beside[:3]) + (" ..." if len(beside) > 3 else "")
-            notes.append(f"{directory}: {shown} not looked at, for the bundle does not have it")
+            notes.append(f"{directory}: {shown} not looked at, not being of the bundle")
 
 
 def _shown(name: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import click
 
-from paddock import console, engine
+from paddock import console, engine, process
 from paddock import logs as container_logs
 from paddock import status as stack_status
 from paddock.cli.stackoptions import choices, complete_target, named_by, stack_options
@@ -104,11 +104,12 @@ def _refuse_unready(found: Sequence[StackStatus]) -> None:
     if unready:
         first = unready[0]
         absent = all(service.state == stack_status.ABSENT for service in first.services)
+        folder = process.command_line([str(first.folder)])
         raise UnhealthyError(
             "; ".join(f"{each.project}: not ready: {each.reason}" for each in unready),
-            hint=f"`paddock up {first.folder}` starts it"
+            hint=f"`paddock up {folder}` starts it"
             if absent
-            else f"`paddock logs {first.folder}` shows what its containers print",
+            else f"`paddock logs {folder}` shows what its containers print",
         )
 
 
