@@ -5,9 +5,9 @@
 # usage: paddock ARGUMENT...    as for the program itself; `paddock --help` lists the commands
 #
 # What the container sees of this host, at the same paths: the engine's socket, the current folder, what the arguments
-# name, and the state folder (PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME). `up` and
-# `import` look at the whole file system, and for root `export` and `import` at the engine's own, both read-only. The
-# container has a network only where the command needs one, and runs as you.
+# name, and the state folder (PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME). `up`, `import`
+# and `receipt` look at the whole file system, and for root `export`, `import` and `receipt` at the engine's own, all
+# read-only. The container has a network only where the command needs one, and runs as you.
 set -eu
 
 image="${IMAGE_PREFIX:-paddock/}tool:${IMAGE_VERSION:-0.1.0}"
@@ -74,10 +74,10 @@ $place
 done
 
 case $command in
-    up | import) set -- --mount type=bind,source=/,target=/host,readonly --env PADDOCK_HOST=/host "$@" ;;
+    up | import | receipt) set -- --mount type=bind,source=/,target=/host,readonly --env PADDOCK_HOST=/host "$@" ;;
 esac
 case $command in
-    export | import)
+    export | import | receipt)
         containerd=/var/lib/containerd # where dockerd has none of its own
         for root in "${facts##*] }" "$containerd"; do
             [ "$(id -u)" = 0 ] || continue

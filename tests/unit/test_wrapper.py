@@ -149,14 +149,14 @@ def test_folders_that_variables_name_are_seen_too(wrapper: Wrapper, tmp_path: Pa
     assert wrapper.mounts("models", "list", MODELS_DIR=str(weights)) == {str(weights)}
 
 
-def test_up_and_import_look_at_the_host_and_root_at_the_store_of_the_engine(wrapper: Wrapper) -> None:
-    for words in (wrapper.words("up", "cpu"), wrapper.words("import", "bundle")):
+def test_up_import_and_receipt_look_at_the_host_and_root_at_the_store_of_the_engine(wrapper: Wrapper) -> None:
+    for words in (wrapper.words("up", "cpu"), wrapper.words("import", "bundle"), wrapper.words("receipt")):
         assert "type=bind,source=/,target=/host,readonly" in words
         assert "PADDOCK_HOST=/host" in option(words, "--env")
     store = {"/srv/docker store", *ENGINE} - {"/var/lib/docker"} if os.getuid() == 0 else set()
     facts = "[name=seccomp] /srv/docker store"
     assert wrapper.mounts("export", "cpu", FACTS=facts) == store
-    assert wrapper.mounts("import", "x", FACTS=facts) == {"/", *store}
+    assert wrapper.mounts("import", "x", FACTS=facts) == wrapper.mounts("receipt", FACTS=facts) == {"/", *store}
     assert wrapper.mounts("verify", "x", FACTS=facts) == set()
 
 

@@ -114,6 +114,9 @@ class Host:
         """What it says that it holds."""
         path = self.folder / f"{name}.receipt.json"
         self.paddock("receipt", "--output", path)
+        found = receipts.parse(path.read_bytes(), where=str(path))
+        assert found.free > 0, "the engine's disk was not seen"
+        assert {bool(each.blob) for each in found.layers} == {self.engine.store == "containerd"}
         return path
 
     def has_layers_of(self, bundle: Path) -> None:

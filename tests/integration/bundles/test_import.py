@@ -21,6 +21,12 @@ def test_a_full_bundle(host: Site, tmp_path: Path) -> None:
     plan = host.paddock("import", tmp_path / "bundle", "--plan")
     assert plan.returncode == 0, plan.stderr
     assert host.names() == set()
+    part = tmp_path / "bundle" / manifest.parts[1].name
+    part.rename(tmp_path / part.name)
+    plan = host.paddock("import", tmp_path / "bundle", "--plan")
+    assert (plan.returncode, f"the first is {part.name}; name the folders" in plan.stderr) == (0, True), plan.stderr
+    host.refuses("import", tmp_path / "bundle", words="or name the folders that have them, too")
+    (tmp_path / part.name).rename(part)
     done = host.paddock("import", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
     assert host.names() == {NEW, OTHER}
@@ -104,6 +110,7 @@ def test_a_delta_and_back(host: Site, tmp_path: Path) -> None:
     for now, stack in ((first, b"services: {}\n"), (second, b"services: {a: {image: b}}\n")):
         back = host.paddock("rollback")
         assert back.returncode == 0, back.stderr
+        assert back.stdout.startswith("undone: " if now is first else "done again: ")
         assert host.layers(NEW) == list(now.images[0].layers)
         assert (folder / "compose.yaml").read_bytes() == stack
     again = host.paddock("import", tmp_path / "second", "--json")

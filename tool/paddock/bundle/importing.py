@@ -112,6 +112,11 @@ class _Import:
 def plan(wanted: Wanted, *, report: Reporter) -> Planned:
     """Every check but that of the parts, and what would be done. Changes nothing."""
     with _opened(wanted, report) as job:
+        if missing := [each.name for each in job.manifest.parts if not job.bundle.copies(each.name)]:
+            found = f"found {len(missing)} of {len(job.manifest.parts)} parts in none of these folders"
+            report.warn(
+                f"bundle {job.manifest.id}: {found}, the first is {missing[0]}; name the folders that have them"
+            )
         return Planned(
             manifest=job.manifest,
             signed=job.signed,

@@ -22,7 +22,8 @@ from paddock.report import Reporter
 class RolledBack:
     """What is in place now: names with the images that they have, and the stack folder with the bundle it is from."""
 
-    bundle: str  # whose import was undone
+    bundle: str  # whose import was undone, or done again
+    undone: bool
     switches: tuple[Switch, ...]
     folder: Path | None
     origin: str  # of what is in the folder now; empty where no bundle brought it
@@ -36,7 +37,8 @@ def run(stack: str | None = None, *, report: Reporter) -> RolledBack:
         last = next((each for each in reversed(rows) if stack is None or each.stack == stack), None)
         if last is None:
             raise BundleError(
-                f"{state.path}: found no import{f' of the stack {stack}' if stack else ''} to go back from"
+                f"{state.path}: found no import{f' of the stack {stack}' if stack else ''} to go back from",
+                hint="`paddock receipt` names what was imported here; PADDOCK_STATE says where that is written down",
             )
         client = engine.connect()
         try:
@@ -49,6 +51,7 @@ def run(stack: str | None = None, *, report: Reporter) -> RolledBack:
             report.say(f"{each.reference}: {each.image}")
         return RolledBack(
             bundle=last.bundle,
+            undone=undone.undone,
             switches=undone.switches,
             folder=folder,
             origin=sitestack.origin(folder) if folder else "",

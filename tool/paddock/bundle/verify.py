@@ -120,6 +120,8 @@ def require(found: Verification) -> None:
     first = "; ".join(f"{each.name}: {each.fault}, {each.found}" for each in found.problems[:3])
     more = f"; {len(found.problems) - 3} more" if len(found.problems) > 3 else ""
     hint = f"send again: {' '.join(found.resend)}" if found.resend else "take the bundle from the workshop again"
+    if any(each.fault is Fault.MISSING for each in found.problems):
+        hint += "; or name the folders that have them, too"
     if all(each.fault is Fault.FOREIGN for each in found.problems):
         hint = "remove these files; they are not part of this bundle"
     raise BundleError(f"bundle {found.bundle}: {first}{more}", hint=hint)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from paddock import console, engine
+from paddock import console, engine, process
 from paddock.bundle import enginestore, importing, sitestate
 from paddock.bundle import receipt as receipts
 from paddock.bundle import rollback as rolling
@@ -112,16 +112,17 @@ def rollback(*, stack: str | None, as_json: bool) -> None:
     if as_json:
         console.result_json(
             {
-                "undone": done.bundle,
+                "bundle": done.bundle,
+                "undone": done.undone,
                 "images": {each.reference: each.image for each in done.switches},
                 "folder": str(done.folder) if done.folder else None,
                 "folder_is_of": done.origin or None,
             }
         )
         return
-    console.result(f"undone: the import of bundle {done.bundle}")
+    console.result(f"{'undone' if done.undone else 'done again'}: the import of bundle {done.bundle}")
     if done.folder:
-        console.result(f"start it: paddock up {done.folder}")
+        console.result(f"start it: {process.command_line(['paddock', 'up', str(done.folder)])}")
 
 
 def _show_plan(planned: Planned, *, as_json: bool) -> None:
@@ -179,4 +180,4 @@ def _show_imported(done: Imported, *, as_json: bool) -> None:
     for image in done.manifest.images:
         console.result(image.reference)
     if done.folder:
-        console.result(f"start it: paddock up {done.folder}")
+        console.result(f"start it: {process.command_line(['paddock', 'up', str(done.folder)])}")
