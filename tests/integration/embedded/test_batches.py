@@ -12,11 +12,13 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from embeddedstack import Reader
 from paddock.reading import characters
@@ -25,7 +27,7 @@ from samples.drawn import Document, document
 
 CHARACTERS_WRONG = 0.03
 with_llama = pytest.mark.parametrize("reader", ["llama.cpp"], indirect=True)
-INTERRUPTED, KILLED = 130, -signal.SIGKILL
+INTERRUPTED, KILLED, UNHEALTHY = 130, -signal.SIGKILL, 8
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,54 @@ def test_a_batch_that_was_interrupted_and_killed_gives_every_page_once(
     assert {path.name for path in out.iterdir()} == set(made)  # nothing half-written is left
     for name, each in made.items():
         require_text(out / name, each)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parsed:
+    """A document alone in its folder, and what a run that nothing disturbed made of it."""
+
+    folder: Path
+    made: Document
+    text: str
+    lines_read: int
+
+
+@pytest.fixture(scope="module")
+def undisturbed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
+    folder, out, made = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("out"), document(random.Random(3), 6)
+    (folder / "long.pdf").write_bytes(made.file("PDF"))
+    before = read(reader)
+    parsed(parsing(reader, folder, out))
+    require_text(out / "long.pdf", made)
+    text = (out / "long.pdf/document.md").read_text("utf-8")
+    return Parsed(folder=folder, made=made, text=text, lines_read=read(reader) - before)
+
+
+@with_llama
+@pytest.mark.parametrize("service", ["api", "vlm"])
+def test_a_server_that_ends_in_the_middle_of_a_document_costs_no_page(
+    reader: Reader, undisturbed: Parsed, service: str, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    container, before = f"{reader.project}-{service}-1", read(reader)
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", container)
+    running = parsing(reader, undisturbed.folder, tmp_path)
+    until(lambda: read(reader) > before, "the first lines are read")
+    if service == "api":
+        docker("restart", "-t", "0", container)
+    else:  # like a crash: `docker kill` would count as a wish to have it stopped
+        subprocess.run(["docker", "exec", container, "sh", "-c", "kill -9 -1"], check=False, timeout=60)
+    assert read(reader) - before < undisturbed.lines_read
+    _, complained = running.communicate(timeout=600)
+    if running.returncode == UNHEALTHY:  # then the same command goes on, once the server is back
+        assert not finished(tmp_path)
+        until(lambda: is_ready(reader), "the stack is ready again")
+        parsed(parsing(reader, undisturbed.folder, tmp_path))
+    else:
+        assert running.returncode == 0, complained
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", container) != started
+    assert read(reader) - before > undisturbed.lines_read  # what was under way was asked for again
+    require_text(tmp_path / "long.pdf", undisturbed.made)
+    assert (tmp_path / "long.pdf/document.md").read_text("utf-8") == undisturbed.text
 
 
 @with_llama
@@ -114,6 +164,21 @@ def docker(*arguments: str, stdin: str | None = None) -> str:
 def images_of(reader: Reader) -> set[str]:
     containers = [f"{reader.project}-{service}-1" for service in ("api", "vlm")]
     return set(docker("inspect", "--format", "{{.Image}}", *containers).split())
+
+
+def read(reader: Reader) -> int:
+    """How many lines llama.cpp has read since its container is there."""
+    both = subprocess.run(
+        ["docker", "logs", f"{reader.project}-vlm-1"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return (both.stdout + both.stderr).count("stop processing")
+
+
+def is_ready(reader: Reader) -> bool:
+    try:
+        return requests.get(f"{reader.url}/health/ready", timeout=60).status_code == 200
+    except requests.ConnectionError:
+        return False
 
 
 def parsing(reader: Reader, folder: Path, out: Path, *, jobs: int = 1) -> subprocess.Popen[str]:
