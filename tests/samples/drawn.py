@@ -68,6 +68,28 @@ def drawn(r: random.Random) -> tuple[Image.Image, tuple[str, ...]]:
     return page, tuple(lines)
 
 
+def ruled(r: random.Random, columns: int, rows: int) -> tuple[Image.Image, tuple[str, ...]]:
+    """A page with a line, a ruled table and another line; the lines, and between them the cells row by row."""
+    path = FONTS / r.choice([name for name in KNOWN if (FONTS / name).is_file()])
+    size, pad = r.choice((24, 28)), r.randint(9, 16)
+    font, page = ImageFont.truetype(path, size), Image.new("L", PAGE, 255)
+    draw, y, lines = ImageDraw.Draw(page), MARGIN, [sentence(r, LONGEST)]
+    draw.text((MARGIN, y), lines[0], font=font, fill=0)
+    width, height = (PAGE[0] - 2 * MARGIN) // columns, round(1.25 * size) + 2 * pad
+    for row in range(rows):
+        y = MARGIN + 2 * size + row * height
+        for column in range(columns):
+            x, text = MARGIN + column * width, sentence(r, 24)
+            while font.getlength(text) > width - 2 * pad - 6:
+                text = text.rpartition(" ")[0] or r.choice(("Item", "Total", "Unit"))
+            draw.rectangle((x, y, x + width, y + height), outline=0, width=2)
+            draw.text((x + pad + 3, y + pad), text, font=font, fill=0)
+            lines.append(text)
+    lines.append(sentence(r, LONGEST))
+    draw.text((MARGIN, y + height + size), lines[-1], font=font, fill=0)
+    return page, tuple(lines)
+
+
 def document(r: random.Random, pages: int) -> Document:
     made = [drawn(r) for _ in range(pages)]
     return Document(pages=tuple(page for page, _ in made), lines=tuple(lines for _, lines in made))

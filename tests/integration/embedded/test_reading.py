@@ -13,9 +13,10 @@ from PIL import Image, ImageOps
 from embeddedstack import Reader
 from paddock.embedded import NOTICE
 from paddock.reading import error_rate
-from samples.drawn import PAGE, Document, document
+from samples.drawn import PAGE, Document, document, ruled
 
 PAGES_OF = (1, 1, 1, 1, 1, 1, 2, 3, 5, 8, 13, 13)  # documents: 50 pages
+TABLES = ((1, 3), (2, 5), (3, 4), (4, 6), (5, 3))  # columns and rows
 CHARACTERS_WRONG = 0.03
 
 
@@ -50,6 +51,23 @@ def test_fifty_unseen_pages_are_read_in_order(reader: Reader) -> None:
     print(f"{wrong / length:.2%} of {length:.0f} characters wrong; {whole:.0f} of 50 pages with a block a line")
     assert wrong / length <= CHARACTERS_WRONG
     assert whole >= 0.9 * sum(PAGES_OF)  # nothing is missing, nothing doubled
+
+
+def test_a_ruled_table_is_found_and_its_cells_are_read_row_by_row(reader: Reader) -> None:
+    r, found, expected = random.Random(20261121), list[str](), list[str]()
+    for columns, rows in TABLES:
+        page, lines = ruled(r, columns, rows)
+        (blocks,) = reader.pages(Document(pages=(page,), lines=(lines,)).file("PNG"))
+        row = ["content", "reference_content"] * columns  # in turn: PaddleX would drop one of two neighbours
+        labels = ["text", "table", *row[:columns] * rows, "text"]
+        assert [block["block_label"] for block in blocks] == labels
+        assert blocks[1]["block_content"] == ""
+        found += [block["block_content"] for block in blocks if block["block_label"] != "table"]
+        expected += lines
+    wrong = [(one, other) for one, other in zip(found, expected, strict=True) if one != other]
+    print(f"{len(wrong)} of {len(expected)} lines with an error: {wrong}")
+    assert all(error_rate(one, other) < 0.5 for one, other in wrong)  # each cell its own text, once, in order
+    assert error_rate("\n".join(found), "\n".join(expected)) <= CHARACTERS_WRONG
 
 
 def test_a_turned_or_mirrored_page_or_another_order_is_told_apart(reader: Reader) -> None:

@@ -13,8 +13,9 @@ def marker_text(name: str) -> bytes:
     return f"""# {NOTICE}
 
 This directory, `{name}`, was written by paddock from the small model that it carries. It reads lines of printed Latin
-letters, digits and common punctuation, in upright fonts, dark on light. It reads no tables, formulas, charts or
-handwriting, and says nothing about the quality, the speed or the memory of PaddleOCR-VL.
+letters, digits and common punctuation, in upright fonts, dark on light; of ruled tables it reads the cells, not the
+grid. It reads no formulas, charts or handwriting, and says nothing about the quality, the speed or the memory of
+PaddleOCR-VL.
 
 What it is, how it was made and how well it reads: docs/embedded-model.md of paddock.
 """.encode()
