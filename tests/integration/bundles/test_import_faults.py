@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,19 @@ def test_a_base_layer_whose_blob_is_lost(host: Site, tmp_path: Path) -> None:
     host.refuses("import", tmp_path / "second", words="needs 1 of 2 base layers that are not here")
     done = host.paddock("import", tmp_path / "second", "--base", tmp_path / "first")
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_says_how_it_goes_on(host: Site, tmp_path: Path) -> None:
+    bundles.write(tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=50 << 20, frame=1 << 20)
+    stopped = host.meanwhile(
+        "import", tmp_path / "bundle", event=lambda: os.kill(int((host.state / "lock").read_bytes()), signal.SIGINT)
+    )
+    assert (stopped.returncode, "`paddock import --abandon` takes that away" in stopped.stderr) == (130, True), (
+        stopped.stderr
+    )
+    assert NEW not in host.names()
+    assert host.paddock("import", "--abandon").returncode == 0
+    assert host.names() == set()
 
 
 # --- faults that hit the engine or the medium while layers are loaded -------------------------------------------------

@@ -44,7 +44,7 @@ from paddock.bundle.sitestate import GoodPart, Installed, Journal, SiteState, Sw
 from paddock.bundle.tags import previous_name, switch
 from paddock.bundle.trust import Signed
 from paddock.bundle.verify import Fault
-from paddock.errors import BundleError, EngineError
+from paddock.errors import BundleError, EngineError, Interrupted
 from paddock.report import Reporter
 
 
@@ -132,24 +132,34 @@ def run(wanted: Wanted, *, report: Reporter) -> Imported:
     """Import a bundle, or go on with an import that was cut short. Raises BundleError with the engine as it was, or
     with all of its images and names as they were and layers of ours that the next run uses."""
     with sitestate.locked(sitestate.folder()), _opened(wanted, report) as job:
-        journal = job.state.journal(job.manifest.id)
-        if journal is None and _is_installed(job):
-            report.say(f"bundle {job.manifest.id}: everything is in place already")
-            return Imported(manifest=job.manifest, signed=job.signed, switches=(), files=0, folder=job.folder)
-        journal = journal or Journal(bundle=job.manifest.id)
-        if journal.switches is None:
-            journal = _verified(job, journal)
-            _require_room_for_bases(job)
-            _load(job)
-            files = _prove(job)
-            journal = replace(journal, switches=_switches(job))
-            job.state.note(journal)
-        else:
-            files = _prove(job)
-        _install(job, journal.switches or ())
-        return Imported(
-            manifest=job.manifest, signed=job.signed, switches=journal.switches or (), files=files, folder=job.folder
-        )
+        try:
+            return _brought_in(job)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"bundle {job.manifest.id}: its import is not finished",
+                hint="the same command goes on with what is loaded already; `paddock import --abandon` takes that away",
+            ) from None
+
+
+def _brought_in(job: _Import) -> Imported:
+    journal = job.state.journal(job.manifest.id)
+    if journal is None and _is_installed(job):
+        job.report.say(f"bundle {job.manifest.id}: everything is in place already")
+        return Imported(manifest=job.manifest, signed=job.signed, switches=(), files=0, folder=job.folder)
+    journal = journal or Journal(bundle=job.manifest.id)
+    if journal.switches is None:
+        journal = _verified(job, journal)
+        _require_room_for_bases(job)
+        _load(job)
+        files = _prove(job)
+        journal = replace(journal, switches=_switches(job))
+        job.state.note(journal)
+    else:
+        files = _prove(job)
+    _install(job, journal.switches or ())
+    return Imported(
+        manifest=job.manifest, signed=job.signed, switches=journal.switches or (), files=files, folder=job.folder
+    )
 
 
 def abandon(*, report: Reporter) -> tuple[str, ...]:

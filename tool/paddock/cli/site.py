@@ -127,7 +127,7 @@ def rollback(*, stack: str | None, as_json: bool) -> None:
 
 def _show_plan(planned: Planned, *, as_json: bool) -> None:
     manifest = planned.manifest
-    layers = {layer.diff_id: layer for step in planned.plan.steps for layer in step.carried}
+    steps = planned.plan.steps
     if as_json:
         console.result_json(
             {
@@ -136,7 +136,7 @@ def _show_plan(planned: Planned, *, as_json: bool) -> None:
                 "images": [each.reference for each in manifest.images],
                 "signed_by": planned.signed.key_id if planned.signed else None,
                 "store": planned.store.value,
-                "layers": len(layers),
+                "layers": sum(len(step.carried) for step in steps),
                 "bytes": planned.plan.raw_size,
                 "disk_needed": planned.plan.disk,
                 "disk_free": planned.free,
@@ -150,10 +150,10 @@ def _show_plan(planned: Planned, *, as_json: bool) -> None:
             (
                 image.reference,
                 str(len(image.layers)),
-                str(sum(each in layers for each in image.layers)),
-                f"{sum(layers[each].raw_size for each in set(image.layers) if each in layers):,}",
+                str(sum(len(step.carried) for step in steps if step.number == number)),
+                f"{sum(step.raw_size for step in steps if step.number == number):,}",
             )
-            for image in manifest.images
+            for number, image in enumerate(manifest.images)
         ],
     )
     free = "unknown" if planned.free is None else f"{planned.free:,}"
