@@ -21,6 +21,8 @@ if [ -s /run/secrets/pip-index-url ]; then
     export UV_DEFAULT_INDEX PIP_INDEX_URL
 fi
 export UV_CACHE_DIR=/var/cache/uv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_HTTP_TIMEOUT=180 UV_NO_PROGRESS=1
+# Byte code that holds no times of files and is the same in every build.
+export PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONHASHSEED=0
 
 "$python" -m venv /tmp/uv
 /tmp/uv/bin/pip --quiet --disable-pip-version-check --cache-dir /var/cache/uv/pip install --find-links /wheels "uv==$UV_VERSION"
@@ -36,4 +38,4 @@ elif [ -n "$index" ] && [ -z "$(find /wheels -name "$(echo "$package" | tr - _)-
     install --default-index "$index" --requirements /tmp/vendor.txt
 fi
 install --requirements "$requirements"
-rm -rf /tmp/uv /tmp/vendor.txt /tmp/requirements.txt
+rm -rf /tmp/uv /tmp/vendor.txt /tmp/requirements.txt /opt/venv/.lock
