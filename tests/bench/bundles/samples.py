@@ -1,8 +1,9 @@
 """The images that the bundle benchmarks carry: real packages, layered as a VLM server's image is.
 
-Nothing of them is run: what counts is what their files weigh and how they differ. Each is Debian, one layer of packages
-(torch, vllm and transformers as unpacked wheels, over 2 GB), and one layer of weights (random bfloat16 numbers, which
-do not compress, as trained ones do not).
+Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
+bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels:
+torch; vllm; transformers with what else the lock of cpu-vllm holds, a layer each. `one` has torch, vllm and
+transformers in one layer of over 2 GB, as images have that were not built to be carried.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from paddock import process
@@ -26,53 +27,66 @@ Say = Callable[[str], None]
 
 BASE = "debian:bookworm-slim"
 PREFIX = "paddock-bench-bundle/"
-WEIGHTS_MEGABYTES = 1024
+WEIGHTS_MEGABYTES = 1828  # model.safetensors of PaddleOCR-VL: 1.9 GB
 DAY = 86400
 
 TORCH, VLLM, NEXT_VLLM = "torch==2.15.0", "vllm==0.32.0", "vllm==0.33.0"
 TRANSFORMERS, NEXT_TRANSFORMERS = "transformers==5.22.1", "transformers==5.22.2"
-OLD = (TORCH, VLLM, TRANSFORMERS)
+LOCK = Path(__file__).parents[3] / "templates/locks/cpu-vllm.amd64.txt"
+LOWER = (
+    "torch",
+    "vllm",
+    "transformers",
+    "llvmlite",
+    "numba",
+    "numpy",
+    "opencv",
+)  # not of the last layer, or added to it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Samples:
-    """References. `server` and `api` hold the same weights; the others are the server after a rebuild."""
+    """References. `server` and `api` hold the same weights; the others are the server, or `one`, after a rebuild."""
 
     server: str
     api: str
     patched: str  # transformers: a patch release, which is pure Python
     minor: str  # vllm: a minor release
-    touched: str  # only other times
+    one: str
+    one_patched: str
+    one_minor: str
+    one_touched: str  # only other times
 
     @property
     def pair(self) -> tuple[str, str]:
         return self.server, self.api
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        return self.server, self.api, self.patched, self.minor, self.touched
 
 
 @contextmanager
 def made(folder: Path, say: Say) -> Iterator[Samples]:
     """All sample images in the engine; their names go at the end, wheels and build cache stay."""
     wheels = _wheels(folder / "wheels", say)
-    names = Samples(**{name: f"{PREFIX}{name}:1" for name in ("server", "api", "patched", "minor", "touched")})
+    names = Samples(**{field.name: f"{PREFIX}{field.name}:1" for field in fields(Samples)})
     try:
         _weights(folder / "weights")
-        packages: Mapping[str, tuple[Sequence[str], int]] = {
-            names.server: (OLD, 0),
-            names.api: ((TRANSFORMERS,), 0),
-            names.patched: ((TORCH, VLLM, NEXT_TRANSFORMERS), 0),
-            names.minor: ((TORCH, NEXT_VLLM, TRANSFORMERS), 0),
-            names.touched: (OLD, DAY),
-        }
-        for reference, (wanted, later) in packages.items():
-            say(f"building {reference} of {', '.join(wanted)}")
-            _image(reference, [wheels[each] for each in wanted], folder, later=later)
+        others = _others()
+        for field, layers in {
+            "server": [[TORCH], [VLLM], [TRANSFORMERS, *others]],
+            "api": [[TRANSFORMERS]],
+            "patched": [[TORCH], [VLLM], [NEXT_TRANSFORMERS, *others]],
+            "minor": [[TORCH], [NEXT_VLLM], [TRANSFORMERS, *others]],
+            "one": [[TORCH, VLLM, TRANSFORMERS]],
+            "one_patched": [[TORCH, VLLM, NEXT_TRANSFORMERS]],
+            "one_minor": [[TORCH, NEXT_VLLM, TRANSFORMERS]],
+            "one_touched": [[TORCH, VLLM, TRANSFORMERS]],
+        }.items():
+            say(f"building {field}: {[len(layer) for layer in layers]} packages")
+            wanted = [[wheels[each] for each in layer] for layer in layers]
+            later = DAY if field == "one_touched" else 0
+            _image(getattr(names, field), wanted, folder, weights=not field.startswith("one"), later=later)
         yield names
     finally:
-        process.capture(["docker", "image", "rm", "--force", *names.all], check=False)
+        process.capture(["docker", "image", "rm", "--force", *astuple(names)], check=False)
         shutil.rmtree(folder / "context", ignore_errors=True)
 
 
@@ -87,12 +101,19 @@ def layers(reference: str) -> list[str]:
     return [str(each) for each in json.loads(found)]
 
 
+def _others() -> list[str]:
+    """What a VLM server's image holds besides, from the lock of one."""
+    lines = LOCK.read_text("utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith(("#", *LOWER))]
+
+
 def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
     """One wheel for each package, from PyPI, kept for the next run."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for requirement in (TORCH, VLLM, NEXT_VLLM, TRANSFORMERS, NEXT_TRANSFORMERS):
-        pattern = requirement.replace("==", "-") + "-*.whl"
+    for requirement in (TORCH, VLLM, NEXT_VLLM, TRANSFORMERS, NEXT_TRANSFORMERS, *_others()):
+        name, _, version = requirement.partition("==")
+        pattern = f"{name.replace('-', '[-_]')}-{version}-*.whl"
         if not list(folder.glob(pattern)):
             say(f"downloading {requirement}")
             argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
@@ -121,17 +142,22 @@ def _weights(folder: Path) -> None:
     partial.replace(path)
 
 
-def _image(reference: str, wheels: Sequence[Path], folder: Path, *, later: int) -> None:
+def _image(reference: str, layers: Sequence[Sequence[Path]], folder: Path, *, weights: bool, later: int) -> None:
     context = folder / "context"
     shutil.rmtree(context, ignore_errors=True)
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(context / "packages")
-    (context / "weights").mkdir()
-    os.link(folder / "weights" / "model.safetensors", context / "weights" / "model.safetensors")
-    _set_times(context / "packages", 1_750_000_000 + later)
-    _set_times(context / "weights", 1_750_000_000)
-    lines = [f"FROM {BASE}", "COPY weights /models", "COPY packages /opt/venv/lib/python3.11/site-packages"]
+    lines = [f"FROM {BASE}"]
+    if weights:
+        (context / "weights").mkdir(parents=True)
+        os.link(folder / "weights" / "model.safetensors", context / "weights" / "model.safetensors")
+        _set_times(context / "weights", 1_750_000_000)
+        lines.append("COPY --link weights /models")
+    for number, wheels in enumerate(layers):
+        site = context / str(number) / "opt/venv/lib/python3.11/site-packages"
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(site)
+        _set_times(context / str(number), 1_750_000_000 + later)
+        lines.append(f"COPY --link {number}/ /")
     (context / "Dockerfile").write_text("\n".join(lines) + "\n", "ascii")
     argv = ["docker", "buildx", "build", "--quiet", "--provenance=false", "--load", f"--tag={reference}"]
     # to the build cache a file with another time is the same file

@@ -79,10 +79,8 @@ def test_shared_weights(book, full: Exported, images: Samples, space: Path, say:
         program.shell(f"docker save {reference} | zstd -q -3 -T0 -o {path}")
         total += path.stat().st_size
         path.unlink()
-    note = f"weights of {samples.WEIGHTS_MEGABYTES} MB in both; the real ones are about twice as large"
-    book.add(
-        sizes("bundle of two images with the same weights, against two saves", full.size, total, at_most(0.6), note)
-    )
+    what = "bundle of two images with the same weights, against two saves"
+    book.add(sizes(what, full.size, total, at_most(0.6), f"weights of {samples.WEIGHTS_MEGABYTES} MiB in both"))
 
 
 def test_verify(book, full: Exported) -> None:
@@ -123,43 +121,44 @@ def test_import_and_deltas(
             goal = at_most(0.6 if store == "classic" else 0.3)
             book.add(ratio(f"delta import against a full import, {name}, {store}", ours, entire, goal))
             book.add(_memory(f"delta import, {name}, {store}", ours))
-    with site_engine(store, size=SITE_DISK) as site:
-        _import(site, full, say)
-        alone = _import(site, whole["minor"], say)
-    note = "a full bundle brings the layer as it is: what is left is the engine unpacking that layer"
-    book.add(
-        ratio(f"delta import against a full bundle where the base is, minor, {store}", ours, alone, at_most(1.1), note)
-    )
 
 
 @pytest.fixture(scope="session")
 def deltas(images: Samples, full: Exported, space: Path, say: Say) -> Mapping[str, Exported]:
+    """The server after a rebuild, for a site that has it as it was."""
     return {
         name: export(space / f"delta-{name}", (getattr(images, name),), "--base", full.folder, say=say)
-        for name in ("patched", "minor", "touched")
+        for name in ("patched", "minor")
     }
 
 
 @pytest.fixture(scope="session")
 def whole(images: Samples, space: Path, say: Say) -> Mapping[str, Exported]:
-    """The images of two deltas as full bundles; only other times are imported as a patch is."""
+    """The same images as full bundles."""
     return {name: export(space / f"whole-{name}", (getattr(images, name),), say=say) for name in ("patched", "minor")}
 
 
-@pytest.mark.parametrize(("name", "limit"), [("patched", 0.001), ("minor", 0.07), ("touched", 0.001)])
+@pytest.fixture(scope="session")
+def one(images: Samples, space: Path, say: Say) -> Exported:
+    return export(space / "one", (images.one,), say=say)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "limit"),
+    [
+        ("patched", "a patch release of one pure-Python package", 0.001),
+        ("minor", "a minor release of vllm", 0.07),
+        ("touched", "a rebuild that changed only times", 0.001),
+    ],
+)
 def test_delta_size(
-    book, name: str, limit: float, deltas: Mapping[str, Exported], full: Exported, images: Samples
+    book, name: str, what: str, limit: float, one: Exported, images: Samples, space: Path, say: Say
 ) -> None:
     """What is carried, against the one layer that changed as the full bundle has it."""
-    layer = _packages_layer(full, images.server)
-    title = {
-        "patched": "a patch release of one pure-Python package",
-        "minor": "a minor release of vllm",
-        "touched": "a rebuild that changed only times",
-    }[name]
-    figure = sizes(f"delta: {title}", deltas[name].size, layer, at_most(limit))
-    book.add(figure)
-    book.add(_memory(f"delta export, {name}", deltas[name].cost))
+    reference = getattr(images, f"one_{name}")
+    delta = export(space / f"delta-one-{name}", (reference,), "--base", one.folder, say=say)
+    book.add(sizes(f"delta: {what}", delta.size, _packages_layer(one, images.one), at_most(limit)))
+    book.add(_memory(f"delta export, {name}", delta.cost))
 
 
 def _forget_files() -> None:

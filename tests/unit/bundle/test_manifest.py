@@ -39,7 +39,7 @@ GOOD = Manifest(
     stack=None,
     images=(Image(reference="a:1", config=digest("a"), manifest=digest("b"), layers=(WHOLE.diff_id,)),),
     layers=(WHOLE,),
-    compression=Compression(level=3, libzstd="1.5.7"),
+    compression=Compression(level=5, libzstd="1.5.7"),
     archive="images.tar",
     parts=(
         Part(name="images.tar.000", size=60, sha256="c" * 64),

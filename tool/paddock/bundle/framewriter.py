@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import Compression
 
-COMPRESSION = Compression(level=3, libzstd=zstd.zstd_version)
+# Packages get 4 % smaller than with level 3, for twice the time; weights, which hardly compress, cost the same.
+COMPRESSION = Compression(level=5, libzstd=zstd.zstd_version)
 MOST_THREADS = 8
 _IN_FLIGHT = 32 << 20  # raw bytes that are being compressed or wait for their turn; twice that in memory
 
