@@ -3,7 +3,7 @@
 Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
 bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels:
 torch; vllm; transformers with what else the lock of cpu-vllm holds, a layer each. `one` has torch, vllm and
-transformers in one layer of over 2 GB, as images have that were not built to be carried.
+transformers in one layer of over 2 GB, as images have that were not built to be carried; `heavy` has the weights, too.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Samples:
 
     server: str
     api: str
+    heavy: str  # with the same weights as those two
     patched: str  # transformers: a patch release, which is pure Python
     minor: str  # vllm: a minor release
     one: str
@@ -73,6 +74,7 @@ def made(folder: Path, say: Say) -> Iterator[Samples]:
         for field, layers in {
             "server": [[TORCH], [VLLM], [TRANSFORMERS, *others]],
             "api": [[TRANSFORMERS]],
+            "heavy": [[TORCH, VLLM, TRANSFORMERS]],
             "patched": [[TORCH], [VLLM], [NEXT_TRANSFORMERS, *others]],
             "minor": [[TORCH], [NEXT_VLLM], [TRANSFORMERS, *others]],
             "one": [[TORCH, VLLM, TRANSFORMERS]],
