@@ -125,7 +125,7 @@ def _what(contents: Contents, part_size: int, delta: Delta | None) -> str:
     what = [
         FORMAT,
         __version__,
-        COMPRESSION.libzstd,
+        [COMPRESSION.level, COMPRESSION.libzstd],
         part_size,
         [[each.reference, each.digest] for each in contents.images],
         [[each.path, _digest(each.data)] for each in contents.files],
