@@ -35,11 +35,17 @@ class BundleContent:
         """A layer's blob, in pieces; a wrong byte is found at its end at the latest."""
         if layer.carried is Carried.WHOLE:
             yield from self._bundle.open_blob(layer.digest).stream()
-        elif layer.carried is Carried.RECIPE:
-            with open_recipe(self._bundle, layer, self._sources) as assembly, FrameCompressor() as compressor:
+            return
+        with FrameCompressor(self._bundle.manifest.compression.level) as compressor:
+            yield from self._remade(layer, compressor)
+
+    def _remade(self, layer: Layer, compressor: FrameCompressor) -> Iterator[bytes]:
+        """The same for a layer that is not carried whole."""
+        if layer.carried is Carried.RECIPE:
+            with open_recipe(self._bundle, layer, self._sources) as assembly:
                 yield from assembly.blob(layer.digest, compressor)
         else:
-            with self._sources.open(layer.diff_id) as found, FrameCompressor() as compressor:
+            with self._sources.open(layer.diff_id) as found:
                 where, hint = f"layer {layer.diff_id}, compressed again", "bring a full bundle"
                 frames: Iterator[bytes]
                 if isinstance(found, FramedLayer) and found.digest == layer.digest:

@@ -27,7 +27,8 @@ def compress_frame(raw: bytes, level: int = COMPRESSION.level) -> bytes:
 class FrameCompressor:
     """Threads that compress; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = COMPRESSION.level) -> None:
+        self._level = level
         self._threads = ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0))), "compress")
 
     def __enter__(self) -> FrameCompressor:
@@ -42,7 +43,7 @@ class FrameCompressor:
         ahead = 0
         try:
             for raw in raw_frames:
-                running.append((self._threads.submit(compress_frame, raw), len(raw)))
+                running.append((self._threads.submit(compress_frame, raw, self._level), len(raw)))
                 ahead += len(raw)
                 while running and (ahead > _IN_FLIGHT or running[0][0].done()):
                     future, size = running.popleft()

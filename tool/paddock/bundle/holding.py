@@ -12,7 +12,7 @@ from paddock.bundle import enginestore
 from paddock.bundle.enginestore import EngineImage, EngineStore, Store
 from paddock.bundle.framewriter import COMPRESSION
 from paddock.bundle.loadplan import Held, LoadPlan
-from paddock.bundle.manifest import Carried, Compression, Layer, Manifest
+from paddock.bundle.manifest import Carried, Layer, Manifest
 from paddock.bundle.rawlayer import LayerSource
 from paddock.bundle.savedlayers import gives_layers
 from paddock.engine import Release
@@ -57,16 +57,12 @@ def require_base(manifest: Manifest, plan: LoadPlan, held: Held, sources: Sequen
             " `paddock receipt` tells the workshop what is here",
         )
     made = [layer for step in plan.steps for layer in step.carried if layer.carried is not Carried.WHOLE]
-    if manifest.compression != COMPRESSION and any(held.as_blob(each) for each in made):
+    if manifest.compression.libzstd != COMPRESSION.libzstd and any(held.as_blob(each) for each in made):
         raise BundleError(
-            f"bundle {manifest.id}: the containerd store needs blobs that {_maker(manifest.compression)} makes,"
-            f" here is {_maker(COMPRESSION)}",
+            f"bundle {manifest.id}: the containerd store needs blobs that libzstd {manifest.compression.libzstd} makes,"
+            f" here is {COMPRESSION.libzstd}",
             hint="import it with the tool of the version that wrote it, or bring a full bundle",
         )
-
-
-def _maker(compression: Compression) -> str:
-    return f"libzstd {compression.libzstd} at level {compression.level}"
 
 
 def _whole_files(content: Path, layers: Iterable[Layer]) -> frozenset[str]:
