@@ -16,7 +16,7 @@ fail() { # fail STATUS MESSAGE HINT
 readonly state=/run/paddock
 readonly log=$state/dockerd.log pid_file=$state/dockerd.pid
 readonly data_root=${DOCKER_DATA_ROOT:-/var/lib/docker}
-readonly wait_seconds=60 room_wanted_gb=25
+readonly wait_seconds=60 room_wanted_gb=35
 
 answers() { docker info >/dev/null 2>&1; }
 
