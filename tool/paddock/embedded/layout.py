@@ -29,10 +29,8 @@ CONTENT, DOC_TITLE, IMAGE, PARAGRAPH_TITLE, REFERENCE_CONTENT, TABLE, TEXT = (
 CELL = 4  # pixels of that square in one cell, across
 ACROSS = SIDE // CELL
 PIECES = 192  # connected pieces of ink that are looked at on a page: the largest
-ROUNDS, TABLE_ROUNDS = (
-    5,
-    2,
-)  # of spreading along rows and columns; pieces of text are whole after three, rules after two
+ROUNDS = 5  # of spreading along rows and columns; pieces of text are whole after three
+TABLE_ROUNDS = 2  # the same for rules, which are whole then
 TABLES = 4  # ruled tables of a page: the largest
 BLOCKS = PIECES + TABLES
 NUMBERS = 64  # more than a table has columns
