@@ -5,11 +5,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from paddock.errors import BundleError
+
+_WRITE_OUT_EVERY = 2  # seconds
 
 
 @contextmanager
@@ -77,3 +80,25 @@ def flush_disk(folder: Path | None) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def writing_out(folder: Path | None) -> Iterator[None]:
+    """Have what others write to the disk of `folder` there soon, while they do: a flush at the end has little left.
+
+    Does nothing where the disk is not known: to flush every disk again and again would be felt elsewhere.
+    """
+    done = threading.Event()
+
+    def write_out() -> None:
+        while folder is not None and not done.wait(_WRITE_OUT_EVERY):
+            with suppress(OSError):  # the flush at the end says so
+                flush_disk(folder)
+
+    thread = threading.Thread(target=write_out, name="writing-out")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

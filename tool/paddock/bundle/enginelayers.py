@@ -202,10 +202,12 @@ def _framed(diff_id: str, digest: str, blob: IO[bytes], compression: Compression
         return os.pread(blob.fileno(), length, offset)
 
     try:
-        raw_size = sum(frame.raw_size for frame in walk(read_at, size, where=where))
+        frames = tuple(walk(read_at, size, where=where))
     except BundleError:
         return None
-    return FramedLayer(diff_id, digest, FramedBlob(read_at, size=size, raw_size=raw_size, where=where), compression)
+    raw_size = sum(each.raw_size for each in frames)
+    framed = FramedBlob(read_at, size=size, raw_size=raw_size, where=where, frames=frames)
+    return FramedLayer(diff_id, digest, framed, compression)
 
 
 def _must_be_unpacked(path: Path) -> bool:

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from paddock.bundle.libzstd import zstd
 from paddock.errors import BundleError
@@ -32,6 +33,8 @@ _RLE_BLOCK, _RESERVED_BLOCK = 1, 3
 _CACHED = 16 << 20  # raw bytes of frames that were read last, in each open blob
 _OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_FRAME.bit_length() - 1}
 
+_RAW_OFFSET = attrgetter("raw_offset")
+
 Dictionary = tuple[zstd.ZstdDict, int]  # what (de)compressors take as `zstd_dict`
 ReadAt = Callable[[int, int], bytes]  # offset, length -> exactly that many bytes
 
@@ -47,13 +50,17 @@ class Frame:
 
 
 class FramedBlob:
-    """A blob of `size` bytes that `read` gives, holding `raw_size` bytes. `where` begins the messages of errors."""
+    """A blob of `size` bytes that `read` gives, holding `raw_size` bytes. `where` begins the messages of errors.
 
-    def __init__(self, read: ReadAt, *, size: int, raw_size: int, where: str) -> None:
+    `frames` is what `walk` found in it, where that is known already.
+    """
+
+    def __init__(
+        self, read: ReadAt, *, size: int, raw_size: int, where: str, frames: tuple[Frame, ...] | None = None
+    ) -> None:
         self.size, self.raw_size, self.where = size, raw_size, where
         self._read = read
-        self._frames: tuple[Frame, ...] | None = None
-        self._starts: list[int] = []
+        self._frames = frames
         self._cache: OrderedDict[int, bytes] = OrderedDict()
 
     @property
@@ -61,7 +68,6 @@ class FramedBlob:
         """Every frame that holds something, in order. The first call walks the whole blob's headers."""
         if self._frames is None:
             self._frames = tuple(self._walk())
-            self._starts = [each.raw_offset for each in self._frames]
         return self._frames
 
     def check(self) -> None:
@@ -79,10 +85,11 @@ class FramedBlob:
             raise BundleError(f"{self.where}: found no bytes {offset} to {offset + length}, it has {self.raw_size}")
         frames = self.frames
         pieces: list[bytes] = []
-        number = bisect_right(self._starts, offset) - 1
+        number = bisect_right(frames, offset, key=_RAW_OFFSET) - 1
         while length:
             frame = frames[number]
-            piece = self._raw(number)[offset - frame.raw_offset :][:length]
+            start = offset - frame.raw_offset
+            piece = self._raw(number)[start : start + length]
             pieces.append(piece)
             offset, length, number = offset + len(piece), length - len(piece), number + 1
         return b"".join(pieces)

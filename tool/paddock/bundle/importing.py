@@ -31,7 +31,7 @@ from paddock.bundle import (
 )
 from paddock.bundle.bundlecontent import BundleContent
 from paddock.bundle.bundlesource import BundleLayers
-from paddock.bundle.durable import flush_disk, writing
+from paddock.bundle.durable import flush_disk, writing, writing_out
 from paddock.bundle.enginelayers import EngineLayers
 from paddock.bundle.enginestore import EngineStore, Store
 from paddock.bundle.loading import EngineRefusedError, Loader
@@ -313,7 +313,10 @@ def _load(job: _Import) -> None:
         return
     loader = Loader(job.client, job.manifest, job.content, job.held)
     before = None
-    with job.report.progress("load", total=job.plan.raw_size, unit="bytes") as advance:
+    with (
+        writing_out(job.store.disk()),
+        job.report.progress("load", total=job.plan.raw_size, unit="bytes") as advance,
+    ):
         for step in job.plan.steps:
             try:
                 loader.load(step, advance)
