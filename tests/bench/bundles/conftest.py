@@ -30,9 +30,14 @@ class Exported:
     cost: Cost
 
     @property
+    def parts(self) -> list[Path]:
+        """The images, without documents."""
+        return sorted(self.folder.glob("*.tar.[0-9][0-9][0-9]"))
+
+    @property
     def size(self) -> int:
-        """Bytes of its parts: the images, without documents."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.tar.[0-9][0-9][0-9]"))
+        """Bytes of its parts."""
+        return sum(path.stat().st_size for path in self.parts)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,9 +1,10 @@
 """The images that the bundle benchmarks carry: real packages, layered as a VLM server's image is.
 
 Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
-bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels:
-torch; vllm; transformers with what else the lock of cpu-vllm holds, a layer each. `one` has torch, vllm and
-transformers in one layer of over 2 GB, as images have that were not built to be carried; `heavy` has the weights, too.
+bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels
+of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; vllm; transformers with the
+rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images have that were not built to be
+carried; `heavy` has the weights, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import statistics
 import struct
@@ -19,6 +21,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
+from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 from paddock import process
@@ -33,15 +37,7 @@ DAY = 86400
 TORCH, VLLM, NEXT_VLLM = "torch==2.15.0", "vllm==0.32.0", "vllm==0.33.0"
 TRANSFORMERS, NEXT_TRANSFORMERS = "transformers==5.22.1", "transformers==5.22.2"
 LOCK = Path(__file__).parents[3] / "templates/locks/cpu-vllm.amd64.txt"
-LOWER = (
-    "torch",
-    "vllm",
-    "transformers",
-    "llvmlite",
-    "numba",
-    "numpy",
-    "opencv",
-)  # not of the last layer, or added to it
+DOCKERFILE = Path(__file__).parents[3] / "images/cpu/vllm/Dockerfile"  # says which packages lie with torch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,13 +66,13 @@ def made(folder: Path, say: Say) -> Iterator[Samples]:
     names = Samples(**{field.name: f"{PREFIX}{field.name}:1" for field in fields(Samples)})
     try:
         _weights(folder / "weights")
-        others = _others()
+        lower, others = _from_lock()
         for field, layers in {
-            "server": [[TORCH], [VLLM], [TRANSFORMERS, *others]],
+            "server": [[TORCH, *lower], [VLLM], [TRANSFORMERS, *others]],
             "api": [[TRANSFORMERS]],
             "heavy": [[TORCH, VLLM, TRANSFORMERS]],
-            "patched": [[TORCH], [VLLM], [NEXT_TRANSFORMERS, *others]],
-            "minor": [[TORCH], [NEXT_VLLM], [TRANSFORMERS, *others]],
+            "patched": [[TORCH, *lower], [VLLM], [NEXT_TRANSFORMERS, *others]],
+            "minor": [[TORCH, *lower], [NEXT_VLLM], [TRANSFORMERS, *others]],
             "one": [[TORCH, VLLM, TRANSFORMERS]],
             "one_patched": [[TORCH, VLLM, NEXT_TRANSFORMERS]],
             "one_minor": [[TORCH, NEXT_VLLM, TRANSFORMERS]],
@@ -103,17 +99,22 @@ def layers(reference: str) -> list[str]:
     return [str(each) for each in json.loads(found)]
 
 
-def _others() -> list[str]:
-    """What a VLM server's image holds besides, from the lock of one."""
+def _from_lock() -> tuple[list[str], list[str]]:
+    """What a VLM server's image holds besides, from the lock of one: in torch's layer, and in the last one."""
     lines = LOCK.read_text("utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith(("#", *LOWER))]
+    named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
+    found = re.search(r'"compute=([^"]+)"', DOCKERFILE.read_text("utf-8"))
+    assert found, f"{DOCKERFILE}: does not say what its layers are"
+    patterns = found[1].split(",")
+    lower = [each for each in named if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns)]
+    return lower, [each for each in named if each not in lower]
 
 
 def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
     """One wheel for each package, from PyPI, kept for the next run."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for requirement in (TORCH, VLLM, NEXT_VLLM, TRANSFORMERS, NEXT_TRANSFORMERS, *_others()):
+    for requirement in (TORCH, VLLM, NEXT_VLLM, TRANSFORMERS, NEXT_TRANSFORMERS, *chain(*_from_lock())):
         name, _, version = requirement.partition("==")
         pattern = f"{name.replace('-', '[-_]')}-{version}-*.whl"
         if not list(folder.glob(pattern)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,14 +80,15 @@ def test_shared_weights(book, images: Samples, space: Path, say: Say) -> None:
         total += path.stat().st_size
         path.unlink()
     both = export(space / "both", pair, say=say).size
+    shutil.rmtree(space / "both")
     what = "bundle of two images with the same weights, against two saves"
     book.add(sizes(what, both, total, at_most(0.6), f"weights of {samples.WEIGHTS_MEGABYTES} MiB in both"))
 
 
 def test_verify(book, full: Exported) -> None:
-    _forget_files()
+    _forget(*full.parts)
     ours = program.run([*PADDOCK, "verify", full.folder])
-    _forget_files()
+    _forget(*full.parts)
     theirs = program.shell(f"cd {full.folder} && sha256sum --quiet --check SHA256SUMS")
     book.add(ratio("verify against sha256sum of the same files", ours, theirs, at_most(1.5)))
     book.add(_memory("verify", ours))
@@ -100,6 +102,7 @@ def test_import_and_deltas(
     path, _ = archive
     say(f"zstd -d | docker load, {store}")
     with site_engine(store, size=SITE_DISK) as site:
+        _forget(path)
         theirs = program.shell(
             f"zstd -q -d -c {path} | docker load", environment=site.environment(), watched=site.folder
         )
@@ -161,10 +164,12 @@ def test_delta_size(
     book.add(_memory(f"delta export, {name}", delta.cost))
 
 
-def _forget_files() -> None:
-    """Both sides read from the disk: `verify` always does, for a bad write hides in memory."""
+def _forget(*paths: Path) -> None:
+    """Files are read from the disk, as from a medium that was just put in; engine and tool stay as they are."""
     os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("3", "ascii")
+    for path in paths:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _packages_layer(full: Exported, reference: str) -> int:
@@ -175,6 +180,7 @@ def _packages_layer(full: Exported, reference: str) -> int:
 
 def _import(site: SiteEngine, bundle: Exported, say: Say) -> Cost:
     say(f"paddock import {bundle.folder.name}, {site.store}")
+    _forget(*bundle.parts)
     return program.run(
         [*PADDOCK, "import", bundle.folder],
         environment={**site.environment(), "PADDOCK_STATE": str(site.folder / "state")},
