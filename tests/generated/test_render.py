@@ -22,6 +22,7 @@ from paddock import paths, registry, upstream
 from paddock.cli.render import present_stacks
 from paddock.matrix import Stack, Variant, WeightsRole
 from paddock.render import Files, Renderer, differences, write
+from paddock.weightfiles import EPOCH
 
 TEMPLATES = paths.templates()
 REGISTRY = registry.load(TEMPLATES)
@@ -69,6 +70,13 @@ def test_rendering_twice_gives_the_same_bytes(files: Files, tmp_path: Path) -> N
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert write(files, tmp_path) == []
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_all_layers_have_one_time(files: Files) -> None:
+    """That of the weights, whichever program sets it: else the same content would be other layers."""
+    images = [text for path, text in files.items() if path.parts[0] == "images"]
+    times = {int(found) for text in images for found in re.findall(r"(?:--date=@|MOMENT = )(\d+)", text)}
+    assert times == {EPOCH}
 
 
 def test_every_target_and_backend_is_committed() -> None:

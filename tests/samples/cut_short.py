@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle import importing, loading, loadplan, proof, sitestack, sitestate, trust
 
 STEPS: tuple[tuple[Any, str], ...] = (

@@ -19,10 +19,10 @@ REPOSITORY = Path(__file__).parent.parent.parent
 PACKAGE = REPOSITORY / "tool" / "paddock"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# style of the house: errors, report, matrix < schema, process, paths < everything else < console < cli
+# style of the house: errors, report, matrix < schema, process, paths < everything else < console < cli < door
 GROUND = {"errors", "report", "matrix"}
 FIRST_FLOOR = {"schema", "process", "paths"}
-TERMINAL = {"console", "cli", "__main__"}
+TERMINAL = {"console", "cli", "door", "__main__"}
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 
@@ -84,7 +84,7 @@ def floor(module: str) -> int:
         return 0
     if top in FIRST_FLOOR:
         return 1
-    return {"console": 3, "cli": 4, "__main__": 5}.get(top, 2)
+    return {"console": 3, "cli": 4, "door": 5, "__main__": 6}.get(top, 2)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)

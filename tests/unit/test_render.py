@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from paddock import paths, registry
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.matrix import Variant
 from paddock.render import Difference, Fault, Renderer, differences, write
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from paddock import paths, profiles, registry, render, tunedfile
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.errors import ConfigurationError, DataError, UsageError
 from paddock.matrix import Accelerator, Counts, FrozenDict, Variant
 from paddock.render import Renderer, vlm_configuration

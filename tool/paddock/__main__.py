@@ -1,37 +1,20 @@
-"""The door: runs a command and turns its outcome into a message and an exit status."""
+"""Where a process begins: until the door is loaded, an interrupt ends it as it ends any program, without a traceback."""
 
 from __future__ import annotations
 
+import signal
 import sys
-
-import click
-
-from paddock import console
-from paddock.cli import paddock
-from paddock.errors import Interrupted, PaddockError
 
 
 def main() -> None:
     """Run `paddock` with the arguments of this process, and exit."""
+    asked = signal.getsignal(signal.SIGINT)
+    if asked is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from paddock.door import run  # noqa: PLC0415 - this takes half a second
+
+    signal.signal(signal.SIGINT, asked)
     sys.exit(run(sys.argv[1:]))
-
-
-def run(arguments: list[str]) -> int:
-    """Run `paddock` with `arguments`; return its exit status instead of exiting."""
-    try:
-        paddock.main(args=arguments, prog_name="paddock", standalone_mode=False)
-    except PaddockError as failure:
-        console.error(failure)
-        return failure.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        console.error(Interrupted("interrupted"))
-        return Interrupted.exit_code
-    except click.ClickException as failure:
-        failure.show()
-        return failure.exit_code
-    except click.exceptions.Exit as wanted:
-        return wanted.exit_code
-    return 0
 
 
 if __name__ == "__main__":

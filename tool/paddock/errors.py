@@ -1,6 +1,6 @@
 """Every error that a user can meet, each with its exit code and, where one exists, the next step.
 
-Raised below the command line, turned into text and an exit status only in `paddock.__main__`.
+Raised below the command line, turned into text and an exit status only in `paddock.door`.
 A message reads `<where>: <what>, found and expected`; the hint says what to do about it.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 import docker
 import pytest
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle import enginestore, signature, trust
 from paddock.bundle.manifest import MANIFEST, SIGNATURE, SUMS, Manifest, StackName
 from paddock.bundle.parts import Bundle

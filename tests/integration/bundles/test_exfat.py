@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from layerfiles import noise, text
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle.manifest import Carried, parse
 from sitehost import Site
 from smallimages import SmallImage, plain, tar

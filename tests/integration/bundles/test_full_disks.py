@@ -11,7 +11,7 @@ import pytest
 
 from layerfiles import noise, text
 from paddock import engine
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle import signature, trust
 from paddock.bundle.loadplan import STAGING
 from paddock.bundle.manifest import Carried, parse

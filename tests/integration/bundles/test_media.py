@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle import signature
 from paddock.bundle.manifest import SIGNATURE
 from samples import bundles

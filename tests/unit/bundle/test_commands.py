@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle.manifest import Base, Carried, Kind, Manifest, StackName
 from samples import bundles
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.bundle import signature, trust
 from paddock.bundle.manifest import MANIFEST, SIGNATURE, SUMS, parse
 from paddock.bundle.parts import Bundle

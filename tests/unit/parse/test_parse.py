@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.client import Client, ParseOptions
 from paddock.errors import PreflightError, UnhealthyError, UsageError
 from paddock.parse import Summary, collect, parse_all

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from paddock import weightfiles, weights, weightslock
-from paddock.__main__ import run
+from paddock.door import run
 from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
 from paddock.matrix import Source, WeightsRole
 from paddock.sources import Endpoints
