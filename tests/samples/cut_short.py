@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddock.door import run
 from paddock.bundle import importing, loading, loadplan, proof, sitestack, sitestate, trust
+from paddock.door import run
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (sitestate.SiteState, "note"),

@@ -1,4 +1,4 @@
-"""Where a process begins: until the door is loaded, an interrupt ends it as it ends any program, without a traceback."""
+"""Where a process begins: until the door is loaded, an interrupt ends it as any program, without a traceback."""
 
 from __future__ import annotations
 

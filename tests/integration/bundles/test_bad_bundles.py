@@ -15,10 +15,10 @@ from typing import Any
 import docker
 import pytest
 
-from paddock.door import run
 from paddock.bundle import enginestore, signature, trust
 from paddock.bundle.manifest import MANIFEST, SIGNATURE, SUMS, Manifest, StackName
 from paddock.bundle.parts import Bundle
+from paddock.door import run
 from samples import bundles
 from samples.tampered import TAMPERED
 from siteengine import SiteEngine

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from layerfiles import noise, text
-from paddock.door import run
 from paddock.bundle.manifest import Carried, parse
+from paddock.door import run
 from sitehost import Site
 from smallimages import SmallImage, plain, tar
 

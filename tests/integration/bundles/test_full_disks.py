@@ -11,11 +11,11 @@ import pytest
 
 from layerfiles import noise, text
 from paddock import engine
-from paddock.door import run
 from paddock.bundle import signature, trust
 from paddock.bundle.loadplan import STAGING
 from paddock.bundle.manifest import Carried, parse
 from paddock.bundle.parts import Bundle
+from paddock.door import run
 from samples import bundles
 from siteengine import SiteEngine
 from sitehost import Site

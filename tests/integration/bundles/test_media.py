@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.door import run
 from paddock.bundle import signature
 from paddock.bundle.manifest import SIGNATURE
+from paddock.door import run
 from samples import bundles
 
 SIZE = 16 << 20

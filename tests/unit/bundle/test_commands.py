@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from paddock.door import run
 from paddock.bundle.manifest import Base, Carried, Kind, Manifest, StackName
+from paddock.door import run
 from samples import bundles
 
 Paddock = Callable[..., tuple[int, str, str]]

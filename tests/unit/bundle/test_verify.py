@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from paddock.door import run
 from paddock.bundle import signature, trust
 from paddock.bundle.manifest import MANIFEST, SIGNATURE, SUMS, parse
 from paddock.bundle.parts import Bundle
 from paddock.bundle.verify import verify
 from paddock.console import TerminalReporter
+from paddock.door import run
 from paddock.errors import BundleError
 from samples import bundles
 from samples.tampered import TAMPERED

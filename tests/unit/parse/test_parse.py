@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from paddock.door import run
 from paddock.client import Client, ParseOptions
+from paddock.door import run
 from paddock.errors import PreflightError, UnhealthyError, UsageError
 from paddock.parse import Summary, collect, parse_all
 from paddock.result_folder import page_folder
