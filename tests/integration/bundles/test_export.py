@@ -272,15 +272,20 @@ def test_ctrl_c_ends_it_in_order(images: SiteEngine, tmp_path: Path) -> None:
 # --- media ------------------------------------------------------------------------------------------------------------
 
 
+def formatted(folder: Path, size: int, *make: str) -> tuple[Path, Path]:
+    """A file with a file system in it, and a folder to mount it at."""
+    image, medium = folder / "disk.img", folder / "medium"
+    image.touch()
+    os.truncate(image, size)
+    medium.mkdir()
+    subprocess.run([*make, image], check=True, capture_output=True)
+    return image, medium
+
+
 @contextmanager
 def disk(folder: Path, size: int, *make: str) -> Iterator[Path]:
     """A file system of its own."""
-    image = folder / "disk.img"
-    image.write_bytes(b"")
-    os.truncate(image, size)
-    subprocess.run([*make, image], check=True, capture_output=True)
-    medium = folder / "medium"
-    medium.mkdir()
+    image, medium = formatted(folder, size, *make)
     subprocess.run(["mount", "-o", "loop", image, medium], check=True)
     try:
         yield medium
@@ -329,6 +334,7 @@ def test_a_medium_that_cannot_be_written(images: SiteEngine, tmp_path: Path) -> 
         assert "cannot be written to" in done.stderr
 
 
+FAT32 = ("mkfs.vfat", "-F", "32")
 KERNEL_HAS_FAT = "vfat" in Path("/proc/filesystems").read_text("ascii")
 
 
@@ -336,14 +342,10 @@ KERNEL_HAS_FAT = "vfat" in Path("/proc/filesystems").read_text("ascii")
 def fat(folder: Path, size: int) -> Iterator[Path]:
     """A FAT32 file system, driven by Linux: this kernel, or the one in libguestfs's virtual machine."""
     if KERNEL_HAS_FAT:
-        with disk(folder, size, "mkfs.vfat", "-F", "32") as medium:
+        with disk(folder, size, *FAT32) as medium:
             yield medium
         return
-    image, medium = folder / "disk.img", folder / "medium"
-    image.touch()
-    os.truncate(image, size)
-    medium.mkdir()
-    subprocess.run(["mkfs.vfat", "-F", "32", image], check=True, capture_output=True)
+    image, medium = formatted(folder, size, *FAT32)
     # without KVM: what a host hands on to its own guests is not always enough for another one
     machine = {**os.environ, "LIBGUESTFS_BACKEND": "direct", "LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"}
     mount = ["guestmount", "--format=raw", "--add", image, "--mount=/dev/sda:/::vfat"]
