@@ -45,7 +45,7 @@ say "The Markdown of $sample:"
 find "$out" -name document.md -exec cat {} +
 
 if [[ $model == embedded ]]; then
-    say "Demo model: plain printed Latin text only; tables stay empty. \`make models\` fetches upstream's weights."
+    say "Demo model: plain printed Latin text only; a table's text comes as lines. \`make models\` fetches upstream's weights."
 elif find models -name TEST_WEIGHTS.md | grep -q .; then
     say "Made with test weights: the text above does not come from the page. \`make models\` fetches upstream's."
 fi

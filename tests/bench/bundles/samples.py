@@ -120,7 +120,10 @@ def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
         if not list(folder.glob(pattern)):
             say(f"downloading {requirement}")
             argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-            process.capture([*argv, "--dest", str(folder), requirement], timeout=1800)
+            # a machine's own constraints say what its environments may have, and nothing is installed here
+            process.capture(
+                [*argv, "--dest", str(folder), requirement], environment={"PIP_CONSTRAINT": os.devnull}, timeout=1800
+            )
         found[requirement] = next(folder.glob(pattern))
     return found
 
