@@ -16,7 +16,7 @@ from paddock.bundle.assemble import Assembly
 from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.delta import Bases, KnownLayer, WrittenRecipe, write_recipe
 from paddock.bundle.frames import FramedBlob
-from paddock.bundle.framewriter import COMPRESSION, FrameCompressor
+from paddock.bundle.framewriter import COMPRESSION, FrameCompressor, Ready
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import Compression
 from paddock.errors import BundleError
@@ -176,9 +176,12 @@ class OneFrame(FrameCompressor):
         super().__init__()
         self.raw = 0
 
-    def compressed(self, raw_frames):
-        for frame in super().compressed(raw_frames):
-            self.raw += 1
+    def compressed(self, frames):
+        return super().compressed(self._counted(frames))
+
+    def _counted(self, frames):
+        for frame in frames:
+            self.raw += not isinstance(frame, Ready)
             yield frame
 
 

@@ -6,15 +6,13 @@ never more of it than was declared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import groupby
 
 from paddock.bundle.bundlesource import FramedLayer
 from paddock.bundle.frames import STEP, Frame, FramedBlob, ReadAt, decompress
-from paddock.bundle.framewriter import FrameCompressor
+from paddock.bundle.framewriter import FrameCompressor, Ready
 from paddock.bundle.manifest import Compression, Layer
 from paddock.bundle.parts import Bundle, OpenBlob
 from paddock.bundle.rawlayer import LayerSource, RawLayer, checked
@@ -50,19 +48,15 @@ class Assembly:
 
         Frames that a base's blob has, too, are copied; the rest is compressed as it was when the recipe was made.
         """
-        yield from checked(self._frames(compressor), digest, where=self.where, hint=_WRONG_BASE)
+        yield from checked(compressor.compressed(self._frames()), digest, where=self.where, hint=_WRONG_BASE)
 
-    def _frames(self, compressor: FrameCompressor) -> Iterator[bytes]:
+    def _frames(self) -> Iterator[bytes | Ready]:
+        """The frames of the blob: as a base has them, or their raw bytes."""
         new = _NewBytes(self)
         ready = _ReadyFrames(self)
-        frames = ((ready.find(steps), steps) for steps in _by_frame(self.recipe))
-        for copied, group in groupby(frames, key=lambda frame: frame[0] is not None):
-            if copied:
-                yield from (found() for found, _ in group if found)
-            else:
-                yield from compressor.compressed(
-                    b"".join(piece for step in steps for piece in self._pieces(step, new)) for _, steps in group
-                )
+        for steps in _by_frame(self.recipe):
+            found = ready.find(steps)
+            yield found or b"".join(piece for step in steps for piece in self._pieces(step, new))
 
     def _pieces(self, step: Step, new: _NewBytes) -> Iterator[bytes]:
         if isinstance(step, int):
@@ -146,13 +140,13 @@ class _ReadyFrames:
                 self._blobs[number] = layer.blob
                 self._frames |= {(number, each.raw_offset, each.raw_size): each for each in layer.blob.frames}
 
-    def find(self, steps: Sequence[Step]) -> Callable[[], bytes] | None:
-        """What reads the frame that these steps make."""
+    def find(self, steps: Sequence[Step]) -> Ready | None:
+        """The frame that these steps make, where a base has it."""
         step = steps[0]
         if len(steps) != 1 or isinstance(step, int):
             return None
         frame = self._frames.get((step.base, step.offset, step.size))
-        return partial(self._blobs[step.base].compressed, frame) if frame else None
+        return Ready(data=self._blobs[step.base].compressed(frame)) if frame else None
 
 
 def _by_frame(recipe: Recipe) -> Iterator[list[Step]]:

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from paddock.bundle.libzstd import zstd
 from paddock.bundle.manifest import Compression
@@ -17,6 +18,13 @@ from paddock.bundle.manifest import Compression
 COMPRESSION = Compression(level=5, libzstd=zstd.zstd_version)
 MOST_THREADS = 8
 _IN_FLIGHT = 24 << 20  # raw bytes that are being compressed or wait for their turn; twice that in memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ready:
+    """A frame that is compressed already; it takes its place among those that are not."""
+
+    data: bytes
 
 
 def compress_frame(raw: bytes, level: int = COMPRESSION.level) -> bytes:
@@ -37,14 +45,15 @@ class FrameCompressor:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def compressed(self, raw_frames: Iterable[bytes]) -> Iterator[bytes]:
-        """The frames of a blob in order. Reads ahead in `raw_frames`, by no more than memory allows."""
+    def compressed(self, frames: Iterable[bytes | Ready]) -> Iterator[bytes]:
+        """The frames of a blob in order, of their raw bytes. Reads ahead in `frames`, by no more than memory allows."""
         running: deque[tuple[Future[bytes], int]] = deque()
         ahead = 0
         try:
-            for raw in raw_frames:
-                running.append((self._threads.submit(compress_frame, raw, self._level), len(raw)))
-                ahead += len(raw)
+            for frame in frames:
+                future, size = self._begun(frame)
+                running.append((future, size))
+                ahead += size
                 while running and (ahead > _IN_FLIGHT or running[0][0].done()):
                     future, size = running.popleft()
                     ahead -= size
@@ -54,3 +63,11 @@ class FrameCompressor:
         finally:
             for future, _ in running:
                 future.cancel()
+
+    def _begun(self, frame: bytes | Ready) -> tuple[Future[bytes], int]:
+        """What will be the frame, and how many bytes it keeps in memory until then."""
+        if not isinstance(frame, Ready):
+            return self._threads.submit(compress_frame, frame, self._level), len(frame)
+        done: Future[bytes] = Future()
+        done.set_result(frame.data)
+        return done, len(frame.data)
