@@ -2,8 +2,8 @@
 
 Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
 bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels
-of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; vllm; transformers with the
-rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images have that were not built to be
+of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; libraries that seldom change;
+vllm; transformers with the rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images have that were not built to be
 carried; `heavy` has the weights, too.
 """
 
@@ -37,7 +37,7 @@ DAY = 86400
 TORCH, VLLM, NEXT_VLLM = "torch==2.15.0", "vllm==0.32.0", "vllm==0.33.0"
 TRANSFORMERS, NEXT_TRANSFORMERS = "transformers==5.22.1", "transformers==5.22.2"
 LOCK = Path(__file__).parents[3] / "templates/locks/cpu-vllm.amd64.txt"
-DOCKERFILE = Path(__file__).parents[3] / "images/cpu/vllm/Dockerfile"  # says which packages lie with torch
+DOCKERFILE = Path(__file__).parents[3] / "images/cpu/vllm/Dockerfile"  # says which packages lie in which layer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,13 +66,14 @@ def made(folder: Path, say: Say) -> Iterator[Samples]:
     names = Samples(**{field.name: f"{PREFIX}{field.name}:1" for field in fields(Samples)})
     try:
         _weights(folder / "weights")
-        lower, others = _from_lock()
+        compute, libraries, others = _from_lock()
+        lower = [[TORCH, *compute], libraries]
         for field, layers in {
-            "server": [[TORCH, *lower], [VLLM], [TRANSFORMERS, *others]],
+            "server": [*lower, [VLLM], [TRANSFORMERS, *others]],
             "api": [[TRANSFORMERS]],
             "heavy": [[TORCH, VLLM, TRANSFORMERS]],
-            "patched": [[TORCH, *lower], [VLLM], [NEXT_TRANSFORMERS, *others]],
-            "minor": [[TORCH, *lower], [NEXT_VLLM], [TRANSFORMERS, *others]],
+            "patched": [*lower, [VLLM], [NEXT_TRANSFORMERS, *others]],
+            "minor": [*lower, [NEXT_VLLM], [TRANSFORMERS, *others]],
             "one": [[TORCH, VLLM, TRANSFORMERS]],
             "one_patched": [[TORCH, VLLM, NEXT_TRANSFORMERS]],
             "one_minor": [[TORCH, NEXT_VLLM, TRANSFORMERS]],
@@ -99,15 +100,17 @@ def layers(reference: str) -> list[str]:
     return [str(each) for each in json.loads(found)]
 
 
-def _from_lock() -> tuple[list[str], list[str]]:
-    """What a VLM server's image holds besides, from the lock of one: in torch's layer, and in the last one."""
+def _from_lock() -> tuple[list[str], list[str], list[str]]:
+    """What a VLM server's image holds besides, from the lock of one: in the layers `compute`, `libraries`, `packages`."""
     lines = LOCK.read_text("utf-8").splitlines()
     named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
-    found = re.search(r'"compute=([^"]+)"', DOCKERFILE.read_text("utf-8"))
+    found = re.search(r'"compute=([^"]+)" "libraries=([^"]+)"', DOCKERFILE.read_text("utf-8"))
     assert found, f"{DOCKERFILE}: does not say what its layers are"
-    patterns = found[1].split(",")
-    lower = [each for each in named if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns)]
-    return lower, [each for each in named if each not in lower]
+    compute, libraries = (
+        [each for each in named if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns.split(","))]
+        for patterns in found.groups()
+    )
+    return compute, libraries, [each for each in named if each not in (*compute, *libraries)]
 
 
 def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
