@@ -2,9 +2,9 @@
 
 Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
 bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels
-of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; libraries that seldom change;
-vllm; transformers with the rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images have that were not built to be
-carried; `heavy` has the weights, too.
+of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; libraries that seldom
+change; vllm; transformers with the rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images
+have that were not built to be carried; `heavy` has the weights, too.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def layers(reference: str) -> list[str]:
 
 
 def _from_lock() -> tuple[list[str], list[str], list[str]]:
-    """What a VLM server's image holds besides, from the lock of one: in the layers `compute`, `libraries`, `packages`."""
+    """What a VLM server's image holds besides, from the lock of one: in `compute`, `libraries` and `packages`."""
     lines = LOCK.read_text("utf-8").splitlines()
     named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
     found = re.search(r'"compute=([^"]+)" "libraries=([^"]+)"', DOCKERFILE.read_text("utf-8"))
