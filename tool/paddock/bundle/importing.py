@@ -290,19 +290,16 @@ def _require_room_for_bases(job: _Import) -> None:
     """
     if job.manifest.base is None or not job.plan.steps:
         return
-    of_engine = (diff_id for diff_id in job.manifest.base.layers if not any(each.holds(diff_id) for each in job.bases))
-    unpacked = {diff_id for diff_id in of_engine if not job.layers.in_place(diff_id)}
-    if not unpacked:
-        return
     sent = {layer.diff_id for step in job.plan.steps for layer in step.carried}
-    read = (
+    together = [
         job.content.read_at_once(layer)
         for layer in job.manifest.layers
         if layer.carried is Carried.RECIPE or layer.diff_id in sent
-    )
-    rooms = (job.layers.room({name: size for name, size in each.items() if name in unpacked}) for each in read)
-    needed = max(rooms, default=0)
-    hostcheck.require_spool(sitestate.folder(), needed, job.plan.disk, job.store)
+    ]
+    of_engine = {name for each in together for name in each if not any(base.holds(name) for base in job.bases)}
+    if unpacked := {name for name in of_engine if not job.layers.in_place(name)}:
+        rooms = (job.layers.room({name: size for name, size in each.items() if name in unpacked}) for each in together)
+        hostcheck.require_spool(sitestate.folder(), max(rooms), job.plan.disk, job.store)
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
