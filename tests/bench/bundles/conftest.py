@@ -44,7 +44,7 @@ class Exported:
 def peers() -> None:
     """The programs to compare with; a benchmark without them has measured nothing."""
     missing = [name for name in PEERS if shutil.which(name) is None]
-    assert not missing, f"{', '.join(missing)}: not on PATH; Debian's packages have the same names"
+    assert not missing, f"{', '.join(missing)}: not on PATH; Debian 13's packages have the same names"
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,11 @@ from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 
-from paddock import process
+from paddock import paths, process
 
 Say = Callable[[str], None]
 
-BASE = "debian:bookworm-slim"
+BASE, SUITE = "debian:bookworm-slim", "bookworm"
 PREFIX = "paddock-bench-bundle/"
 WEIGHTS_MEGABYTES = 1828  # model.safetensors of PaddleOCR-VL: 1.9 GB
 DAY = 86400
@@ -62,6 +62,7 @@ class Samples:
 @contextmanager
 def made(folder: Path, say: Say) -> Iterator[Samples]:
     """All sample images in the engine; their names go at the end, wheels and build cache stay."""
+    process.stream(["bash", str(paths.scripts() / "make-base.sh"), BASE, SUITE], on_line=say)  # keeps one that is there
     wheels = _wheels(folder / "wheels", say)
     names = Samples(**{field.name: f"{PREFIX}{field.name}:1" for field in fields(Samples)})
     try:

@@ -66,7 +66,9 @@ def test_a_complete_engine_gets_nothing(manifest: Manifest, kind: Store) -> None
 
 def test_disk(manifest: Manifest) -> None:
     """Classic: all unpacked and the largest step as it is sent; containerd: all unpacked, and all blobs."""
-    raw = sum(each.raw_size for each in manifest.layers)
+    layers = tuple(replace(each, size=each.raw_size // 3) for each in manifest.layers)
+    manifest = replace(manifest, layers=layers)
+    raw = sum(each.raw_size for each in layers)
     unpacked = int(raw * loadplan._IMAGE_OVERHEAD) + loadplan._RESERVE
     sizes = [each.size for each in manifest.layers]
     assert plan(manifest, NOTHING).disk == unpacked + max(sizes)
@@ -75,8 +77,16 @@ def test_disk(manifest: Manifest) -> None:
     assert plan(manifest, old).disk == unpacked + max(each.raw_size for each in manifest.layers)
 
 
+def test_what_hardly_compresses_is_sent_as_its_tar_to_the_classic_store(manifest: Manifest) -> None:
+    weights = replace(manifest.layers[0], size=1_500, raw_size=1_900)
+    programs = replace(manifest.layers[0], size=600, raw_size=1_700)
+    assert (NOTHING.sent(weights), NOTHING.sent(programs)) == (1_900, 600)
+    assert replace(NOTHING, kind=Store.CONTAINERD).sent(weights) == 1_500
+
+
 def test_a_layer_that_is_made_is_sent_as_its_tar_to_the_classic_store(manifest: Manifest) -> None:
-    made = replace(manifest.layers[0], carried=Carried.RECIPE)
+    made = replace(manifest.layers[0], carried=Carried.RECIPE, size=1, raw_size=3)
+    assert NOTHING.as_blob(replace(made, carried=Carried.WHOLE))
     assert not NOTHING.as_blob(made)
     assert NOTHING.sent(made) == made.raw_size
     assert replace(NOTHING, kind=Store.CONTAINERD).sent(made) == made.size

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paddock.errors import BundleError
 
-_WRITE_OUT_EVERY = 2  # seconds
+_WRITE_OUT_EVERY = 10  # seconds; more often, it holds up who writes
 
 
 @contextmanager

@@ -35,8 +35,14 @@ class Held:
     takes_zstd: bool  # layers as they are in the bundle
 
     def as_blob(self, layer: Layer) -> bool:
-        """Whether a layer is sent as its blob; otherwise as its tar."""
-        return self.kind is Store.CONTAINERD or (self.takes_zstd and layer.carried is Carried.WHOLE)
+        """Whether a layer is sent as its blob; otherwise as its tar.
+
+        The classic store keeps what it is sent until it has unpacked it: a blob where that is far less to write, as of
+        programs; a tar where it is not, as of weights, since the engine decompresses on the core that unpacks.
+        """
+        if self.kind is Store.CONTAINERD:
+            return True
+        return self.takes_zstd and layer.carried is Carried.WHOLE and layer.size * 2 <= layer.raw_size
 
     def sent(self, layer: Layer) -> int:
         """Bytes that go to the engine for a layer."""
