@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 
 from paddock.bundle.frames import Dictionary, as_prefix
 from paddock.bundle.framewriter import COMPRESSION
-from paddock.bundle.libzstd import zstd
+from paddock.bundle.libzstd import compressing, zstd
 from paddock.bundle.matching import BaseIndex, Known, Unknown
 from paddock.bundle.rawlayer import AnyLayers, LayerSource, RawLayer, checked
 from paddock.bundle.recipe import (
@@ -115,7 +115,7 @@ def write_recipe(
 
     `frames` are the raw sizes of the frames of the layer's blob.
     """
-    with ThreadPoolExecutor(_THREADS, "pack") as threads:
+    with compressing(_THREADS, "pack") as threads:
         writer = _RecipeWriter(bases, out, threads)
         raw = checked(layer.stream(), layer.diff_id, where=f"layer {layer.diff_id}", hint=_CHANGED)
         for each in bases.index.match(raw):

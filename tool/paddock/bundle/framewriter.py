@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
-from paddock.bundle.libzstd import zstd
+from paddock.bundle.libzstd import compressing, zstd
 from paddock.bundle.manifest import Compression
 
 # Packages get 4 % smaller than with level 3, for twice the time; weights, which hardly compress, cost the same.
@@ -37,7 +37,7 @@ class FrameCompressor:
 
     def __init__(self, level: int = COMPRESSION.level) -> None:
         self._level = level
-        self._threads = ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0))), "compress")
+        self._threads = compressing(min(MOST_THREADS, len(os.sched_getaffinity(0))), "compress")
 
     def __enter__(self) -> FrameCompressor:
         return self
