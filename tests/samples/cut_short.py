@@ -21,7 +21,8 @@ from paddock.door import run
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (sitestate.SiteState, "note"),
-    (loading.Loader, "load"),
+    (loading.Loader, "_sent"),
+    (loading._Sent, "finish"),
     (loading, "remove_name"),
     (proof, "prove"),
     (importing, "switch"),

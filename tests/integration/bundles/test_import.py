@@ -58,24 +58,35 @@ def whole(host: Site, manifest: Manifest) -> None:
 
 @pytest.mark.fault("kill -9 of the import")
 def test_a_kill_at_any_step_costs_one_step(host: Site, tmp_path: Path) -> None:
-    manifest = bundles.write(tmp_path / "bundle")
-    command = ("import", tmp_path / "bundle")
-    assert host.cut_short(-1, *command, seen=tmp_path / "all").returncode == 0
+    def written(number: int) -> tuple[Manifest, Path]:
+        """Two images with one layer in common; containerd keeps blobs of a load that broke off, so all are new."""
+        layers = [bundles.layer_tar({"noise": bundles.noise(10 * number + at, 60_000)}) for at in range(3)]
+        folder = tmp_path / f"bundle-{number}"
+        return bundles.write(folder, images={NEW: layers[:2], OTHER: layers[::2]}), folder
+
+    manifest, folder = written(99)
+    assert host.cut_short(-1, "import", folder, seen=tmp_path / "all").returncode == 0
     steps = (tmp_path / "all").read_text().split()
     assert set(steps) == {name for _, name in cut_short.STEPS}
     whole(host, manifest)
-    loads = steps.count("load")
-    assert loads == 3  # two layers, then one: the first is in both images
+    loads = steps.count("_sent")
+    assert loads == 3
+    first = [step for step in steps if step in ("_sent", "finish")][:2]
+    assert first == (["_sent", "_sent"] if host.engine.store == "classic" else ["_sent", "finish"])
+    # what the engine has not finished may be loaded again, and what was sent meanwhile is sent again
+    again_at_most = {"_sent": 1, "finish": 2, "remove_name": 1}
     for number in range(len(steps)):
         host.clear()
+        manifest, folder = written(number)
         seen = tmp_path / f"steps-{number}"
-        assert host.cut_short(number, *command, seen=seen).returncode == -signal.SIGKILL
+        assert host.cut_short(number, "import", folder, seen=seen).returncode == -signal.SIGKILL
         before = seen.read_text().split()[:-1]
-        again = host.cut_short(-1, *command, seen=seen)
+        again = host.cut_short(-1, "import", folder, seen=seen)
         assert again.returncode == 0, f"{steps[number]}, step {number}: {again.stderr}"
         whole(host, manifest)
         after = seen.read_text().split()[len(before) + 1 :]
-        assert before.count("load") + after.count("load") == loads, f"{steps[number]}, step {number}"
+        more = before.count("_sent") + after.count("_sent") - loads
+        assert 0 <= more <= again_at_most.get(steps[number], 0), f"{steps[number]}, step {number}"
 
 
 def new_version(layer: bytes) -> bytes:

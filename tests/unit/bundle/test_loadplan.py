@@ -65,16 +65,22 @@ def test_a_complete_engine_gets_nothing(manifest: Manifest, kind: Store) -> None
 
 
 def test_disk(manifest: Manifest) -> None:
-    """Classic: all unpacked and the largest step as it is sent; containerd: all unpacked, and all blobs."""
-    layers = tuple(replace(each, size=each.raw_size // 3) for each in manifest.layers)
-    manifest = replace(manifest, layers=layers)
-    raw = sum(each.raw_size for each in layers)
-    unpacked = int(raw * loadplan._IMAGE_OVERHEAD) + loadplan._RESERVE
-    sizes = [each.size for each in manifest.layers]
-    assert plan(manifest, NOTHING).disk == unpacked + max(sizes)
-    assert plan(manifest, replace(NOTHING, kind=Store.CONTAINERD)).disk == unpacked + sum(sizes)
-    old = replace(NOTHING, takes_zstd=False)  # sent uncompressed
-    assert plan(manifest, old).disk == unpacked + max(each.raw_size for each in manifest.layers)
+    """Classic: what is unpacked by then, that step and the next as they are sent; containerd: all, and all blobs."""
+    sizes = [(30_000, 9_000), (500_000, 70_000), (4_000, 1_000)]
+    layers = [
+        replace(layer, raw_size=raw, size=size) for layer, (raw, size) in zip(manifest.layers, sizes, strict=True)
+    ]
+    manifest = replace(manifest, layers=tuple(layers))
+
+    def disk(held: Held) -> int:
+        return plan(manifest, held).disk - loadplan._RESERVE
+
+    def unpacked(raw: int) -> int:
+        return int(raw * loadplan._IMAGE_OVERHEAD)
+
+    assert disk(NOTHING) == unpacked(530_000) + 70_000 + 1_000
+    assert disk(replace(NOTHING, takes_zstd=False)) == unpacked(530_000) + 500_000 + 4_000  # sent uncompressed
+    assert disk(replace(NOTHING, kind=Store.CONTAINERD)) == unpacked(534_000) + 80_000
 
 
 def test_what_hardly_compresses_is_sent_as_its_tar_to_the_classic_store(manifest: Manifest) -> None:

@@ -308,24 +308,18 @@ def _require_room_for_bases(job: _Import) -> None:
 def _load(job: _Import) -> None:
     if not job.plan.steps:
         return
-    loader = Loader(job.client, job.manifest, job.content, job.held)
-    before = None
     with (
         writing_out(job.store.disk()),
         job.report.progress("load", total=job.plan.raw_size, unit="bytes") as advance,
     ):
-        for step in job.plan.steps:
-            try:
-                loader.load(step, advance)
-            except EngineRefusedError:
-                loading.remove_staging(job.client, job.manifest.id)
-                job.state.forget(job.manifest.id)
-                raise
-            except EngineError as failure:
-                raise BundleError(failure.message, hint=failure.hint) from failure
-            if before is not None:
-                loading.remove_name(job.client, before)
-            before = None if step.last else loadplan.staging_name(job.manifest.id, step.number, step.upto)
+        try:
+            Loader(job.client, job.manifest, job.content, job.held).load(job.plan.steps, advance)
+        except EngineRefusedError:
+            loading.remove_staging(job.client, job.manifest.id)
+            job.state.forget(job.manifest.id)
+            raise
+        except EngineError as failure:
+            raise BundleError(failure.message, hint=failure.hint) from failure
 
 
 def _prove(job: _Import) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import docker
@@ -16,9 +17,10 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from paddock.bundle import archive, enginestore
+from paddock.bundle.enginestore import Store
 from paddock.bundle.loadplan import STAGING, Held, Staged, Step, staged
 from paddock.bundle.manifest import Image, Layer, Manifest
-from paddock.errors import BundleError
+from paddock.errors import BundleError, EngineError
 from paddock.report import Advance
 
 _FAILED = re.compile(r"\b(error|failed|no space left)\b", re.IGNORECASE)
@@ -50,12 +52,32 @@ class Loader:
     def __init__(self, client: docker.DockerClient, manifest: Manifest, content: Content, held: Held) -> None:
         self._client, self._manifest, self._content, self._held = client, manifest, content, held
 
-    def load(self, step: Step, advance: Advance) -> None:
-        """Do one step; `advance` counts the raw bytes of its layers. Raises BundleError when the engine did not."""
+    def load(self, steps: Iterable[Step], advance: Advance) -> None:
+        """Do the steps in their order; `advance` counts the raw bytes of layers that are sent.
+
+        The classic store, which reads an archive when it has all of it, is sent a step while it unpacks the one before.
+        Raises BundleError when the engine did not do a step; those before it are done.
+        """
+        before: _Sent | None = None
+        for step in steps:
+            try:
+                before = self._sent(step, advance, before)
+            except (BundleError, EngineError):
+                if before is not None:
+                    before.finish()
+                raise
+        if before is not None:
+            before.finish()
+
+    def _sent(self, step: Step, advance: Advance, before: _Sent | None) -> _Sent:
+        """Send a step, whose archive ends when the engine has the one before."""
         made = self._staged(step)
-        done = self._send(self._archive(step, made, advance), made.image.reference)
-        if not done:
-            raise BundleError(f"{made.image.reference}: the engine said nothing about it", hint=_AGAIN)
+        name = made.image.reference
+        answer = self._post(_ending_after(self._archive(step, made, advance), before), name)
+        sent = _Sent(self._client, step, name, answer, before)
+        if self._held.kind is Store.CONTAINERD or answer.status_code != requests.codes.ok:
+            sent.finish()
+        return sent
 
     def _staged(self, step: Step) -> Staged:
         image = self._manifest.images[step.number]
@@ -64,7 +86,7 @@ class Loader:
         return staged(self._manifest, step, config, manifest)
 
     def _archive(self, step: Step, made: Staged, advance: Advance) -> Iterator[bytes]:
-        """The archive of a step; layers first, because the classic store reads it when it has all of it anyway."""
+        """The archive of a step without its end; layers first, as no store needs the rest before them."""
         layers = {each: self._manifest.layer(each) for each in made.image.layers}
         sizes = {made.image.manifest: len(made.manifest)}
         small = archive.descriptions([made.image], self._manifest.platform, sizes, layers)
@@ -79,31 +101,61 @@ class Loader:
             yield archive.padding(size)
         for name, content in small.items():
             yield from _member(name, content)
-        yield archive.END
 
-    def _send(self, chunks: Iterator[bytes], name: str) -> int:
-        """POST the archive; the number of lines that the engine answered with."""
+    def _post(self, chunks: Iterator[bytes], name: str) -> requests.Response:
+        """Send an archive. The engine answers from its first layer on, when it has all of it."""
         api = self._client.api
-        lines = 0
-        try:
-            with api.post(
+        with _naming(name):
+            return api.post(
                 f"{api.base_url}/v{api.api_version}/images/load",
                 params={"quiet": "false"},
                 headers={"Content-Type": "application/x-tar"},
                 data=chunks,
                 stream=True,
                 timeout=None,
-            ) as answer:
-                for line in answer.iter_lines():
-                    lines += 1
-                    _require_no_failure(line, name)
-                if answer.status_code != requests.codes.ok:
-                    raise _not_loaded(name, f"status {answer.status_code}")
-        except (DockerException, requests.RequestException, OSError) as failure:
-            raise BundleError(
-                f"{name}: the engine broke off while it was being loaded: {_clipped(str(failure))}", hint=_AGAIN
-            ) from failure
-        return lines
+            )
+
+
+class _Sent:
+    """A step that the engine has been sent, and what it answers until the step is done."""
+
+    def __init__(
+        self, client: docker.DockerClient, step: Step, name: str, answer: requests.Response, before: _Sent | None
+    ) -> None:
+        self._client, self._step, self._name, self._answer = client, step, name, answer
+        self._replaced = before._name if before is not None and not before._step.last else None
+        self._finished = False
+
+    def finish(self) -> None:
+        """Wait until the engine has the step, then take the name of the one before it away. Later calls do nothing.
+
+        Raises BundleError when the engine did not do the step.
+        """
+        if self._finished:
+            return
+        self._finished = True
+        said = False
+        with self._answer, _naming(self._name):
+            for line in self._answer.iter_lines():
+                said = True
+                _require_no_failure(line, self._name)
+        if self._answer.status_code != requests.codes.ok:
+            raise _not_loaded(self._name, f"status {self._answer.status_code}")
+        if not said:
+            raise BundleError(f"{self._name}: the engine said nothing about it", hint=_AGAIN)
+        if self._replaced is not None:
+            remove_name(self._client, self._replaced)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say of which step it was that the engine broke off."""
+    try:
+        yield
+    except (DockerException, requests.RequestException, OSError) as failure:
+        raise BundleError(
+            f"{name}: the engine broke off while it was being loaded: {_clipped(str(failure))}", hint=_AGAIN
+        ) from failure
 
 
 def remove_staging(client: docker.DockerClient, bundle: str = "") -> None:
@@ -122,6 +174,14 @@ def remove_name(client: docker.DockerClient, reference: str) -> None:
         return
     except APIError as failure:
         raise enginestore.refused(failure) from failure
+
+
+def _ending_after(chunks: Iterator[bytes], before: _Sent | None) -> Iterator[bytes]:
+    """The archive, and its end when the engine has done the step before: it reads none that has not ended."""
+    yield from chunks
+    if before is not None:
+        before.finish()
+    yield archive.END
 
 
 def _member(name: str, content: bytes) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 An engine forgets all of a `docker load` that fails, so each step is a load of its own: of an image with the first
 layers of the wanted one, under a name of ours, carrying only layers that the engine does not have. Both stores skip
 layers that they have: the classic one by chain id, the containerd one by the digest of the blob. A killed import goes
-on after its last step; the classic store, which unpacks a whole archive before it reads it, needs room for one step.
+on after its last step; the classic store, which unpacks a whole archive before it reads it, needs room for two steps.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from paddock.bundle import archive
@@ -130,13 +131,18 @@ def _steps(manifest: Manifest, number: int, missing: Iterable[int]) -> list[Step
 
 
 def _disk(manifest: Manifest, steps: Iterable[Step], held: Held) -> int:
-    """Free bytes that the store needs: what it keeps, and what it holds for one step meanwhile."""
+    """Free bytes that the store needs: what it keeps, and what it holds meanwhile.
+
+    That is in the classic store the archives of the step that it unpacks and of the next one.
+    """
     steps = tuple(steps)
     if not steps:
         return 0
     sent = [sum(held.sent(layer) for layer in step.carried) for step in steps]
     if held.kind is Store.CLASSIC:
-        return int(sum(step.raw_size for step in steps) * _IMAGE_OVERHEAD) + max(sent) + _RESERVE
+        kept = accumulate(step.raw_size for step in steps)
+        held_meanwhile = map(sum, pairwise([*sent, 0]))
+        return max(int(at * _IMAGE_OVERHEAD) + more for at, more in zip(kept, held_meanwhile, strict=True)) + _RESERVE
     return int(_unpacked(manifest, steps, held) * _IMAGE_OVERHEAD) + sum(sent) + _RESERVE
 
 
