@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -97,7 +98,7 @@ class Loader:
             size = self._held.sent(layer)
             yield archive.member_header(archive.blob_path(layer.digest), size)
             pieces = self._content.blob(layer) if self._held.as_blob(layer) else self._content.raw(layer)
-            yield from _counted(pieces, layer, size, advance)
+            yield from _counted(_ahead(pieces), layer, size, advance)
             yield archive.padding(size)
         for name, content in small.items():
             yield from _member(name, content)
@@ -186,6 +187,15 @@ def _ending_after(chunks: Iterator[bytes], before: _Sent | None) -> Iterator[byt
 
 def _member(name: str, content: bytes) -> Iterator[bytes]:
     yield archive.member_header(name, len(content)) + content + archive.padding(len(content))
+
+
+def _ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, each made in a thread of its own while the one before is sent."""
+    with ThreadPoolExecutor(1, "next-piece") as thread:
+        following = thread.submit(next, pieces, None)
+        while (piece := following.result()) is not None:
+            following = thread.submit(next, pieces, None)
+            yield piece
 
 
 def _counted(pieces: Iterator[bytes], layer: Layer, size: int, advance: Advance) -> Iterator[bytes]:
