@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -16,6 +17,9 @@ settings.register_profile(
     "paddock", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("paddock")
+
+# What a shell starts in the background has SIGINT ignored, and so would have all that tests start and press Ctrl-C for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")
