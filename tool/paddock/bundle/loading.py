@@ -97,8 +97,8 @@ class Loader:
         for layer in step.carried:
             size = self._held.sent(layer)
             yield archive.member_header(archive.blob_path(layer.digest), size)
-            pieces = self._content.blob(layer) if self._held.as_blob(layer) else self._content.raw(layer)
-            yield from _counted(_ahead(pieces), layer, size, advance)
+            pieces = self._content.blob(layer) if self._held.as_blob(layer) else _ahead(self._content.raw(layer))
+            yield from _counted(pieces, layer, size, advance)
             yield archive.padding(size)
         for name, content in small.items():
             yield from _member(name, content)
