@@ -190,12 +190,16 @@ def _member(name: str, content: bytes) -> Iterator[bytes]:
 
 
 def _ahead(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The pieces, each made in a thread of its own while the one before is sent."""
+    """The pieces, each but the first made in a thread of its own while the one before is sent.
+
+    The first may take long, as where base layers are unpacked for it, and an interrupt would wait for the thread.
+    """
+    piece = next(pieces, None)
     with ThreadPoolExecutor(1, "next-piece") as thread:
-        following = thread.submit(next, pieces, None)
-        while (piece := following.result()) is not None:
+        while piece is not None:
             following = thread.submit(next, pieces, None)
             yield piece
+            piece = following.result()
 
 
 def _counted(pieces: Iterator[bytes], layer: Layer, size: int, advance: Advance) -> Iterator[bytes]:
