@@ -22,7 +22,7 @@ BIN := .venv/bin
 PADDOCK := $(BIN)/paddock
 PYTEST := $(BIN)/python -m pytest
 VARIANT := $(if $(filter-out 0 no false,$(OFFLINE)),--offline)
-SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh) $(shell find templates -name '*.sh' | LC_ALL=C sort)
+SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh scripts/*/*.sh) tool/paddock/building/make-base.sh $(shell find templates -name '*.sh' | LC_ALL=C sort)
 DOCKERFILES = $(shell find images -name Dockerfile 2>/dev/null | LC_ALL=C sort)
 
 .PHONY: help
@@ -47,23 +47,23 @@ setup: python engine ## make .venv, and have a Docker Engine that answers
 
 .PHONY: fonts
 fonts: ## have the fonts that tests draw pages with
-	@scripts/setup-fonts.sh
+	@scripts/setup/fonts.sh
 
 .PHONY: fat
 fat: ## have what tests make and mount FAT32 and exFAT sticks with
-	@scripts/setup-fat.sh
+	@scripts/setup/fat.sh
 
 .PHONY: python
 python: ## make .venv with paddock and the development tools
-	@scripts/setup-python.sh
+	@scripts/setup/python.sh
 
 .PHONY: engine
 engine: ## install Docker from Debian's packages if it is missing, and start it
-	@scripts/setup-engine.sh
+	@scripts/setup/engine.sh
 
 .PHONY: engine-stop
 engine-stop: ## stop the engine that `make engine` started, and no other
-	@scripts/stop-engine.sh
+	@scripts/setup/stop-engine.sh
 
 .PHONY: models
 models: python ## fetch the weights of MODEL into models/
@@ -119,7 +119,7 @@ lint: python ## ruff, mypy, shellcheck, hadolint, actionlint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy scripts/make-sample.py
+	@$(BIN)/mypy scripts/maintain/make-sample.py
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	@test -n '$(DOCKERFILES)' || { echo 'error: images/: found no Dockerfile to check' >&2; exit 1; }
 	@$(BIN)/hadolint $(DOCKERFILES)
@@ -132,7 +132,7 @@ format: python ## rewrite the Python files in the house format
 
 .PHONY: fresh
 fresh: engine ## run .ci/run in a new Debian machine with nothing in it (a privileged container)
-	@scripts/fresh-machine.sh
+	@scripts/setup/fresh-machine.sh
 
 # --- housekeeping -----------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ lock: ## resolve constraints.txt again from pyproject.toml (needs uv)
 
 .PHONY: sample
 sample: python ## draw the sample document of docs/sample again (needs the DejaVu fonts)
-	@$(BIN)/python scripts/make-sample.py
+	@$(BIN)/python scripts/maintain/make-sample.py
 
 .PHONY: clean
 clean: ## remove what demo, tests and checks wrote; .venv, models, images and out/ stay

@@ -18,7 +18,8 @@ settings.register_profile(
 )
 settings.load_profile("paddock")
 
-# What a shell starts in the background has SIGINT ignored, and so would have all that tests start and press Ctrl-C for.
+# What a shell starts in the background has SIGINT ignored, and so would have all that tests start and press
+# Ctrl-C for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
@@ -28,7 +29,9 @@ ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--run-gpu`: this machine has an NVIDIA card, and the tests in tests/gpu are to be run on it."""
-    parser.addoption("--run-gpu", action="store_true", help="run tests/gpu on the NVIDIA card of this machine")
+    parser.addoption(
+        "--run-gpu", action="store_true", help="run tests/gpu on the NVIDIA card of this machine"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -65,7 +68,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def engine_required() -> bool:
     """CI and `make test` promise an engine: a missing one is a failure there."""
-    return os.environ.get("CI", "").lower() in {"1", "true"} or os.environ.get("PADDOCK_REQUIRE_ENGINE") == "1"
+    return (
+        os.environ.get("CI", "").lower() in {"1", "true"} or os.environ.get("PADDOCK_REQUIRE_ENGINE") == "1"
+    )
 
 
 @functools.cache
@@ -83,7 +88,11 @@ def engine_trouble() -> str:
         return "there is no docker on PATH"
     except subprocess.TimeoutExpired:
         return f"docker gave no answer in {ENGINE_ANSWERS_WITHIN} s"
-    return "" if asked.returncode == 0 else asked.stderr.strip() or f"docker version: exit status {asked.returncode}"
+    return (
+        ""
+        if asked.returncode == 0
+        else asked.stderr.strip() or f"docker version: exit status {asked.returncode}"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +101,8 @@ def _no_engine_in_unit_tests(
 ) -> None:
     """In tests/unit `docker` is a program that fails and the engine's address leads nowhere.
 
-    A unit test that wants an engine's answers serves them itself, on a socket or with a program of its own on PATH.
+    A unit test that wants an engine's answers serves them itself, on a socket or with a program of its own on
+    PATH.
     """
     if TESTS / "unit" not in request.path.parents:
         return

@@ -1,8 +1,9 @@
-"""Lines of text as the pipeline cuts them from a page and its processor scales them, with the place of each character.
+"""Lines of text as the pipeline cuts them from a page and its processor scales them, with the place of each
+character.
 
 Fonts are Debian's packages fonts-dejavu-core (Bitstream Vera licence), fonts-liberation (SIL OFL 1.1) and
-fonts-freefont-ttf (GPL with font exception); words are Debian's wamerican (public domain). Only pictures of the
-letters and lists of words are used; nothing of the fonts is in the weights' file.
+fonts-freefont-ttf (GPL with font exception); words are Debian's wamerican (public domain). Only pictures of
+the letters and lists of words are used; nothing of the fonts is in the weights' file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 FOLDER = Path("/usr/share/fonts/truetype")
-MAIN = ("dejavu/DejaVuSans.ttf", "liberation/LiberationSans-Regular.ttf", "liberation/LiberationSerif-Regular.ttf")
+MAIN = (
+    "dejavu/DejaVuSans.ttf",
+    "liberation/LiberationSans-Regular.ttf",
+    "liberation/LiberationSerif-Regular.ttf",
+)
 MORE = (
     "dejavu/DejaVuSans-Bold.ttf",
     "liberation/LiberationSans-Bold.ttf",
@@ -44,7 +49,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A picture of a line, scaled for the model; `spans` are the left and right end of each character's ink in it."""
+    """A picture of a line, scaled for the model; `spans` are the left and right end of each character's ink
+    in it.
+    """
 
     pixels: Pixels
     text: str
@@ -82,9 +89,14 @@ def text(r: random.Random, longest: int = 42) -> str:
 
 
 def draw(
-    r: random.Random, *, rows: int = 3, main: float = 0.85, said: str | None = None, font: str | None = None,
+    r: random.Random,
+    *,
+    rows: int = 3,
+    main: float = 0.85,
+    said: str | None = None,
+    font: str | None = None,
     damaged: bool = True,
-) -> Line:  # fmt: skip
+) -> Line:
     """A line whose picture has that many rows of tokens; `main` is the share of the three main fonts."""
     while True:
         line = said or text(r)
@@ -102,7 +114,9 @@ def _drawn(r: random.Random, line: str, name: str, rows: int, damaged: bool) -> 
     ink = max(bottom - top, size * 0.45)
     above, below = (r.uniform(0.10, 0.34), r.uniform(0.10, 0.34)) if damaged else (0.2, 0.2)
     height = max(8, round(ink * (1 + above + below)))
-    left = round((r.uniform(0.05, 1.2) if r.random() < 0.3 else r.uniform(0.1, 0.5)) * size if damaged else 0.3 * size)
+    left = round(
+        (r.uniform(0.05, 1.2) if r.random() < 0.3 else r.uniform(0.1, 0.5)) * size if damaged else 0.3 * size
+    )
     needed = left + width + r.uniform(0.05, 0.4) * size
     least, most = RATIOS[rows]
     wide = round(max(needed, height * least) * (r.uniform(1, 1.9) if damaged and r.random() < 0.35 else 1))
@@ -145,7 +159,9 @@ def _damaged(r: random.Random, picture: Image.Image, paper: int, size: int) -> I
     if r.random() < 0.2 and size >= 20:
         picture = picture.filter(ImageFilter.GaussianBlur(r.uniform(0.2, 0.7) * size / 28))
     if r.random() < 0.12:
-        noise = np.random.default_rng(r.getrandbits(32)).normal(0, r.uniform(2, 9), (picture.height, picture.width))
+        noise = np.random.default_rng(r.getrandbits(32)).normal(
+            0, r.uniform(2, 9), (picture.height, picture.width)
+        )
         picture = Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
     if r.random() < 0.5:
         file = io.BytesIO()
@@ -175,8 +191,10 @@ def _spans(name: str, size: int, line: str) -> tuple[list[tuple[float, float]], 
         x += _letter(name, size, letter)[0]
     width = _face(name, size).getlength(line)
     scale = width / max(x, 1e-6)  # kerning
-    ink = [(p * scale + _letter(name, size, c)[1], p * scale + _letter(name, size, c)[2])
-           for p, c in zip(places, line, strict=True)]  # fmt: skip
+    ink = [
+        (p * scale + _letter(name, size, c)[1], p * scale + _letter(name, size, c)[2])
+        for p, c in zip(places, line, strict=True)
+    ]
     gaps = {n: (ink[n - 1][1], ink[n + 1][0]) for n, letter in enumerate(line) if letter == " "}
     return [gaps.get(n, span) for n, span in enumerate(ink)], width
 
@@ -209,9 +227,17 @@ def _nonsense(r: random.Random) -> str:
 def _number(r: random.Random) -> str:
     day, month, year = r.randint(1, 31), r.randint(1, 12), r.randint(1990, 2030)
     dot = r.choice("./")
-    return r.choice((
-        str(r.randint(0, 9999)), str(r.randint(0, 9999)), f"{r.uniform(0, 2000):.2f}", f"{r.uniform(0, 2000):.2f}",
-        f"{r.randint(1, 999)}{r.choice(('', '.00', ',50'))}", f"{year}-{month:02}-{day:02}",
-        f"{day}{dot}{month}{dot}{year}", f"{r.randint(0, 23):02}:{r.randint(0, 59):02}",
-        f"{r.choice('$+-#')}{r.randint(1, 9999)}", f"{r.randint(1, 100)}%",
-    ))  # fmt: skip
+    return r.choice(
+        (
+            str(r.randint(0, 9999)),
+            str(r.randint(0, 9999)),
+            f"{r.uniform(0, 2000):.2f}",
+            f"{r.uniform(0, 2000):.2f}",
+            f"{r.randint(1, 999)}{r.choice(('', '.00', ',50'))}",
+            f"{year}-{month:02}-{day:02}",
+            f"{day}{dot}{month}{dot}{year}",
+            f"{r.randint(0, 23):02}:{r.randint(0, 59):02}",
+            f"{r.choice('$+-#')}{r.randint(1, 9999)}",
+            f"{r.randint(1, 100)}%",
+        )
+    )

@@ -1,8 +1,8 @@
 """PaddleOCR-VL's vision tower and projector for training, batched for pictures of one size.
 
-What a token of the bottom row puts out: the character whose middle lies in its left half, the same for its right half
-(CHARACTERS scores each), and for both halves whether there is one. The other rows are to say "none". The same
-mathematics as in the servers; `hub_tensors` names the weights as upstream's files do.
+What a token of the bottom row puts out: the character whose middle lies in its left half, the same for its
+right half (CHARACTERS scores each), and for both halves whether there is one. The other rows are to say
+"none". The same mathematics as in the servers; `hub_tensors` names the weights as upstream's files do.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ CHARACTERS = 95
 HIDDEN, INNER, LAYERS, HEADS, HEAD_SIZE = 64, 192, 3, 2, 32
 ROWS = 6  # of patches, of which the position table knows each by itself
 PATCH = 14
-# Where each head looks at first: rows and columns away, and how sharply, from the highest frequency down. The two low
-# ones across keep it from ever looking far to the side, so that short windows of a line can stand for whole lines.
+# Where each head looks at first: rows and columns away, and how sharply, from the highest frequency down. The
+# two low ones across keep it from ever looking far to the side, so that short windows of a line can stand for
+# whole lines.
 NEAR = (2.0, 2.0, 9.0, 8.0)
 LOOKS = (
     ((0.0, -1.0, (1.0, 1.5)), (0.0, 1.0, (1.0, 1.5))),
@@ -84,22 +85,31 @@ class Tower(nn.Module):
         self.position = nn.Parameter(torch.randn(ROWS, HIDDEN) * 0.1)
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.post_layernorm, self.pre_norm = nn.LayerNorm(HIDDEN, 1e-6), nn.LayerNorm(HIDDEN, 1e-5)
-        self.linear_1, self.linear_2 = nn.Linear(4 * HIDDEN, 4 * HIDDEN), nn.Linear(4 * HIDDEN, 2 * CHARACTERS + 2)
+        self.linear_1, self.linear_2 = (
+            nn.Linear(4 * HIDDEN, 4 * HIDDEN),
+            nn.Linear(4 * HIDDEN, 2 * CHARACTERS + 2),
+        )
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0, module.in_features**-0.5)
                 nn.init.zeros_(module.bias)
         for layer, looks in zip(self.layers, LOOKS, strict=True):
-            for part, factor in ((layer.out_proj, 0.5), (layer.fc2, 0.5), (layer.q_proj, 0.15), (layer.k_proj, 0.15)):
+            for part, factor in (
+                (layer.out_proj, 0.5),
+                (layer.fc2, 0.5),
+                (layer.q_proj, 0.15),
+                (layer.k_proj, 0.15),
+            ):
                 part.weight.data *= factor
             for head, (down, across, sharp) in enumerate(looks):
                 layer.look(head, down, across, sharp)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, bottom: bool) -> tuple[Tensor, Tensor]:
-        """Patches to characters (pages, rows, columns, CHARACTERS) and whether there is one (pages, rows, columns).
+        """Patches to characters (pages, rows, columns, CHARACTERS) and whether there is one (pages, rows,
+        columns).
 
-        Rows are tokens, columns patches. `bottom`: the bottom row alone, for less than half the work; the last layer
-        then sees nothing else.
+        Rows are tokens, columns patches. `bottom`: the bottom row alone, for less than half the work; the
+        last layer then sees nothing else.
         """
         count, rows, columns, _ = x.shape
         first, kept = ((rows - 2) * columns, 2) if bottom else (0, rows)

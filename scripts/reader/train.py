@@ -1,9 +1,9 @@
 """Training the tower: one process draws lines, workers learn from windows of them and from whole lines.
 
-First each character has its place, the column in which its ink has its middle. Then any placing within one column of
-that is right as long as the text comes out, each character once (`log_probability`): the tower settles by itself where
-a middle on the border of two columns belongs. Every eighth step takes whole lines, all rows, and asks the upper rows
-for silence.
+First each character has its place, the column in which its ink has its middle. Then any placing within one
+column of that is right as long as the text comes out, each character once (`log_probability`): the tower
+settles by itself where a middle on the border of two columns belongs. Every eighth step takes whole lines,
+all rows, and asks the upper rows for silence.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def places(line: lines.Line) -> list[int]:
 
 
 def log_probability(glyphs: Tensor, here: Tensor, batch: Batch, slack: int) -> Tensor:
-    """The log probability that exactly the text is read, each character at most `slack` columns from its place."""
+    """The log probability that exactly the text is read, each character at most `slack` columns from its
+    place.
+    """
     count, columns = here.shape
     quiet, says = F.logsigmoid(-here), F.logsigmoid(here)
     index = batch.text.clamp(min=0)[:, None].expand(count, columns, batch.text.shape[1])
@@ -179,7 +181,8 @@ def train(plan: Plan) -> None:
     drawing = mp.Process(target=_draw, args=(pools, plan.seed + step.value), daemon=True)
     workers = plan.workers if plan.device == "cpu" else 1
     working = [
-        mp.Process(target=_work, args=(number, plan, tower, average, pools, spent, step)) for number in range(workers)
+        mp.Process(target=_work, args=(number, plan, tower, average, pools, spent, step))
+        for number in range(workers)
     ]
     for process in (drawing, *working):
         process.start()
@@ -225,7 +228,9 @@ def _work(number: int, plan: Plan, tower: Tower, average: Tower, pools: list[Poo
         batch = Batch(**{name: getattr(batch, name).to(plan.device) for name in Batch.__slots__})
         for group in optimizer.param_groups:
             warm = min(1.0, (step.value + 1) / 200)
-            group["lr"] = warm * (LEAST_RATE + (RATE - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+            group["lr"] = warm * (
+                LEAST_RATE + (RATE - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+            )
         found = loss(local, batch, bottom=not whole, slack=int(share > PLACED), device=plan.device)
         optimizer.zero_grad()
         found.backward()
@@ -239,7 +244,9 @@ def _work(number: int, plan: Plan, tower: Tower, average: Tower, pools: list[Poo
             spent.value += min(now - last, 5.0)  # a stopped process does not count
             last = now
             keep = min(0.998, (1 + step.value) / (20 + step.value))
-            torch._foreach_lerp_(list(average.parameters()), [each.detach().cpu() for each in weights], 1 - keep)
+            torch._foreach_lerp_(
+                list(average.parameters()), [each.detach().cpu() for each in weights], 1 - keep
+            )
             if len(losses) == 100:
                 _log(plan.out, step.value, spent.value, sum(losses) / len(losses))
                 losses.clear()

@@ -1,4 +1,6 @@
-"""What the benchmarks share: the stacks to compare, the pages, and the book of figures that is printed at the end."""
+"""What the benchmarks share: the stacks to compare, the pages, and the book of figures that is printed at the
+end.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from paddock import paths, process, registry, settings
-from paddock.matrix import Stack
-from paddock.render import stack_images
-from paddock.settings import BuildSettings
+from paddock import paths, process
+from paddock.building import settings
+from paddock.building.settings import BuildSettings
+from paddock.matrix.images import stack_images
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Stack
+from repository import REPOSITORY
 
 from . import images
 from .figures import Book
 from .images import HERE, Pair, Say
 from .stacks import Service
 
-REPOSITORY = HERE.parents[1]
 TARGET = "cpu"
 OUT = REPOSITORY / "out" / "bench"
 QUIET_LOAD = 0.5  # running processes a core, before the run; above it something else is at work
@@ -88,7 +92,7 @@ def show(terminalreporter: pytest.TerminalReporter, book: Book, title: str) -> N
 
 @pytest.fixture(scope="session")
 def stack() -> Stack:
-    return registry.load(paths.templates()).stack(target=TARGET)
+    return load_registry(paths.templates()).stack(target=TARGET)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +111,9 @@ def models_dir(stack: Stack, build_settings: BuildSettings, say: Say) -> Path:
     if _weights(stack, build_settings.models_dir):
         return build_settings.models_dir
     made = OUT / "models"
-    say(f"{build_settings.models_dir}: found not all weights of {stack.model.name}; making test weights in {made}")
+    say(
+        f"{build_settings.models_dir}: found not all weights of {stack.model.name}; making test weights in {made}"
+    )
     argv = [sys.executable, "-m", "paddock", "models", "make-test", stack.model.name, "--to", str(made)]
     process.stream(argv, on_line=say)
     return made

@@ -1,6 +1,7 @@
 """What a benchmark found: figures with their goals, printed as a table and kept as JSON and Markdown.
 
-A missed goal is a finding, not a failure: it is printed and written. A benchmark fails only when it could not measure.
+A missed goal is a finding, not a failure: it is printed and written. A benchmark fails only when it could not
+measure.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class Goal:
 class Figure:
     """One line of the table.
 
-    `ours` and `theirs` are every sample in `unit`, in the order measured; the table shows their medians. `value` is
-    what the goal is about: a ratio, or our median itself where there is nothing to compare with.
+    `ours` and `theirs` are every sample in `unit`, in the order measured; the table shows their medians.
+    `value` is what the goal is about: a ratio, or our median itself where there is nothing to compare with.
     """
 
     name: str
@@ -81,7 +82,10 @@ class Book:
         """The table in plain text, one line a figure."""
         rows = [self._head(), *(_row(figure) for figure in self.figures)]
         widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
 
     def _head(self) -> list[str]:
         return ["measured", "unit", "ours", self.peer, "result", "goal", "verdict"]
@@ -95,7 +99,12 @@ class Book:
 
     def _markdown(self) -> str:
         head = self._head()
-        lines = [_line(head), _line(["---"] * len(head)), *(_line(_row(figure)) for figure in self.figures), ""]
+        lines = [
+            _line(head),
+            _line(["---"] * len(head)),
+            *(_line(_row(figure)) for figure in self.figures),
+            "",
+        ]
         lines += [f"- {figure.name}: {figure.note}" for figure in self.figures if figure.note]
         lines += ["", *(f"- {name}: {value}" for name, value in self.circumstances.items())]
         return "\n".join(lines) + "\n"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock import process
-from paddock.matrix import Stack
-from paddock.render import stack_images
-from paddock.settings import BuildSettings
+from paddock.building.settings import BuildSettings
+from paddock.matrix.images import stack_images
+from paddock.matrix.records import Stack
 
 HERE = Path(__file__).parent
 PREFIX = "paddock-bench/"
@@ -62,13 +62,22 @@ def without_byte_code(pair: Pair, say: Say) -> Iterator[Pair]:
     with _removed_at_the_end(made.both):
         for source, tag in zip(pair.both, made.both, strict=True):
             say(f"building {tag}")
-            argv = ["docker", "buildx", "build", "--progress=plain", f"--build-arg=IMAGE={source}", f"--tag={tag}"]
+            argv = [
+                "docker",
+                "buildx",
+                "build",
+                "--progress=plain",
+                f"--build-arg=IMAGE={source}",
+                f"--tag={tag}",
+            ]
             process.stream([*argv, "--load", str(HERE / "upstream")], on_line=_keep_quiet)
         yield made
 
 
 @contextmanager
-def plain_build(stack: Stack, settings: BuildSettings, repository: Path, say: Say) -> Iterator[tuple[Pair, str]]:
+def plain_build(
+    stack: Stack, settings: BuildSettings, repository: Path, say: Say
+) -> Iterator[tuple[Pair, str]]:
     """The plain build's two images and the base of both; their names go at the end, the build cache stays."""
     made = Pair(api=f"{PREFIX}plain-api", vlm=f"{PREFIX}plain-vllm")
     base = f"{PREFIX}python"
@@ -83,7 +92,15 @@ def plain_build(stack: Stack, settings: BuildSettings, repository: Path, say: Sa
     with _removed_at_the_end((*made.both, base)):
         for target, tag in (("python", base), ("api", made.api), ("vllm", made.vlm)):
             say(f"building {tag}")
-            argv = ["docker", "buildx", "build", "--progress=plain", f"--target={target}", f"--tag={tag}", *common]
+            argv = [
+                "docker",
+                "buildx",
+                "build",
+                "--progress=plain",
+                f"--target={target}",
+                f"--tag={tag}",
+                *common,
+            ]
             process.stream(argv, on_line=_keep_quiet, environment=_environment(settings))
         yield made, base
 
@@ -116,7 +133,11 @@ def _network(settings: BuildSettings) -> list[str]:
     found += [f"--secret=id=ca-bundle,src={settings.ca_bundle}"] if settings.ca_bundle else []
     found += ["--secret=id=pip-index-url,env=PIP_INDEX_URL"] if settings.pip_index_url else []
     found += ["--secret=id=apt-mirror,env=APT_MIRROR"] if settings.apt_mirror else []
-    proxies = {"HTTP_PROXY": settings.http_proxy, "HTTPS_PROXY": settings.https_proxy, "NO_PROXY": settings.no_proxy}
+    proxies = {
+        "HTTP_PROXY": settings.http_proxy,
+        "HTTPS_PROXY": settings.https_proxy,
+        "NO_PROXY": settings.no_proxy,
+    }
     return found + [f"--build-arg={name}={value}" for name, value in proxies.items() if value]
 
 

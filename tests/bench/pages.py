@@ -44,7 +44,9 @@ def small_page() -> bytes:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)  # Pillow's own, so that the pages do not depend on this machine's fonts
+    return ImageFont.load_default(
+        size
+    )  # Pillow's own, so that the pages do not depend on this machine's fonts
 
 
 def _text(chosen: random.Random, words: int) -> str:
@@ -57,7 +59,9 @@ def _paragraph(draw: ImageDraw.ImageDraw, chosen: random.Random, *, top: int, li
     return top + lines * 34
 
 
-def _table(draw: ImageDraw.ImageDraw, chosen: random.Random, *, top: int, rows: int = 6, columns: int = 4) -> int:
+def _table(
+    draw: ImageDraw.ImageDraw, chosen: random.Random, *, top: int, rows: int = 6, columns: int = 4
+) -> int:
     width, height = (WIDTH - 2 * MARGIN) // columns, 46
     for row in range(rows):
         for column in range(columns):

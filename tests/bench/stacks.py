@@ -1,4 +1,6 @@
-"""Running stacks: ours as rendered, upstream's as its compose file has it, and the client that both are asked by."""
+"""Running stacks: ours as rendered, upstream's as its compose file has it, and the client that both are asked
+by.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Service:
         return process.capture(argv, environment=environment, timeout=START_LIMIT).stdout
 
     def start(self) -> None:
-        """`docker compose up --detach`; returns when that does. Raises BenchError with the stack's last lines."""
+        """`docker compose up --detach`; returns when that does. Raises BenchError with the stack's last
+        lines.
+        """
         try:
             self.compose("up", "--detach", "--no-build")
         except ProgramError as failure:
@@ -116,7 +120,9 @@ def parse(service: Service, body: bytes) -> Parsed:
             timeout=REQUEST_LIMIT,
         )
     if answer.status_code != 200:
-        raise BenchError(f"{service.project}: {answer.status_code}: {answer.text[:400]}\n{service.last_lines()}")
+        raise BenchError(
+            f"{service.project}: {answer.status_code}: {answer.text[:400]}\n{service.last_lines()}"
+        )
     pages = answer.json()["result"]["layoutParsingResults"]
     if len(pages) != 1 or not pages[0]["markdown"]["text"].strip():
         raise BenchError(f"{service.project}: found {len(pages)} pages, expected one page with text")

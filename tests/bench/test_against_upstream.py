@@ -1,7 +1,7 @@
 """The benchmarks of `make bench`, in the order of what they cost. Method and goals: docs/performance.md.
 
-They fail when they could not measure, when a request failed, or when both sides did not do the same work; a missed goal
-is printed and written, and fails nothing: it depends on the machine.
+They fail when they could not measure, when a request failed, or when both sides did not do the same work; a
+missed goal is printed and written, and fails nothing: it depends on the machine.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from paddock import paths, registry
-from paddock.matrix import Stack
-from paddock.render import Renderer
-from paddock.settings import BuildSettings
+from paddock import paths
+from paddock.building.settings import BuildSettings
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Stack
+from paddock.render.renderer import Renderer
 
 from . import images, pages
 from .conftest import Plan, upstream_service
@@ -37,7 +38,7 @@ def test_render_of_everything(book: Book, repository: Path) -> None:
         as_program.append(time.monotonic() - begin)
         assert done.returncode in (0, OUT_OF_DATE), done.stderr
         begin = time.monotonic()
-        files = Renderer(paths.templates()).all(registry.load(paths.templates()))
+        files = Renderer(paths.templates()).all(load_registry(paths.templates()))
         inside.append(time.monotonic() - begin)
         assert files
     book.add(_seconds("render of everything, as a program", as_program, Goal(bound="under", limit=1)))
@@ -52,13 +53,17 @@ def test_size(
     with images.plain_build(stack, build_settings, repository, say) as (plain, base):
         large = images.sizes(plain, base)
     goal = Goal(bound="at most", limit=0.75)
-    note = "uncompressed, as the engine stores them; the base that both images share counted once on each side"
+    note = (
+        "uncompressed, as the engine stores them; the base that both images share counted once on each side"
+    )
     book.add(_gigabytes("size of both images", small.total, large.total, goal, note))
     book.add(_gigabytes("size of the pipeline API's image", small.api, large.api, None))
     book.add(_gigabytes("size of the VLM server's image", small.vlm, large.vlm, None))
 
 
-def test_throughput(book: Book, our_service: Service, our_images: Pair, models_dir: Path, plan: Plan, say: Say) -> None:
+def test_throughput(
+    book: Book, our_service: Service, our_images: Pair, models_dir: Path, plan: Plan, say: Say
+) -> None:
     """The same pages through both pipeline APIs, in turns; the one that is not measured is frozen."""
     bodies = [request_of(pages.page(number)) for number in range(plan.pages)]
     upstream = upstream_service(our_images, models_dir, plan)
@@ -106,7 +111,11 @@ def test_time_to_first_page(
                 samples[name].append(seconds)
     for name, goal, note in (
         ("no byte code", Goal(bound="at most", limit=0.6), "images without any .pyc, health-gated start"),
-        ("with byte code", None, "our own images, health-gated start: what the order of starting alone costs"),
+        (
+            "with byte code",
+            None,
+            "our own images, health-gated start: what the order of starting alone costs",
+        ),
     ):
         book.add(
             Figure(
@@ -122,10 +131,18 @@ def test_time_to_first_page(
 
 
 def _seconds(name: str, samples: list[float], goal: Goal | None) -> Figure:
-    return Figure(name=name, unit="s", ours=samples, value=statistics.median(samples), value_unit="s", goal=goal)
+    return Figure(
+        name=name, unit="s", ours=samples, value=statistics.median(samples), value_unit="s", goal=goal
+    )
 
 
 def _gigabytes(name: str, ours: int, theirs: int, goal: Goal | None, note: str = "") -> Figure:
     return Figure(
-        name=name, unit="GB", ours=[ours / GB], theirs=[theirs / GB], value=ours / theirs, goal=goal, note=note
+        name=name,
+        unit="GB",
+        ours=[ours / GB],
+        theirs=[theirs / GB],
+        value=ours / theirs,
+        goal=goal,
+        note=note,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from paddock import process
-from paddock.settings import BuildSettings
+from paddock.building.settings import BuildSettings
 
 from .conftest import OUT, TARGET, Plan
 from .figures import Book, Figure, Goal

@@ -1,4 +1,6 @@
-"""Continuous integration builds the tool's image and all that stacks run online: once a platform, and nothing else."""
+"""Continuous integration builds the tool's image and all that stacks run online: once a platform, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
-from paddock import __version__, paths, registry
-from paddock.matrix import Variant
-from paddock.render import CI_FILES, PUBLISH_SCRIPT, TOOL, Fault, Files, Renderer, differences, stack_images, write
+from paddock import __version__, paths
+from paddock.matrix.images import TOOL, stack_images
+from paddock.matrix.load import load_registry, load_tool
+from paddock.matrix.records import Variant
+from paddock.render.renderer import CI_FILES, PUBLISH_SCRIPT, Files, Renderer
+from paddock.render.workspace import Fault, differences, write_files
 
 TEMPLATES = paths.templates()
-REGISTRY = registry.load(TEMPLATES)
+REGISTRY = load_registry(TEMPLATES)
 GITHUB, GITLAB = CI_FILES
 EXPECTED = sorted(
     {
@@ -28,10 +33,11 @@ EXPECTED = sorted(
         for image in stack_images(stack)
         for platform in stack.target.platforms
     }
-    | {(TOOL.name, str(platform)) for platform in registry.load_tool(TEMPLATES).platforms}
+    | {(TOOL.name, str(platform)) for platform in load_tool(TEMPLATES).platforms}
 )
 BUILT_FROM = {
-    image.target: image.name for image in [TOOL, *(each for stack in REGISTRY.stacks() for each in stack_images(stack))]
+    image.target: image.name
+    for image in [TOOL, *(each for stack in REGISTRY.stacks() for each in stack_images(stack))]
 }
 
 
@@ -120,7 +126,7 @@ def test_nothing_is_called_latest(files: Files) -> None:
 
 
 def test_missing_and_different_files_are_found_and_neighbours_are_not(files: Files, tmp_path: Path) -> None:
-    write(files, tmp_path)
+    write_files(files, tmp_path)
     for path in CI_FILES:
         (tmp_path / path).with_name("of-somebody-else.yml").write_text("on: push\n", "utf-8")
     assert differences(files, tmp_path) == []
@@ -130,7 +136,7 @@ def test_missing_and_different_files_are_found_and_neighbours_are_not(files: Fil
     assert found == {GITHUB: Fault.DIFFERENT, GITLAB: Fault.MISSING}
 
 
-# --- the script -------------------------------------------------------------------------------------------------------
+# --- the script ---------------------------------------------------------------------------------------------
 
 
 def sets_of(script: str) -> Iterable[str]:
@@ -143,12 +149,25 @@ def sets_of(script: str) -> Iterable[str]:
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="needs docker buildx, not an engine")
 def test_bake_understands_what_the_script_sets(files: Files, tmp_path: Path) -> None:
-    write(files, tmp_path)
+    write_files(files, tmp_path)
     overrides = [f"--set={text}" for text in sets_of(files[PUBLISH_SCRIPT])]
     assert len(overrides) == 5
-    command = ["docker", "buildx", "bake", "--print", "--file", "images/docker-bake.hcl", "cpu-api", *overrides]
+    command = [
+        "docker",
+        "buildx",
+        "bake",
+        "--print",
+        "--file",
+        "images/docker-bake.hcl",
+        "cpu-api",
+        *overrides,
+    ]
     done = subprocess.run(
-        [*command, "--provenance=mode=max", "--sbom=true"], cwd=tmp_path, check=True, capture_output=True, timeout=120
+        [*command, "--provenance=mode=max", "--sbom=true"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        timeout=120,
     )
     target = json.loads(done.stdout)["target"]["cpu-api"]
     assert target["platforms"] == ["linux/amd64"]
@@ -159,15 +178,22 @@ def test_bake_understands_what_the_script_sets(files: Files, tmp_path: Path) -> 
 
 
 def test_a_release_has_the_version_of_its_tag(files: Files, tmp_path: Path) -> None:
-    write(files, tmp_path)
+    write_files(files, tmp_path)
     author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    subprocess.run(["git", "-C", tmp_path, *author, "commit", "--quiet", "--allow-empty", "-m", "one"], check=True)
+    subprocess.run(
+        ["git", "-C", tmp_path, *author, "commit", "--quiet", "--allow-empty", "-m", "one"], check=True
+    )
     done = subprocess.run(
         ["bash", PUBLISH_SCRIPT, "join", "cpu-api", "linux/amd64"],
         check=False,
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "IMAGE_PREFIX": "registry.example/", "VERSION": "0.1.0", "TAG": "v9.9.9"},
+        env={
+            "PATH": "/usr/bin:/bin",
+            "IMAGE_PREFIX": "registry.example/",
+            "VERSION": "0.1.0",
+            "TAG": "v9.9.9",
+        },
         capture_output=True,
         text=True,
         timeout=60,

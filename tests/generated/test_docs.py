@@ -1,4 +1,5 @@
-"""The documents say what is so: tables equal the data, commands exist, links lead somewhere, both READMEs keep step.
+"""The documents say what is so: tables equal the data, commands exist, links lead somewhere, both READMEs
+keep step.
 
 A table that comes from data stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
@@ -17,14 +18,18 @@ from pathlib import Path
 import click
 import pytest
 
-from paddock import __version__, diagnosis, errors, paths, registry, settings
+from paddock import __version__, errors, paths
+from paddock.building import settings
 from paddock.cli import COMMANDS, paddock
 from paddock.errors import PaddockError
-from paddock.matrix import Variant
-from paddock.render import TOOL, Renderer, stack_images
-from paddock.testweights import vlm
+from paddock.matrix.images import TOOL, stack_images
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
+from paddock.render.renderer import Renderer
+from paddock.stack import diagnosis
+from paddock.weights import markers
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "tool" / "paddock"
 ENGLISH = REPOSITORY / "README.md"
 CHINESE = REPOSITORY / "README.zh-CN.md"
@@ -32,7 +37,7 @@ DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 STACKS = list(REGISTRY.stacks())
 
 TABLE = re.compile(r"^<!-- table: (?P<name>[a-z ]+) -->\n(?P<lines>(?:\|.*\n)+)<!-- end -->$", re.MULTILINE)
@@ -68,7 +73,7 @@ def code(names: Iterable[str], default: str = "") -> str:
     return ", ".join(f"`{name}`" + (" (default)" if name == default else "") for name in names)
 
 
-# --- tables from the registry -----------------------------------------------------------------------------------------
+# --- tables from the registry -------------------------------------------------------------------------------
 
 
 def support() -> list[list[str]]:
@@ -101,15 +106,25 @@ def test_the_chinese_support_table_names_the_same() -> None:
 
 def test_every_stack_of_the_support_table_is_rendered() -> None:
     """The README promises both variants of each target with each of its backends."""
-    promised = {f"{target[0]}/{backend}" for target in table(ENGLISH, "support") for backend in SPAN.findall(target[3])}
+    promised = {
+        f"{target[0]}/{backend}"
+        for target in table(ENGLISH, "support")
+        for backend in SPAN.findall(target[3])
+    }
     for variant in Variant:
-        committed = {f"`{each.target.name}`/{each.backend.name}" for each in STACKS if each.variant is variant}
+        committed = {
+            f"`{each.target.name}`/{each.backend.name}" for each in STACKS if each.variant is variant
+        }
         assert committed == promised
 
 
 def test_the_table_of_models_is_the_registry() -> None:
     assert table(REPOSITORY / "docs/models.md", "models") == [
-        [f"`{model.name}`", f"`{model.pipeline.layout_model}`" if model.pipeline else "", f"`{model.served_name}`"]
+        [
+            f"`{model.name}`",
+            f"`{model.pipeline.layout_model}`" if model.pipeline else "",
+            f"`{model.served_name}`",
+        ]
         for _, model in sorted(REGISTRY.models.items())
     ]
 
@@ -129,7 +144,7 @@ def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
     )
 
 
-# --- tables from the code ---------------------------------------------------------------------------------------------
+# --- tables from the code -----------------------------------------------------------------------------------
 
 
 def exit_codes() -> dict[str, str]:
@@ -155,7 +170,9 @@ def test_the_table_of_exit_codes_is_errors_py() -> None:
 
 def test_the_table_of_meanings_is_diagnosis_py() -> None:
     meanings = [cause.meaning for cause in diagnosis._CAUSES] + [diagnosis._OUT_OF_MEMORY, diagnosis._KILLED]
-    assert table(REPOSITORY / "docs/operating.md", "diagnosis") == [[each.what, each.step] for each in meanings]
+    assert table(REPOSITORY / "docs/operating.md", "diagnosis") == [
+        [each.what, each.step] for each in meanings
+    ]
 
 
 def test_every_message_of_the_table_is_in_the_code() -> None:
@@ -171,13 +188,13 @@ def test_every_message_of_the_table_is_in_the_code() -> None:
 
 
 def test_figures_of_the_scripts() -> None:
-    script = (REPOSITORY / "scripts/start-engine.sh").read_text("utf-8")
+    script = (REPOSITORY / "scripts/setup/start-engine.sh").read_text("utf-8")
     (wanted,) = re.findall(r"room_wanted_gb=(\d+)", script)
     for readme in (ENGLISH, CHINESE):
         assert f" {wanted} GB" in readme.read_text("utf-8")
 
 
-# --- variables --------------------------------------------------------------------------------------------------------
+# --- variables ----------------------------------------------------------------------------------------------
 
 CONFIGURATION = REPOSITORY / "docs/configuration.md"
 
@@ -192,9 +209,11 @@ def variables(*kinds: str) -> dict[str, str]:
 
 def read_by_builds() -> set[str]:
     """The names in settings.py, without those of other programs that mean the same."""
-    tree = ast.parse((PACKAGE / "settings.py").read_text("utf-8"))
+    tree = ast.parse((PACKAGE / "building" / "settings.py").read_text("utf-8"))
     constants = (
-        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     others = {each for same in settings._SAME_AS.values() for each in same}
     return {each for each in constants if re.fullmatch(r"[A-Z][A-Z_]+", each)} - others
@@ -243,7 +262,9 @@ def test_the_variables_of_each_kind() -> None:
 
 
 def test_the_variables_of_the_tool_are_those_that_it_reads() -> None:
-    read = {name for path in PACKAGE.rglob("*.py") for name in READ_FROM_SHELL.findall(path.read_text("utf-8"))}
+    read = {
+        name for path in PACKAGE.rglob("*.py") for name in READ_FROM_SHELL.findall(path.read_text("utf-8"))
+    }
     assert len(read) > 8
     assert set(variables("tool")) == read
 
@@ -255,7 +276,7 @@ def test_names_that_mean_the_same_are_all_told() -> None:
             assert f"`{each}`" in text, each
 
 
-# --- commands ---------------------------------------------------------------------------------------------------------
+# --- commands -----------------------------------------------------------------------------------------------
 
 
 def shell_lines(document: Path) -> Iterator[str]:
@@ -312,7 +333,7 @@ def test_commands_in_shell_blocks_are_understood(document: Path, monkeypatch: py
 @every_document
 def test_commands_in_the_text_exist(document: Path) -> None:
     for span in SPAN.findall(prose(document)):
-        if not re.match(r"paddock [a-z]", span) or span == vlm.DEFAULT_TEXT:
+        if not re.match(r"paddock [a-z]", span) or span == markers.DEFAULT_TEXT:
             continue
         words = [word for word in span.split() if word not in {"...", "|"}][1:]
         command, arguments = find(words)
@@ -336,11 +357,11 @@ def test_make_targets_and_scripts_exist(document: Path) -> None:
     for span in spans:
         if found := re.match(r"make ([a-z-]+)", span):
             assert re.search(rf"^{found[1]}:", makefile, re.MULTILINE), span
-        if found := re.match(r"(scripts/[\w.-]+|\.ci/\w+)", span):
+        if found := re.match(r"(scripts/[\w./-]+|\.ci/\w+)", span):
             assert (REPOSITORY / found[1]).is_file(), span
 
 
-# --- structure and links ----------------------------------------------------------------------------------------------
+# --- structure and links ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -413,13 +434,13 @@ def test_tables_are_whole(document: Path) -> None:
         block = []
 
 
-# --- honesty ----------------------------------------------------------------------------------------------------------
+# --- honesty ------------------------------------------------------------------------------------------------
 
 
 @every_document
 def test_what_test_weights_say_is_shown_as_such(document: Path) -> None:
     text = document.read_text("utf-8")
-    if vlm.DEFAULT_TEXT in text:
+    if markers.DEFAULT_TEXT in text:
         assert re.search(r"\*\*(test weights|测试权重)\*\*", text, re.IGNORECASE)
 
 
@@ -435,4 +456,4 @@ def test_the_readmes_say_what_was_never_run(readme: Path, words: tuple[str, ...]
 
 def test_fixed_sentence_is_the_one_that_test_weights_say() -> None:
     shown = re.findall(r"^paddock test weights: .*$", ENGLISH.read_text("utf-8"), re.MULTILINE)
-    assert shown == [vlm.DEFAULT_TEXT]
+    assert shown == [markers.DEFAULT_TEXT]

@@ -1,4 +1,5 @@
-"""The embedded model as it is written: its files, and that its computed language model copies what it is shown.
+"""The embedded model as it is written: its files, and that its computed language model copies what it is
+shown.
 
 The language model is run here in plain Python from the matrices, as a transformer of its shape is defined.
 """
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from paddock import registry
-from paddock.embedded import NOTICE, copier, vlm
-from paddock.embedded.marker import MARKER
+from paddock.matrix.load import load_registry
+from paddock.ownweights import tokenizer
+from paddock.ownweights.embedded import copier, vlm
 from paddock.paths import templates
-from paddock.render import Renderer, differences, present_stacks
-from paddock.testweights import tokenizer
+from paddock.render.renderer import Renderer
+from paddock.render.workspace import differences, present_stacks
+from paddock.weights.markers import EMBEDDED_MARKER, NOTICE
 
 SERVED = "PaddleOCR-VL-1.6-0.9B"
 MOST = 20_000_000  # bytes of a weight set
@@ -64,7 +66,9 @@ def run(tokens: Sequence[Vector], layers: Sequence[copier.Layer]) -> list[Vector
     stream = [dict(token) for token in tokens]
     for layer in layers:
         seen = [normed(token) for token in stream]
-        queries, keys, values = ([times(m, token) for token in seen] for m in (layer.query, layer.key, layer.value))
+        queries, keys, values = (
+            [times(m, token) for token in seen] for m in (layer.query, layer.key, layer.value)
+        )
         stream = [
             plus(token, times(layer.output, attended(queries, keys, values, place)))
             for place, token in enumerate(stream)
@@ -73,13 +77,18 @@ def run(tokens: Sequence[Vector], layers: Sequence[copier.Layer]) -> list[Vector
     return stream
 
 
-def attended(queries: Sequence[Vector], keys: Sequence[Vector], values: Sequence[Vector], place: int) -> Vector:
+def attended(
+    queries: Sequence[Vector], keys: Sequence[Vector], values: Sequence[Vector], place: int
+) -> Vector:
     size, out = copier.HEAD_SIZE, {}
     for head in range(copier.HEADS):
         shared = head // copier.SHARED
         query = turned(queries[place], head * size, place)
         scores = [
-            sum(weight * turned(keys[other], shared * size, other).get(key, 0.0) for key, weight in query.items())
+            sum(
+                weight * turned(keys[other], shared * size, other).get(key, 0.0)
+                for key, weight in query.items()
+            )
             / math.sqrt(size)
             for other in range(place + 1)
         ]
@@ -182,7 +191,7 @@ def test_the_same_bytes_each_time_and_not_too_many():
         files = files_of(name="embedded", served_name=SERVED)
         assert files == files_of(name="embedded", served_name=SERVED)
         assert sum(map(len, files.values())) <= MOST
-        assert files[MARKER].decode().startswith(f"# {NOTICE}\n")
+        assert files[EMBEDDED_MARKER].decode().startswith(f"# {NOTICE}\n")
 
 
 def test_configuration_and_tensors_agree():
@@ -192,8 +201,9 @@ def test_configuration_and_tensors_agree():
     header = json.loads(files["model.safetensors"][8 : 8 + size])
     assert header["lm_head.weight"]["shape"] == [config["vocab_size"], config["hidden_size"]]
     assert header["model.layers.3.self_attn.q_proj.weight"]["shape"] == [
-        config["num_attention_heads"] * config["head_dim"], config["hidden_size"],
-    ]  # fmt: skip
+        config["num_attention_heads"] * config["head_dim"],
+        config["hidden_size"],
+    ]
     side = config["vision_config"]["image_size"] // config["vision_config"]["patch_size"]
     assert header["visual.vision_model.embeddings.position_embedding.weight"]["shape"][0] == side * side
     assert header["mlp_AR.linear_2.weight"]["shape"][0] == config["hidden_size"]
@@ -208,7 +218,7 @@ def test_every_character_can_be_written_with_one_token():
 
 
 def test_it_is_a_model_of_the_registry_served_in_float32():
-    known = registry.load(templates())
+    known = load_registry(templates())
     for backend in ("vllm", "llama.cpp"):
         stack = known.stack(target="cpu", backend=backend, model="embedded")
         assert stack.model.made
@@ -218,6 +228,6 @@ def test_it_is_a_model_of_the_registry_served_in_float32():
 
 def test_make_demo_leaves_the_checkout_as_it_was(repository: Path):
     """Its stack is committed: rendering it, as scripts/demo.sh does, changes nothing."""
-    known = registry.load(templates())
+    known = load_registry(templates())
     stacks = [*present_stacks(known, repository), known.stack(target="cpu", model="embedded")]
     assert not differences(Renderer(templates()).all(known, also=stacks), repository)

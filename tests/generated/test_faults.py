@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from repository import REPOSITORY
 
 
 def test_the_table_of_faults_is_what_the_tests_are() -> None:
     counted = subprocess.run(
-        [sys.executable, REPOSITORY / "tests/faultcount.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, REPOSITORY / "tests/support/fault_count.py"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = {fault: list(map(str, numbers)) for fault, numbers in json.loads(counted.stdout).items()}
     text = (REPOSITORY / "docs/faults.md").read_text("utf-8")

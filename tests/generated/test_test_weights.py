@@ -1,6 +1,8 @@
-"""The small test weights that are made without an engine: their bytes, and that they answer what they promise.
+"""The small test weights that are made without an engine: their bytes, and that they answer what they
+promise.
 
-A reader of each file format is written here anew from the format's description: writer and reader can disagree.
+A reader of each file format is written here anew from the format's description: writer and reader can
+disagree.
 """
 
 from __future__ import annotations
@@ -15,15 +17,19 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from paddock import make_embedded, weights
 from paddock.errors import ConfigurationError, UsageError, WeightsError
-from paddock.make_test import LAYOUT_FILES, LAYOUT_PROGRAM, layout_command, make_test
-from paddock.matrix import Model, WeightSet, WeightsRole
+from paddock.matrix.records import Model, WeightSet, WeightsRole
+from paddock.ownweights import hub as hub_ownweights
+from paddock.ownweights.embedded import sets as embedded
+from paddock.ownweights.making import LAYOUT_FILES, layout_command
+from paddock.ownweights.testweights import sets as testweights
+from paddock.ownweights.testweights import vlm
+from paddock.ownweights.testweights.sets import make_test
+from paddock.ownweights.testweights.vlm import gguf_files
 from paddock.report import Advance, Unit
-from paddock.testweights import vlm
-from paddock.testweights.gguf import gguf_files
-from paddock.testweights.marker import MARKER
-from paddock.weights import Kind
+from paddock.weights import checking, installing, markers
+from paddock.weights.lockfile import Kind
+from paddock.weights.markers import TEST_MARKER
 
 SERVED = "PaddleOCR-VL-1.6-0.9B"
 SETTLED = 315532800  # 1980-01-01T00:00:00Z
@@ -51,7 +57,7 @@ class Recorder:
         yield lambda amount: None
 
 
-def hub(text: str = vlm.DEFAULT_TEXT) -> dict[str, bytes]:
+def hub(text: str = markers.DEFAULT_TEXT) -> dict[str, bytes]:
     return vlm.hub_files(name="PaddleOCR-VL-1.6", served_name=SERVED, text=text)
 
 
@@ -90,7 +96,9 @@ class GgufReader:
         self.values = {self.string(): self.value(self.take("<I")) for _ in range(values)}
         entries = [self.entry() for _ in range(tensors)]
         body = self.at + -self.at % 32
-        self.tensors = {name: (shape, data[body + offset :][: 4 * count]) for name, shape, count, offset in entries}
+        self.tensors = {
+            name: (shape, data[body + offset :][: 4 * count]) for name, shape, count, offset in entries
+        }
 
     def take(self, form: str):
         (found,) = struct.unpack_from(form, self.data, self.at)
@@ -132,7 +140,7 @@ def test_the_sets_are_small():
 
 
 @pytest.mark.parametrize(
-    "text", [vlm.DEFAULT_TEXT, "one", " ".join(f"word{number}" for number in range(vlm.MAX_WORDS))]
+    "text", [markers.DEFAULT_TEXT, "one", " ".join(f"word{number}" for number in range(vlm.MAX_WORDS))]
 )
 @pytest.mark.parametrize("prompt_ends_with", ["<0x0A>", "\u2581", ":"])
 def test_the_chain_leads_from_the_prompt_through_the_text_to_the_end(text: str, prompt_ends_with: str):
@@ -177,7 +185,7 @@ def test_a_text_that_cannot_be_a_chain_is_refused(text: str, complaint: str):
 )
 def test_the_chat_template_writes_upstreams_prompt(served: str, reply: str):
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(vlm.chat_template(served))
+    template = environment.from_string(hub_ownweights.chat_template(served))
     start = "<|begin_of_sentence|>"
     assert template.render(messages=ASKED, add_generation_prompt=True) == f"{start}User: {IMAGE}OCR:\n{reply}"
     plain = [{"role": "user", "content": "OCR:"}, {"role": "assistant", "content": "x"}]
@@ -199,7 +207,9 @@ def test_configuration_tokenizer_and_tensors_agree():
 
 def test_sentencepiece_has_the_same_vocabulary():
     files = hub()
-    vocabulary = sorted(json.loads(files["tokenizer.json"])["model"]["vocab"].items(), key=lambda entry: entry[1])
+    vocabulary = sorted(
+        json.loads(files["tokenizer.json"])["model"]["vocab"].items(), key=lambda entry: entry[1]
+    )
     data, at, pieces = files["tokenizer.model"], 0, []
     while data[at] == 0x0A:  # field 1 of ModelProto: a piece, all shorter than 128 bytes
         size = data[at + 1]
@@ -212,7 +222,7 @@ def test_sentencepiece_has_the_same_vocabulary():
 
 def test_gguf_holds_the_same_numbers_and_template():
     files = gguf_files(name="PaddleOCR-VL-1.6-GGUF", served_name=SERVED)
-    assert sorted(files) == ["PaddleOCR-VL-1.6-GGUF-mmproj.gguf", "PaddleOCR-VL-1.6-GGUF.gguf", MARKER]
+    assert sorted(files) == ["PaddleOCR-VL-1.6-GGUF-mmproj.gguf", "PaddleOCR-VL-1.6-GGUF.gguf", TEST_MARKER]
     language = GgufReader(files["PaddleOCR-VL-1.6-GGUF.gguf"])
     vision = GgufReader(files["PaddleOCR-VL-1.6-GGUF-mmproj.gguf"])
     tensors = read_safetensors(hub()["model.safetensors"])
@@ -227,14 +237,14 @@ def test_gguf_holds_the_same_numbers_and_template():
         shape, data = tensors[ours]
         widened = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
         assert reader.tensors[theirs] == (shape[::-1], widened)
-    assert language.values["tokenizer.chat_template"] == vlm.chat_template(SERVED)
+    assert language.values["tokenizer.chat_template"] == hub_ownweights.chat_template(SERVED)
     assert language.values["paddleocr.block_count"] == 2
     assert vision.values["clip.projector_type"] == "paddleocr"
 
 
-@pytest.mark.parametrize("program", [LAYOUT_PROGRAM, make_embedded.LAYOUT_PROGRAM])
+@pytest.mark.parametrize("program", [testweights.LAYOUT_PROGRAM, embedded.LAYOUT_PROGRAM])
 def test_a_layout_program_needs_one_file_of_paddock(program: Path):
-    assert [name for name in imported(program) if name.startswith("paddock")] == ["paddock.layoutfiles"]
+    assert [name for name in imported(program) if name.startswith("paddock")] == ["paddock.ownweights.layoutfiles"]
 
 
 def test_what_layout_programs_share_stands_alone():
@@ -253,12 +263,12 @@ def imported(program: Path) -> list[str]:
 
 @pytest.mark.parametrize("folder", ["testweights", "embedded"])
 def test_the_layout_container_is_shut_in(tmp_path: Path, folder: str):
-    package = Path(make_embedded.__file__).parent
+    package = Path(embedded.__file__).parents[1]
     program = package / folder / "layout.py"
-    assert program in (LAYOUT_PROGRAM, make_embedded.LAYOUT_PROGRAM)
+    assert program in (testweights.LAYOUT_PROGRAM, embedded.LAYOUT_PROGRAM)
     command = layout_command("paddock/cpu-api:1", "PP-DocLayoutV3", tmp_path, user="7:8", program=program)
-    of_program = f"source={program},target=/program/paddock/{folder}/layout.py"
-    shared = f"source={package}/layoutfiles.py,target=/program/paddock/layoutfiles.py"
+    of_program = f"source={program},target=/program/paddock/ownweights/{folder}/layout.py"
+    shared = f"source={package}/layoutfiles.py,target=/program/paddock/ownweights/layoutfiles.py"
     assert command == (
         *("docker", "run", "--rm", "--init", "--pull", "never", "--no-healthcheck"),
         *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp"),
@@ -267,7 +277,7 @@ def test_the_layout_container_is_shut_in(tmp_path: Path, folder: str):
         *("--mount", f"type=bind,{shared},readonly"),
         *("--mount", f"type=bind,source={tmp_path},target=/out"),
         *("--workdir", "/program", "--entrypoint", "python", "paddock/cpu-api:1"),
-        *("-m", f"paddock.{folder}.layout", "--model", "PP-DocLayoutV3", "--out", "/out"),
+        *("-m", f"paddock.ownweights.{folder}.layout", "--model", "PP-DocLayoutV3", "--out", "/out"),
     )
 
 
@@ -281,7 +291,9 @@ def model(served_name: str = SERVED) -> Model:
         backends=("vllm",),
         tasks=(),
         requires={},
-        weights=tuple(WeightSet(name=f"set-{role}", role=role, bos="https://127.0.0.1/x.tar") for role in roles),
+        weights=tuple(
+            WeightSet(name=f"set-{role}", role=role, bos="https://127.0.0.1/x.tar") for role in roles
+        ),
     )
 
 
@@ -290,26 +302,35 @@ def test_sets_are_settled_marked_and_recorded_as_test_weights(tmp_path: Path):
     made = make_test(model(), models_dir=tmp_path, api_image="none", report=report)
     assert [(each.name, each.kind) for each in made] == [("set-vlm", Kind.TEST), ("set-gguf", Kind.TEST)]
     assert "set-unwarping: there are no test weights of this kind, and stacks start without it" in report.said
-    assert any(vlm.DEFAULT_TEXT in warning for warning in report.warned)
+    assert any(markers.DEFAULT_TEXT in warning for warning in report.warned)
     for each in made:
-        assert "Test weights, not a model" in (each.path / MARKER).read_text(encoding="utf-8")
+        assert "Test weights, not a model" in (each.path / TEST_MARKER).read_text(encoding="utf-8")
         for path in (each.path, *each.path.iterdir()):
             assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
             assert (path.stat().st_mtime == SETTLED) is path.is_dir()
-    assert not weights.inspect(tmp_path, report=report)[0].problems
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "models.lock.json", "set-gguf", "set-vlm"]
+    assert not checking.inspect(tmp_path, report=report)[0].problems
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".lock",
+        "models.lock.json",
+        "set-gguf",
+        "set-vlm",
+    ]
 
 
 def test_test_weights_are_made_anew_and_nothing_else_is_replaced(tmp_path: Path):
     for text in ("first text", "second text"):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text=text)
-    assert "second text" in (tmp_path / "set-vlm" / MARKER).read_text(encoding="utf-8")
+    assert "second text" in (tmp_path / "set-vlm" / TEST_MARKER).read_text(encoding="utf-8")
     before = (tmp_path / "models.lock.json").read_bytes()
-    weights.record(tmp_path, "set-gguf", kind=Kind.CARRIED, report=Recorder())
-    with pytest.raises(WeightsError, match=r"weights that are not test weights \(set-gguf\), expected none there"):
+    installing.record(tmp_path, "set-gguf", kind=Kind.CARRIED, report=Recorder())
+    with pytest.raises(
+        WeightsError, match=r"weights that are not test weights \(set-gguf\), expected none there"
+    ):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text="third text")
-    assert "second text" in (tmp_path / "set-vlm" / MARKER).read_text(encoding="utf-8")
-    assert (tmp_path / "models.lock.json").read_bytes() != before  # set-gguf is recorded as carried, and stays so
+    assert "second text" in (tmp_path / "set-vlm" / TEST_MARKER).read_text(encoding="utf-8")
+    assert (
+        tmp_path / "models.lock.json"
+    ).read_bytes() != before  # set-gguf is recorded as carried, and stays so
 
 
 def test_what_cannot_be_made_leaves_nothing(tmp_path: Path):

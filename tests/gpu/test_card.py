@@ -1,8 +1,10 @@
-"""On a machine with an NVIDIA card: `pytest --run-gpu tests/gpu`. Builds, starts and asks the target of that card.
+"""On a machine with an NVIDIA card: `pytest --run-gpu tests/gpu`. Builds, starts and asks the target of that
+card.
 
-Collected with --run-gpu only, and then nothing is skipped: without a card or a target for it these tests fail.
-Takes the models directory of the checkout; where the weights are missing it makes test weights, which vLLM can serve
-and which prove the way through both containers, not reading. Enter what passed in tests/proofs/data/results.yaml.
+Collected with --run-gpu only, and then nothing is skipped: without a card or a target for it these tests
+fail. Takes the models directory of the checkout; where the weights are missing it makes test weights, which
+vLLM can serve and which prove the way through both containers, not reading. Enter what passed in
+tests/proofs/data/results.yaml.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from paddock import __version__, paths, registry
-from paddock.matrix import Accelerator, Stack, WeightsRole
+from paddock import __version__, paths
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Accelerator, Stack, WeightsRole
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 LIMIT = 7200  # seconds; images of many GB are fetched
 PROJECT = f"paddock-gpu-{os.getpid()}"
 
@@ -85,10 +88,18 @@ def test_the_containers_see_the_card(running: str, stack: Stack) -> None:
     assert listed
     for service in ("api", "vlm"):
         found = subprocess.run(
-            ["docker", "ps", "--quiet", f"--filter=label=com.docker.compose.project={PROJECT}",
-             f"--filter=label=com.docker.compose.service={service}"],
-            capture_output=True, text=True, check=True, timeout=60,
-        ).stdout.strip()  # fmt: skip
+            [
+                "docker",
+                "ps",
+                "--quiet",
+                f"--filter=label=com.docker.compose.project={PROJECT}",
+                f"--filter=label=com.docker.compose.service={service}",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout.strip()
         seen = subprocess.run(
             ["docker", "exec", found, "nvidia-smi", "--list-gpus"],
             capture_output=True,

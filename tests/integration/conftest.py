@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from paddock import __version__
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PADDOCK = (sys.executable, "-m", "paddock")
 COMMAND_LIMIT = 900  # seconds; a model server starts within two minutes on a busy machine
 BUILD_LIMIT = 3000
@@ -42,9 +42,18 @@ class Workshop:
     version: str = __version__
 
     def environment(self, **more: str) -> dict[str, str]:
-        keep = {name: value for name, value in os.environ.items() if name not in ("API_PORT", "PADDOCK_URL", "RUN_AS")}
-        return {**keep, "PADDOCK_ROOT": str(self.root), "MODELS_DIR": str(self.models),
-                "IMAGE_PREFIX": self.prefix, **more}  # fmt: skip
+        keep = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("API_PORT", "PADDOCK_URL", "RUN_AS")
+        }
+        return {
+            **keep,
+            "PADDOCK_ROOT": str(self.root),
+            "MODELS_DIR": str(self.models),
+            "IMAGE_PREFIX": self.prefix,
+            **more,
+        }
 
     def paddock(self, *arguments: str | Path, limit: float = COMMAND_LIMIT, **more: str) -> Any:
         """Run `paddock`; its exit status and output."""
@@ -120,7 +129,9 @@ def wait_until(true: Callable[[], bool], what: str, limit: float = 300) -> None:
 
 @pytest.fixture(scope="session")
 def images() -> tuple[str, ...]:
-    """All images of the cpu target, as they are in this working tree; unchanged steps come from the build cache."""
+    """All images of the cpu target, as they are in this working tree; unchanged steps come from the build
+    cache.
+    """
     for backend in ("vllm", "llama.cpp"):
         built = subprocess.run(
             [*PADDOCK, "build", "cpu", "--backend", backend], cwd=REPOSITORY, timeout=BUILD_LIMIT, check=False
@@ -131,7 +142,9 @@ def images() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def stack_prefix(images: tuple[str, ...]) -> Iterator[str]:
-    """Names of our own for the images, so that a build elsewhere on this engine does not change them under us."""
+    """Names of our own for the images, so that a build elsewhere on this engine does not change them under
+    us.
+    """
     own = f"paddock-test-stack-{os.getpid()}/"
     tags = [(image, image.replace("paddock/", own)) for image in images]
     for image, tag in tags:
@@ -191,7 +204,9 @@ def stack(shop: Workshop) -> Iterator[Running]:
         assert up.returncode == 0, up.stderr
         running = Running(project=project, port=port, url=f"http://127.0.0.1:{port}", shop=shop, up=up)
         # `up` is done with the first page, which may be a few seconds before the engine's next health check
-        wait_until(lambda: running.health("api") == running.health("vlm") == "healthy", "both containers are healthy")
+        wait_until(
+            lambda: running.health("api") == running.health("vlm") == "healthy", "both containers are healthy"
+        )
         yield running
     finally:
         shop.paddock("down", "cpu", "--project", project, "--volumes")

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from paddock import __version__
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 PADDOCK = [sys.executable, "-m", "paddock"]
 BUILD_LIMIT = 1800  # seconds
 
@@ -34,7 +34,9 @@ def paddock(*arguments: str, root: Path, **environment: str) -> subprocess.Compl
 
 
 def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=300).stdout
+    return subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=300
+    ).stdout
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def prefix() -> Iterator[str]:
 def test_images_carry_labels_and_run_as_anyone(workspace: Path, prefix: str) -> None:
     built = paddock(
         "build", "cpu", "--json", root=workspace, IMAGE_PREFIX=prefix, SOURCE_DATE_EPOCH="1700000000"
-    )  # fmt: skip
+    )
     assert built.returncode == 0, built.stderr
     images = json.loads(built.stdout)["images"]
     assert images == [f"{prefix}cpu-api:{__version__}", f"{prefix}cpu-vllm:{__version__}"]
@@ -165,7 +167,9 @@ def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str
     built = [_offline_vlm(workspace, f"{prefix}first-", shop.models)]
     # Other content below the weights, and weights that somebody copied with other times and modes.
     dockerfile = workspace / "images/cpu/vllm/Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", "RUN echo other > /other\nUSER 10001:0"))
+    dockerfile.write_text(
+        dockerfile.read_text().replace("USER 10001:0", "RUN echo other > /other\nUSER 10001:0")
+    )
     copied = workspace / "copied"
     for name in ("PaddleOCR-VL-1.6", "PP-DocLayoutV3"):
         shutil.copytree(shop.models / name, copied / name, copy_function=shutil.copyfile)
@@ -175,13 +179,17 @@ def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str
     layers = [json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"] for image in built]
     assert layers[0] != layers[1]
     assert layers[0][-7:-2] == layers[1][-7:-2], "weights, and four layers of packages"
-    listed = docker("run", "--rm", "--network=none", "--entrypoint=ls", built[1], "-l", "/models/PaddleOCR-VL-1.6")
+    listed = docker(
+        "run", "--rm", "--network=none", "--entrypoint=ls", built[1], "-l", "/models/PaddleOCR-VL-1.6"
+    )
     assert "-rw-r--r--" in listed
     assert "model.safetensors" in listed
 
 
 def test_packages_make_the_same_layers_in_every_build(workspace: Path, prefix: str) -> None:
-    """Installed anew, without any cache of the engine; then with another version of one package of the last layer."""
+    """Installed anew, without any cache of the engine; then with another version of one package of the last
+    layer.
+    """
     context = workspace / "images/cpu/api"
     dockerfile = context / "Dockerfile"
     build, _, rest = dockerfile.read_text().partition("FROM os AS system\n")
@@ -190,7 +198,13 @@ def test_packages_make_the_same_layers_in_every_build(workspace: Path, prefix: s
     dockerfile.write_text("\n".join([build, "FROM scratch", *copies, ""]))
     built = []
     for number, requests in enumerate(("2.34.2", "2.34.2", "2.34.1")):
-        packages = ("numpy==2.3.5", "pyyaml==6.0.3", "jinja2==3.1.6", "markupsafe==3.0.4", f"requests=={requests}")
+        packages = (
+            "numpy==2.3.5",
+            "pyyaml==6.0.3",
+            "jinja2==3.1.6",
+            "markupsafe==3.0.4",
+            f"requests=={requests}",
+        )
         (context / "requirements.amd64.txt").write_text("\n".join(packages) + "\n")
         image = f"{prefix}{number}"
         secret = [f"--secret=id=ca-bundle,src={os.environ['PIP_CERT']}"] if "PIP_CERT" in os.environ else []
@@ -202,7 +216,9 @@ def test_packages_make_the_same_layers_in_every_build(workspace: Path, prefix: s
 
 
 def _offline_vlm(workspace: Path, prefix: str, models: Path) -> str:
-    built = paddock("build", "cpu-offline", "--json", root=workspace, IMAGE_PREFIX=prefix, MODELS_DIR=str(models))
+    built = paddock(
+        "build", "cpu-offline", "--json", root=workspace, IMAGE_PREFIX=prefix, MODELS_DIR=str(models)
+    )
     assert built.returncode == 0, built.stderr
     image: str = json.loads(built.stdout)["images"][1]
     return image

@@ -46,6 +46,6 @@ def test_drawing_equals_paddlex_pixel_by_pixel(images: tuple[str, ...]) -> None:
     argv = ["docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=python", images[0]]
     done = subprocess.run(
         [*argv, "-"], input=PROGRAM, capture_output=True, text=True, timeout=300, check=False
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("compared 25\n")

@@ -1,7 +1,9 @@
-"""Every configuration that we render is taken by the program that reads it: asked of the program itself, in our images.
+"""Every configuration that we render is taken by the program that reads it: asked of the program itself, in
+our images.
 
-Nothing is served and no weights are needed: an argument parser, PaddleX's loading of a pipeline, and llama-server up
-to the point at which it wants its model. What stands for servers whose images are not here: tests/proofs.
+Nothing is served and no weights are needed: an argument parser, PaddleX's loading of a pipeline, and
+llama-server up to the point at which it wants its model. What stands for servers whose images are not here:
+tests/proofs.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from typing import Any
 
 import pytest
 
-from paddock import paths, registry
-from paddock.matrix import Stack
-from paddock.render import Renderer, stack_images
-from proofs import evidence
-from proofs.evidence import configuration_of, read_options, servers_of
+import evidence
+from evidence import configuration_of, read_options, servers_of
+from paddock import paths
+from paddock.matrix.images import stack_images
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Stack
+from paddock.render.renderer import Renderer
 
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 RENDERER = Renderer(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
 LIMIT = 300  # seconds, on a busy machine
@@ -50,18 +54,24 @@ def image_of(stack: Stack, role: str, prefix: str) -> str:
 
 def run_by(package: str) -> dict[str, Stack]:
     """The stacks whose options that server reads."""
-    return {name: stack for name, stack in STACKS.items() if package in {each.package for each in servers_of(stack)}}
+    return {
+        name: stack
+        for name, stack in STACKS.items()
+        if package in {each.package for each in servers_of(stack)}
+    }
 
 
-# --- vLLM -------------------------------------------------------------------------------------------------------------
+# --- vLLM ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def vllm(stack_prefix: str) -> dict[str, Any]:
     """What the parser in our image says to every configuration for it, and to some that are wrong."""
     stacks = run_by("vllm-cpu")
-    configurations = {name: dict(zip(("file", "text"), configuration_of(stack, RENDERER), strict=True))
-                      for name, stack in stacks.items()}  # fmt: skip
+    configurations = {
+        name: dict(zip(("file", "text"), configuration_of(stack, RENDERER), strict=True))
+        for name, stack in stacks.items()
+    }
     assert len(configurations) > 5
     text = configurations["cpu"]["text"]
     for name, wrong in {
@@ -72,7 +82,10 @@ def vllm(stack_prefix: str) -> dict[str, Any]:
         assert wrong != text
         configurations[name] = {"file": "vlm.yaml", "text": wrong}
     return ask(
-        image_of(STACKS["cpu"], "vlm", stack_prefix), "ask_parser.py", {"configurations": configurations}, "vllm"
+        image_of(STACKS["cpu"], "vlm", stack_prefix),
+        "ask_parser.py",
+        {"configurations": configurations},
+        "vllm",
     )
 
 
@@ -87,13 +100,13 @@ def test_the_recorded_command_line_is_that_of_the_image(vllm: Mapping[str, Any])
     (server,) = set(servers_of(STACKS["cpu"]))
     recorded = read_options(server.table)
     assert vllm["version"].partition("+")[0] == server.version
-    assert {name: [each.values, each.type, list(each.choices)] for name, each in recorded.options.items()} == vllm[
-        "options"
-    ]
+    assert {
+        name: [each.values, each.type, list(each.choices)] for name, each in recorded.options.items()
+    } == vllm["options"]
     assert recorded.environment == set(vllm["environment"])
 
 
-# --- llama-server -----------------------------------------------------------------------------------------------------
+# --- llama-server -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -128,7 +141,9 @@ def llama_says(image: str, text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(run_by("llama-cpp-python")))
-def test_llama_server_takes_every_option_and_stops_at_the_model(name: str, llama_image: str, tmp_path: Path) -> None:
+def test_llama_server_takes_every_option_and_stops_at_the_model(
+    name: str, llama_image: str, tmp_path: Path
+) -> None:
     said = llama_says(llama_image, configuration_of(STACKS[name], RENDERER)[1], tmp_path)
     assert "failed to load model" in said or "invalid magic" in said, said[-2000:]
     assert "invalid argument" not in said
@@ -136,12 +151,14 @@ def test_llama_server_takes_every_option_and_stops_at_the_model(name: str, llama
 
 @pytest.mark.parametrize("line", ["ctx-sice 65536", "parallel many"])
 def test_llama_server_refuses_wrong_options(line: str, llama_image: str, tmp_path: Path) -> None:
-    said = llama_says(llama_image, configuration_of(STACKS["cpu-llama.cpp"], RENDERER)[1] + f"{line}\n", tmp_path)
+    said = llama_says(
+        llama_image, configuration_of(STACKS["cpu-llama.cpp"], RENDERER)[1] + f"{line}\n", tmp_path
+    )
     assert "failed to load model" not in said, said[-2000:]
     assert "error" in said
 
 
-# --- PaddleX ----------------------------------------------------------------------------------------------------------
+# --- PaddleX ------------------------------------------------------------------------------------------------
 
 
 def pipelines() -> Iterator[tuple[str, str]]:

@@ -1,4 +1,6 @@
-"""`paddock smoke` on a real stack: llama-server with test weights, asked from inside and from outside, and broken."""
+"""`paddock smoke` on a real stack: llama-server with test weights, asked from inside and from outside, and
+broken.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from repository import REPOSITORY
+
 PADDOCK = [sys.executable, "-m", "paddock"]
 LIMIT = 900  # seconds
 TEXT = "every word of this was put there by a test"
@@ -44,7 +46,9 @@ class Running:
 
 
 def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=300).stdout
+    return subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=300
+    ).stdout
 
 
 def free_port() -> int:
@@ -114,7 +118,8 @@ def test_without_its_vlm_server_that_side_is_named(running: Running) -> None:
     assert done.returncode == 8
     assert {check["result"] for check in json.loads(done.stdout)["checks"]} == {"failed"}
     assert (
-        "error: cpu-llama.cpp: VLM server: ocr, table, formula, chart, spotting, seal: Connection error." in done.stderr
+        "error: cpu-llama.cpp: VLM server: ocr, table, formula, chart, spotting, seal: Connection error."
+        in done.stderr
     )
 
 

@@ -1,4 +1,5 @@
-"""The cpu stack for real: start, parse, status, faults, bad documents, hardening. One stack is shared by all tests.
+"""The cpu stack for real: start, parse, status, faults, bad documents, hardening. One stack is shared by all
+tests.
 
 The tests that disturb it stand at the end and leave it as they found it.
 """
@@ -21,12 +22,14 @@ import yaml
 from PIL import Image, ImageDraw
 from pypdf import PdfReader, PdfWriter
 
-SAMPLE = Path(__file__).parents[2] / "docs/sample"
+from repository import REPOSITORY
+
+SAMPLE = REPOSITORY / "docs/sample"
 TEST_WEIGHTS = "test weights: the text is not read from the page"
 PREFLIGHT, UNHEALTHY, INTERRUPTED = 9, 8, 130
 
 
-# --- a stack that runs -----------------------------------------------------------------------------------------------
+# --- a stack that runs --------------------------------------------------------------------------------------
 
 
 def test_up_gives_the_address_and_says_that_the_weights_are_test_weights(stack) -> None:
@@ -69,7 +72,12 @@ def test_status_for_machines(stack) -> None:
     asked = stack.shop.paddock("status", "cpu", "--project", stack.project, "--json")
     assert asked.returncode == 0, asked.stderr
     (found,) = json.loads(asked.stdout)["stacks"]
-    assert (found["project"], found["url"], found["ready"], found["reason"]) == (stack.project, stack.url, True, "")
+    assert (found["project"], found["url"], found["ready"], found["reason"]) == (
+        stack.project,
+        stack.url,
+        True,
+        "",
+    )
     assert found["model"] == "PaddleOCR-VL-1.6-0.9B"
     assert found["test_weights"] is True
     api, vlm = found["services"]
@@ -112,7 +120,7 @@ def test_logs_of_an_unknown_service(stack) -> None:
     assert 'unknown service "nope"' in shown.stderr
 
 
-# --- documents -------------------------------------------------------------------------------------------------------
+# --- documents ----------------------------------------------------------------------------------------------
 
 
 def test_a_real_document_becomes_markdown(stack, tmp_path: Path) -> None:
@@ -152,7 +160,10 @@ def test_bad_documents_are_named_and_the_good_one_is_parsed(stack, tmp_path: Pat
 def test_the_api_survives_bad_documents(stack, tmp_path: Path) -> None:
     """Sent past our client, which would refuse them itself."""
     for document in _bad_documents(tmp_path):
-        body = {"file": base64.b64encode(document.read_bytes()).decode(), "fileType": int(document.suffix != ".pdf")}
+        body = {
+            "file": base64.b64encode(document.read_bytes()).decode(),
+            "fileType": int(document.suffix != ".pdf"),
+        }
         answer = requests.post(f"{stack.url}/layout-parsing", json=body, timeout=300)
         assert 400 <= answer.status_code < 600, document
         assert "errorMsg" in answer.json(), document
@@ -182,7 +193,7 @@ def _bad_documents(folder: Path) -> list[Path]:
     return [folder / name for name in (*contents, "no-pages.pdf")]
 
 
-# --- what the containers may do --------------------------------------------------------------------------------------
+# --- what the containers may do -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("service", ["api", "vlm"])
@@ -238,7 +249,9 @@ def test_the_key_never_shows(stack, engine_cli: Callable[..., str]) -> None:
         arguments = engine_cli("exec", identity, "sh", "-c", "cat /proc/[0-9]*/cmdline")
         assert "/opt/paddock/serve" in arguments or "vllm" in arguments
         assert key not in arguments
-        both = subprocess.run(["docker", "logs", identity], capture_output=True, text=True, check=True, timeout=60)
+        both = subprocess.run(
+            ["docker", "logs", identity], capture_output=True, text=True, check=True, timeout=60
+        )
         assert key not in both.stdout + both.stderr
     for command in (("status", "cpu", "--json"), ("logs", "cpu")):
         shown = stack.shop.paddock(*command, "--project", stack.project)
@@ -250,7 +263,7 @@ def test_the_key_can_be_read_by_nobody_else(stack, engine_cli: Callable[..., str
     assert listed.strip() in ("640", "600")
 
 
-# --- a host that is not ready ----------------------------------------------------------------------------------------
+# --- a host that is not ready -------------------------------------------------------------------------------
 
 
 def test_a_port_that_another_stack_holds(stack, project: str, ids_of: Callable[..., list[str]]) -> None:
@@ -294,7 +307,9 @@ def test_missing_weights(shop, project: str, free_port: int, tmp_path: Path) -> 
 
 
 def test_a_model_without_a_folder_is_rendered_first(shop, project: str, free_port: int) -> None:
-    tried = shop.paddock("up", "cpu", "--model", "paddleocr-vl-1.5", "--project", project, "--port", str(free_port))
+    tried = shop.paddock(
+        "up", "cpu", "--model", "paddleocr-vl-1.5", "--project", project, "--port", str(free_port)
+    )
     assert tried.returncode == PREFLIGHT, tried.stderr  # its weights were not made
     assert "PaddleOCR-VL-1.5" in tried.stderr
     made = shop.root / "compose/cpu-paddleocr-vl-1.5"
@@ -319,7 +334,7 @@ def test_a_compose_file_that_is_not_valid(shop, project: str, tmp_path: Path) ->
 
 
 def _stacks() -> list[str]:
-    return sorted(path.parent.name for path in (Path(__file__).parents[2] / "compose").glob("*/compose.yaml"))
+    return sorted(path.parent.name for path in (REPOSITORY / "compose").glob("*/compose.yaml"))
 
 
 @pytest.mark.parametrize("name", _stacks())
@@ -340,17 +355,27 @@ def _resolved(folder: Path, names: list[str]) -> str:
     bare = {name: value for name, value in os.environ.items() if name not in names}
     subprocess.run(["docker", "compose", "config", "--quiet"], cwd=folder, env=bare, check=True, timeout=60)
     return subprocess.run(
-        ["docker", "compose", "config"], cwd=folder, env=bare, check=True, timeout=60, capture_output=True, text=True
+        ["docker", "compose", "config"],
+        cwd=folder,
+        env=bare,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
     ).stdout
 
 
-# --- faults while starting -------------------------------------------------------------------------------------------
+# --- faults while starting ----------------------------------------------------------------------------------
 
 
 def test_ctrl_c_while_starting_takes_everything_down_again(
-    shop, project: str, free_port: int, until: Callable[..., None], ids_of: Callable[..., list[str]],
+    shop,
+    project: str,
+    free_port: int,
+    until: Callable[..., None],
+    ids_of: Callable[..., list[str]],
     engine_cli: Callable[..., str],
-) -> None:  # fmt: skip
+) -> None:
     starting = shop.start("up", "cpu", "--project", project, "--port", str(free_port))
     until(lambda: len(ids_of(project)) == 2, "both containers exist")
     starting.send_signal(signal.SIGINT)
@@ -389,18 +414,22 @@ def test_the_time_to_wait_can_be_short(shop, project: str, free_port: int) -> No
     assert "the stack is left as it is" in tried.stderr
 
 
-# --- faults of a stack that runs -------------------------------------------------------------------------------------
+# --- faults of a stack that runs ----------------------------------------------------------------------------
 
 
 def test_two_stacks_side_by_side(stack, project: str, free_port: int, tmp_path: Path) -> None:
-    """The second one is named as a folder, as at a site that has no templates, and run as the user of the image."""
+    """The second one is named as a folder, as at a site that has no templates, and run as the user of the
+    image.
+    """
     folder = stack.shop.root / "compose/cpu-llama.cpp"
     up = stack.shop.paddock("up", folder, "--project", project, "--port", str(free_port), RUN_AS="10001:0")
     assert up.returncode == 0, up.stderr
     url = f"http://127.0.0.1:{free_port}"
     assert up.stdout.splitlines()[0] == url
     for address in (url, stack.url):
-        parsed = stack.shop.paddock("parse", SAMPLE / "receipt.png", "--output", tmp_path, "--url", address, "--force")
+        parsed = stack.shop.paddock(
+            "parse", SAMPLE / "receipt.png", "--output", tmp_path, "--url", address, "--force"
+        )
         assert parsed.returncode == 0, parsed.stderr
     shown = stack.shop.paddock("status", "--json")
     ready = {each["project"]: each["ready"] for each in json.loads(shown.stdout)["stacks"]}
@@ -444,5 +473,7 @@ def test_a_vlm_server_that_dies_during_a_parse_comes_back(
 
 def _completions(container: str) -> int:
     """How often the VLM server was asked to read something."""
-    both = subprocess.run(["docker", "logs", container], capture_output=True, text=True, check=True, timeout=60)
+    both = subprocess.run(
+        ["docker", "logs", container], capture_output=True, text=True, check=True, timeout=60
+    )
     return (both.stdout + both.stderr).count("POST /v1/chat/completions")

@@ -1,9 +1,9 @@
 """Every Dockerfile of every target is really built, on stand-ins for what cannot be had here, and started.
 
-Stand-ins: the vendors' base images (standins/Dockerfile), and the packages that compute (empty wheels of the pinned
-versions, handed in as a wheelhouse). Everything else is real: our Dockerfiles word for word, apt, uv, users, modes,
-labels, layers, start scripts, keys and health checks. What they do not show: that the vendors' images hold what their
-documents say, and that anything computes.
+Stand-ins: the vendors' base images (standins/Dockerfile), and the packages that compute (empty wheels of the
+pinned versions, handed in as a wheelhouse). Everything else is real: our Dockerfiles word for word, apt, uv,
+users, modes, labels, layers, start scripts, keys and health checks. What they do not show: that the vendors'
+images hold what their documents say, and that anything computes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from typing import Any
 
 import pytest
 
-from paddock import paths, registry
-from paddock.bundle.manifest import Carried, Manifest, parse
-from paddock.matrix import Base, Platform, Stack, Variant
-from paddock.render import Renderer, StackImage, stack_images
-from siteengine import site_engine
+from paddock import paths
+from paddock.bundle.format.manifest import Carried, Manifest, parse
+from paddock.matrix.images import StackImage, stack_images
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Base, Platform, Stack, Variant
+from paddock.render.renderer import Renderer
+from site_engine import site_engine
 
 STANDINS = Path(__file__).parent / "standins"
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 RENDERER = Renderer(paths.templates())
 # Stacks without an accelerator are built and run for real elsewhere (test_build.py and the demo).
 STACKS = {each.name: each for each in REGISTRY.stacks() if each.target.accelerator != "none"}
@@ -74,13 +76,18 @@ COMMANDS = {"vllm": "[console_scripts]\nvllm = standin_vllm:main\n"}
 
 def docker(*arguments: str, limit: int = 300) -> str:
     done = subprocess.run(
-        ["docker", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=limit
+        ["docker", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=limit,
     )
     assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout[-4000:]}"
     return done.stdout
 
 
-# --- stand-ins --------------------------------------------------------------------------------------------------------
+# --- stand-ins ----------------------------------------------------------------------------------------------
 
 
 def wheel(folder: Path, name: str, version: str) -> None:
@@ -124,7 +131,9 @@ def prefix() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Freshly rendered files whose lists of packages are cut, the wheels for those, and weights that are no weights."""
+    """Freshly rendered files whose lists of packages are cut, the wheels for those, and weights that are no
+    weights.
+    """
     folder = tmp_path_factory.mktemp("standins")
     (folder / "wheels").mkdir()
     for path, text in RENDERER.all(REGISTRY).items():
@@ -150,13 +159,22 @@ def stand_in_bases(workspace: Path, prefix: str) -> dict[str, str]:
     shutil.copytree(STANDINS, context)
     shutil.copy(workspace / "images/cpu/api/install-os.sh", context)
     made = {}
-    for base in {image.base for stack in STACKS.values() for image in recipes(stack) if not image.base.debootstrap}:
+    for base in {
+        image.base for stack in STACKS.values() for image in recipes(stack) if not image.base.debootstrap
+    }:
         reference = base.image_on(PLATFORM)
         (target,) = [name for part, name in BASES.items() if part in reference]
         tag = f"{prefix}base-{target}-{abs(hash(base)) % 10**6}:1"
         accounts = " ".join(f"{name}:{uid}" for name, uid in base.accounts.items())
         docker(
-            *("buildx", "build", "--load", "--quiet", f"--target={target}", f"--build-arg=ACCOUNTS={accounts}"),
+            *(
+                "buildx",
+                "build",
+                "--load",
+                "--quiet",
+                f"--target={target}",
+                f"--build-arg=ACCOUNTS={accounts}",
+            ),
             *(f"--tag={tag}", str(context)),
             limit=LIMIT,
         )
@@ -171,7 +189,7 @@ def recipes(stack: Stack) -> list[Any]:
     return found
 
 
-# --- building ---------------------------------------------------------------------------------------------------------
+# --- building -----------------------------------------------------------------------------------------------
 
 
 def build(stack: Stack, workspace: Path, bases: Mapping[str, str], prefix: str) -> None:
@@ -226,7 +244,9 @@ def holds_weights(image: StackImage, reference: str, layers: list[str]) -> None:
 
 
 def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: Path, tmp_path: Path) -> None:
-    """The image's own command, locked down as in the stack: its options, its user, its key, and its health check."""
+    """The image's own command, locked down as in the stack: its options, its user, its key, and its health
+    check.
+    """
     stack, prefix = built
     (image,) = (each for each in stack_images(stack) if each.role == "vlm")
     configuration = stack.backend.configuration
@@ -234,9 +254,20 @@ def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: P
     (tmp_path / configuration).write_text(text, "utf-8")
     container = docker(
         *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:exec,mode=1777"),
-        *("--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
-        *(f"--env=PADDOCK_SERVED_NAME={stack.model.served_name}", "--health-interval=1s", "--health-start-period=1s"),
-        *(f"--volume={tmp_path / configuration}:/etc/paddock/{configuration}:ro", image.reference(prefix=prefix)),
+        *(
+            "--cap-drop=ALL",
+            "--security-opt=no-new-privileges",
+            "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0",
+        ),
+        *(
+            f"--env=PADDOCK_SERVED_NAME={stack.model.served_name}",
+            "--health-interval=1s",
+            "--health-start-period=1s",
+        ),
+        *(
+            f"--volume={tmp_path / configuration}:/etc/paddock/{configuration}:ro",
+            image.reference(prefix=prefix),
+        ),
     ).strip()
     try:
         assert health(container) == "healthy", docker("logs", container)[-3000:]
@@ -249,7 +280,9 @@ def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: P
     assert said["options"]["served-model-name"] == stack.model.served_name
     assert said["options"]["port"] == str(stack.backend.port)
     for name, value in stack.settings.items():
-        assert said["options"][name] == ("" if value is True and configuration == "vlm.conf" else _written(value)), name
+        assert said["options"][name] == (
+            "" if value is True and configuration == "vlm.conf" else _written(value)
+        ), name
     assert re.search(r"10001\s.*(vllm serve|serve\.py|api_server)", top), top
     assert not re.search(r"[0-9a-f]{64}", top), "the key is in the list of processes"
     if not stack.vlm.image.base.debootstrap:
@@ -287,7 +320,10 @@ def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_pa
     container = docker(
         *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"),
         *("--user=4242:0", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
-        *(f"--volume={tmp_path / 'pipeline.yaml'}:/etc/paddock/pipeline.yaml:ro", image.reference(prefix=prefix)),
+        *(
+            f"--volume={tmp_path / 'pipeline.yaml'}:/etc/paddock/pipeline.yaml:ro",
+            image.reference(prefix=prefix),
+        ),
     ).strip()
     try:
         time.sleep(1)
@@ -299,7 +335,7 @@ def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_pa
     assert re.search(r"4242\s+\S*python\S* /opt/paddock/serve\.py", top), top
 
 
-# --- carried ----------------------------------------------------------------------------------------------------------
+# --- carried ------------------------------------------------------------------------------------------------
 
 FROM, TO = STACKS["cu126"], STACKS["ascend-910b"]
 
@@ -314,18 +350,32 @@ def carried(
     for stack, path, more in ((FROM, before, ()), (TO, delta, ("--base", before))):
         build(stack, workspace, stand_in_bases, prefix)
         environment = {"PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix}
-        paddock("export", stack.target.name, "--backend", stack.backend.name, "--no-tool", "-o", path, *more,
-                **environment)  # fmt: skip
+        paddock(
+            "export",
+            stack.target.name,
+            "--backend",
+            stack.backend.name,
+            "--no-tool",
+            "-o",
+            path,
+            *more,
+            **environment,
+        )
         print(f"{stack.name}: {sum(each.size for each in manifest(path).parts):,} bytes")
     return before, delta
 
 
 @pytest.mark.parametrize("store", ["classic", "containerd"])
-def test_a_delta_leads_from_one_target_to_another(store: Any, carried: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_delta_leads_from_one_target_to_another(
+    store: Any, carried: tuple[Path, Path], tmp_path: Path
+) -> None:
     """What they share stays where it is; layers on another base are made from those of the target before."""
     before, delta = carried
     assert {each.carried for each in manifest(delta).layers} >= {Carried.BASE, Carried.RECIPE}
-    assert sum(each.size for each in manifest(delta).parts) < sum(each.size for each in manifest(before).parts) / 10
+    assert (
+        sum(each.size for each in manifest(delta).parts)
+        < sum(each.size for each in manifest(before).parts) / 10
+    )
     with site_engine(store, in_memory=True, size=6 << 30) as engine:
         for bundle in (before, delta):
             paddock("import", bundle, "--any-host", PADDOCK_STATE=str(tmp_path), **engine.environment())
@@ -351,7 +401,7 @@ def manifest(bundle: Path) -> Manifest:
     return parse((bundle / "bundle.json").read_bytes())
 
 
-# --- the checks can fail ----------------------------------------------------------------------------------------------
+# --- the checks can fail ------------------------------------------------------------------------------------
 
 
 def test_every_base_image_has_a_stand_in() -> None:

@@ -1,4 +1,6 @@
-"""The image of the tool for real: built from this checkout, and run by its script as if paddock were installed."""
+"""The image of the tool for real: built from this checkout, and run by its script as if paddock were
+installed.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from paddock import __version__
-from paddock.render import WRAPPER
+from paddock.render.renderer import WRAPPER
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 LIMIT = 900  # seconds
 PREFIX = f"paddock-test-tool-{os.getpid()}/"
 SAMPLE = REPOSITORY / "docs/sample/receipt.png"
@@ -52,13 +54,22 @@ class Site:
         self.script.chmod(0o755)
 
     def argv(self, *arguments: str | Path, as_nobody: bool = False) -> list[str]:
-        someone = ["setpriv", "--reuid=65534", "--regid=65534", f"--groups={socket_group()}"] if as_nobody else []
+        someone = (
+            ["setpriv", "--reuid=65534", "--regid=65534", f"--groups={socket_group()}"] if as_nobody else []
+        )
         return [*someone, "sh", str(self.script), *map(str, arguments)]
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "IMAGE_PREFIX": PREFIX, "PADDOCK_STATE": str(self.folder / "state"), **more}
+        return {
+            "PATH": os.environ["PATH"],
+            "IMAGE_PREFIX": PREFIX,
+            "PADDOCK_STATE": str(self.folder / "state"),
+            **more,
+        }
 
-    def run(self, *arguments: str | Path, as_nobody: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, as_nobody: bool = False, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.argv(*arguments, as_nobody=as_nobody),
             cwd=self.folder,
@@ -107,12 +118,19 @@ def test_it_carries_what_a_site_needs_and_no_engine(image: str, engine_cli) -> N
 
 def test_its_packages_have_the_versions_of_constraints_txt(image: str, engine_cli) -> None:
     listed = engine_cli(
-        "run", "--rm", "--network=none", "--entrypoint=python", image, "-c",
+        "run",
+        "--rm",
+        "--network=none",
+        "--entrypoint=python",
+        image,
+        "-c",
         "import importlib.metadata as m; print(*(f'{d.name.lower()}=={d.version}' for d in m.distributions()))",
-    ).split()  # fmt: skip
+    ).split()
     constraints = (REPOSITORY / "constraints.txt").read_text().split()
     assert len(listed) > 8
-    assert {re.sub("[_.](?=.*==)", "-", each) for each in listed} - set(constraints) == {f"paddock=={__version__}"}
+    assert {re.sub("[_.](?=.*==)", "-", each) for each in listed} - set(constraints) == {
+        f"paddock=={__version__}"
+    }
 
 
 def test_a_second_build_holds_the_same_python_files(image: str, engine_cli, tmp_path: Path) -> None:
@@ -123,9 +141,13 @@ def test_a_second_build_holds_the_same_python_files(image: str, engine_cli, tmp_
     again = f"{PREFIX}again/"
     built = subprocess.run(
         [sys.executable, "-m", "paddock", "build", "tool", "--no-cache"],
-        env={**os.environ, "IMAGE_PREFIX": again}, cwd=REPOSITORY, capture_output=True, text=True, timeout=LIMIT,
+        env={**os.environ, "IMAGE_PREFIX": again},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
         check=False,
-    )  # fmt: skip
+    )
     assert built.returncode == 0, built.stderr
     try:
         assert engine_cli(*args, built.stdout.strip(), "-c", script) == before
@@ -157,9 +179,14 @@ def test_ctrl_c_ends_it_with_130(site: Site) -> None:
 def _started(site: Site, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         site.argv(*arguments),
-        cwd=site.folder, env=site.environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        cwd=site.folder,
+        env=site.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 @pytest.fixture
@@ -171,7 +198,9 @@ def image_beside_the_stacks(image: str, shop, engine_cli) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("image_beside_the_stacks")
-def test_somebody_without_root_starts_and_stops_a_stack(site: Site, shop, project: str, free_port: int, ids_of) -> None:
+def test_somebody_without_root_starts_and_stops_a_stack(
+    site: Site, shop, project: str, free_port: int, ids_of
+) -> None:
     """In a folder with the stack and nothing else: weights behind a link, files made with the caller's uid."""
     stack = site.folder / "compose/cpu-llama.cpp"
     shutil.copytree(shop.root / "compose/cpu-llama.cpp", stack)

@@ -1,5 +1,6 @@
-"""IMAGES=upstream for real, on stand-ins for upstream's images: our images for a processor with upstream's user, HOME
-and commands, and nothing of ours in them (standins/upstream). The stack is cu126's, without its card.
+"""IMAGES=upstream for real, on stand-ins for upstream's images: our images for a processor with upstream's
+user, HOME and commands, and nothing of ours in them (standins/upstream). The stack is cu126's, without its
+card.
 
 What this does not show: that upstream's images hold what its Dockerfiles say, and that they run on a card.
 """
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from paddock import paths, registry, upstream
-from paddock.matrix import Variant
+from paddock import paths
+from paddock.matrix import upstream
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
 
 STANDIN = Path(__file__).parent / "standins" / "upstream"
-DATA = registry.load(paths.templates())
+DATA = load_registry(paths.templates())
 OURS = {"api": "cpu-api", "vlm": "cpu-vllm"}
 PREFLIGHT = 9
 # There is no card here, and vLLM for processors takes some other options.
@@ -46,7 +49,15 @@ def upstream_prefix(shop) -> Iterator[str]:
             made.append(prefix + image.image_of(variant).rpartition("/")[2])
             subprocess.run(
                 [
-                    *("docker", "buildx", "build", "--load", "--quiet", f"--target={variant}", f"--tag={made[-1]}"),
+                    *(
+                        "docker",
+                        "buildx",
+                        "build",
+                        "--load",
+                        "--quiet",
+                        f"--target={variant}",
+                        f"--tag={made[-1]}",
+                    ),
                     *(f"--build-arg=OURS={shop.prefix}{OURS[service]}:{shop.version}", str(STANDIN)),
                     *(f"--build-arg=UPSTREAM_UID={image.uid}", f"--build-context=weights={shop.models}"),
                 ],
@@ -62,20 +73,35 @@ def folder(request: pytest.FixtureRequest, shop, upstream_prefix: str, tmp_path:
     """The folder of a stack, as somebody without a card would change it."""
     name = DATA.stack(target="cu126", variant=request.param).name
     made = shutil.copytree(shop.root / "compose" / name, tmp_path / name)
-    for parent in (tmp_path, *tmp_path.parents):  # pytest makes its folders private, containers run as other users
+    for parent in (
+        tmp_path,
+        *tmp_path.parents,
+    ):  # pytest makes its folders private, containers run as other users
         if parent.stat().st_uid == os.getuid() and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
     shutil.copy(shop.root / "compose/cpu/vlm.yaml", made)
     (made / "compose.override.yaml").write_text(WITHOUT_CARD)
     settings = (made / ".env").read_text()
-    changed = {"IMAGES": "upstream", "UPSTREAM_PREFIX": upstream_prefix, "API_MEMORY": "4g", "VLM_MEMORY": "8g"}
+    changed = {
+        "IMAGES": "upstream",
+        "UPSTREAM_PREFIX": upstream_prefix,
+        "API_MEMORY": "4g",
+        "VLM_MEMORY": "8g",
+    }
     lines = [line for line in settings.splitlines() if line.partition("=")[0] not in changed]
-    (made / ".env").write_text("\n".join([*lines, *(f"{name}={value}" for name, value in changed.items())]) + "\n")
+    (made / ".env").write_text(
+        "\n".join([*lines, *(f"{name}={value}" for name, value in changed.items())]) + "\n"
+    )
     return made
 
 
 def test_a_page_goes_through_upstreams_images(
-    folder: Path, shop, project: str, free_port: int, engine_cli: Callable[..., str], ids_of: Callable[..., list[str]]
+    folder: Path,
+    shop,
+    project: str,
+    free_port: int,
+    engine_cli: Callable[..., str],
+    ids_of: Callable[..., list[str]],
 ) -> None:
     up = shop.paddock("up", folder, "--project", project, "--port", str(free_port), "--json")
     assert up.returncode == 0, up.stderr

@@ -1,4 +1,6 @@
-"""The other stacks of the target, for real: weights inside the images, another backend, and weights made twice."""
+"""The other stacks of the target, for real: weights inside the images, another backend, and weights made
+twice.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,19 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = Path(__file__).parents[2] / "docs/sample/receipt.png"
+from repository import REPOSITORY
+
+SAMPLE = REPOSITORY / "docs/sample/receipt.png"
 TEXT = "paddock test weights: this text was not read from the page"
 
 
 def test_an_offline_stack_needs_nothing_but_its_images(
-    shop, project: str, free_port: int, tmp_path: Path, engine_cli: Callable[..., str], ids_of: Callable[..., list[str]]
+    shop,
+    project: str,
+    free_port: int,
+    tmp_path: Path,
+    engine_cli: Callable[..., str],
+    ids_of: Callable[..., list[str]],
 ) -> None:
     built = shop.paddock("build", "cpu-offline", "--backend", "llama.cpp", "--json")
     assert built.returncode == 0, built.stderr
@@ -100,8 +109,12 @@ def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_
 
 def test_test_weights_made_twice_are_the_same_bytes(shop, tmp_path: Path) -> None:
     image = f"{shop.prefix}cpu-api:{shop.version}"
-    made = shop.paddock("models", "make-test", "paddleocr-vl-1.6", "--to", tmp_path / "models", "--image", image)
+    made = shop.paddock(
+        "models", "make-test", "paddleocr-vl-1.6", "--to", tmp_path / "models", "--image", image
+    )
     assert made.returncode == 0, made.stderr
-    locks = [json.loads((folder / "models.lock.json").read_text()) for folder in (shop.models, tmp_path / "models")]
+    locks = [
+        json.loads((folder / "models.lock.json").read_text()) for folder in (shop.models, tmp_path / "models")
+    ]
     assert locks[0] == locks[1]
     assert shop.paddock("models", "check", "--to", tmp_path / "models").returncode == 0

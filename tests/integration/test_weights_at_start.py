@@ -1,4 +1,6 @@
-"""An online stack whose weights come at its first start: from a server of ours, through a proxy, with cuts and lies."""
+"""An online stack whose weights come at its first start: from a server of ours, through a proxy, with cuts
+and lies.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from repository import REPOSITORY
 from weight_sources import BadServer
 
-REPOSITORY = Path(__file__).parents[2]
 STACK = "cpu-llama.cpp"
 ELSEWHERE = "http://weights.example"  # nobody's: only a proxy leads there
 SETS = ("PaddleOCR-VL-1.6-GGUF", "PP-DocLayoutV3")
@@ -31,9 +33,14 @@ SMALL = {
 def tool_image(shop: Any, engine_cli: Callable[..., str]) -> Iterator[str]:
     """The tool's image under the prefix of the stack's images."""
     built = subprocess.run(
-        [sys.executable, "-m", "paddock", "build", "tool"], cwd=REPOSITORY, timeout=900, check=False,
-        env={**os.environ, "IMAGE_PREFIX": shop.prefix}, capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "paddock", "build", "tool"],
+        cwd=REPOSITORY,
+        timeout=900,
+        check=False,
+        env={**os.environ, "IMAGE_PREFIX": shop.prefix},
+        capture_output=True,
+        text=True,
+    )
     assert built.returncode == 0, built.stderr
     yield built.stdout.strip()
     engine_cli("image", "rm", "--force", built.stdout.strip(), check=False)
@@ -60,9 +67,26 @@ def upstream_with_tls(shop: Any, gateway: str, tmp_path: Path) -> Iterator[BadSe
     """The same behind a certificate that only cert.pem vouches for."""
     names = f"subjectAltName=IP:{gateway}"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody", "-addext", names,
-         "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=nobody",
+            "-addext",
+            names,
+            "-keyout",
+            tmp_path / "key.pem",
+            "-out",
+            tmp_path / "cert.pem",
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     server = BadServer(gateway, tls=context)
@@ -74,10 +98,14 @@ def upstream_with_tls(shop: Any, gateway: str, tmp_path: Path) -> Iterator[BadSe
 def serve_all(server: BadServer, shop: Any) -> None:
     for name in SETS:
         folder = shop.models / name
-        files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        files = {
+            str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
         server.serve_huggingface(name, files)
     for name in ("PP-LCNet_x1_0_doc_ori", "UVDoc"):
-        server.serve_huggingface(name, {path: data.replace(b"NAME", name.encode()) for path, data in SMALL.items()})
+        server.serve_huggingface(
+            name, {path: data.replace(b"NAME", name.encode()) for path, data in SMALL.items()}
+        )
 
 
 def asked(server: BadServer) -> set[str]:
@@ -89,11 +117,18 @@ def path_of(server: BadServer, name: str) -> str:
     return next(path for path in server.files if path.endswith(name))
 
 
-def compose(folder: Path, environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def compose(
+    folder: Path, environment: Mapping[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["docker", "compose", *arguments], cwd=folder, env=dict(environment), capture_output=True, text=True,
-        timeout=600, check=False,
-    )  # fmt: skip
+        ["docker", "compose", *arguments],
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
 
 def stack_folder(shop: Any, parent: Path, project: str, **settings: str) -> Path:
@@ -109,14 +144,18 @@ def stack_folder(shop: Any, parent: Path, project: str, **settings: str) -> Path
 def surroundings() -> dict[str, str]:
     """The environment without what would go before .env."""
     taken = ("API_PORT", "RUN_AS", "MODELS_DIR", "CA_BUNDLE", "IMAGE_PREFIX")
-    return {name: value for name, value in os.environ.items() if "proxy" not in name.lower() and name not in taken}
+    return {
+        name: value for name, value in os.environ.items() if "proxy" not in name.lower() and name not in taken
+    }
 
 
 @pytest.mark.usefixtures("tool_image")
 def test_certificates_of_the_site_are_trusted_when_they_are_named(
     shop: Any, upstream_with_tls: BadServer, project: str, tmp_path: Path
 ) -> None:
-    sources = dict.fromkeys(("HF_ENDPOINT", "PADDOCK_BOS_ENDPOINT", "MODELSCOPE_ENDPOINT"), upstream_with_tls.url)
+    sources = dict.fromkeys(
+        ("HF_ENDPOINT", "PADDOCK_BOS_ENDPOINT", "MODELSCOPE_ENDPOINT"), upstream_with_tls.url
+    )
     folder = stack_folder(shop, tmp_path, project, **sources)
     fetch = ("up", "--exit-code-from=weights", "weights")
     without = compose(folder, surroundings(), *fetch)
@@ -132,20 +171,36 @@ def test_certificates_of_the_site_are_trusted_when_they_are_named(
 
 @pytest.mark.usefixtures("tool_image")
 def test_weights_come_at_the_first_start_and_never_again(
-    shop: Any, upstream: BadServer, project: str, free_port: int, ids_of: Callable[..., list[str]], tmp_path: Path,
+    shop: Any,
+    upstream: BadServer,
+    project: str,
+    free_port: int,
+    ids_of: Callable[..., list[str]],
+    tmp_path: Path,
     engine_cli: Callable[..., str],
-) -> None:  # fmt: skip
+) -> None:
     folder = stack_folder(
-        shop, tmp_path, project, API_PORT=str(free_port), RUN_AS="23456:0", HTTP_PROXY=upstream.url,
-        HF_ENDPOINT=ELSEWHERE, PADDOCK_BOS_ENDPOINT=ELSEWHERE, MODELSCOPE_ENDPOINT=ELSEWHERE,
-    )  # fmt: skip
+        shop,
+        tmp_path,
+        project,
+        API_PORT=str(free_port),
+        RUN_AS="23456:0",
+        HTTP_PROXY=upstream.url,
+        HF_ENDPOINT=ELSEWHERE,
+        PADDOCK_BOS_ENDPOINT=ELSEWHERE,
+        MODELSCOPE_ENDPOINT=ELSEWHERE,
+    )
     keep = surroundings()
 
     def paddock(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "paddock", *map(str, arguments)], env={**keep, "PADDOCK_ROOT": str(shop.root)},
-            capture_output=True, text=True, timeout=900, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "paddock", *map(str, arguments)],
+            env={**keep, "PADDOCK_ROOT": str(shop.root)},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
 
     # A source that gives something else than it publishes: nothing starts, and it is said why.
     gguf = path_of(upstream, "GGUF.gguf")
@@ -174,8 +229,10 @@ def test_weights_come_at_the_first_start_and_never_again(
     shown = json.loads(paddock("status", folder, "--json").stdout)["stacks"][0]
     assert shown["ready"] is True
     assert {each["service"]: each["state"] for each in shown["services"]} == {
-        "api": "running", "vlm": "running", "weights": "done",
-    }  # fmt: skip
+        "api": "running",
+        "vlm": "running",
+        "weights": "done",
+    }
 
     # Only that container had a way out, and it was locked down like the others.
     container = json.loads(engine_cli("inspect", ids_of(project, "weights")[0]))[0]
@@ -196,4 +253,6 @@ def test_weights_come_at_the_first_start_and_never_again(
     assert upstream.asked == []
     assert paddock("status", folder).returncode == 0
     assert paddock("down", folder, "--volumes").returncode == 0
-    assert engine_cli("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}") == ""
+    assert (
+        engine_cli("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}") == ""
+    )

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from paddock import paths, pins, registry
+from paddock import paths
+from paddock.matrix import pins
+from paddock.matrix.load import load_registry
+from repository import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
-SCRIPT = REPOSITORY / "scripts" / "update_pins.py"
-REGISTRY = registry.load(paths.templates())
+SCRIPT = REPOSITORY / "scripts/maintain/update-pins.py"
+REGISTRY = load_registry(paths.templates())
 PINS = pins.load(paths.templates())
 
 

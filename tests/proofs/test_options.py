@@ -1,7 +1,7 @@
 """Every option that a stack gives its server is one that this very version takes, with a value that it takes.
 
-Checked against the recorded command line of the server that the stack's image holds (see evidence.py): no engine, no
-download. tests/integration/test_parsers.py asks the parsers themselves, where we have the image.
+Checked against the recorded command line of the server that the stack's image holds (see evidence.py): no
+engine, no download. tests/integration/test_parsers.py asks the parsers themselves, where we have the image.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ from pathlib import PurePosixPath
 import pytest
 import yaml
 
-from paddock import paths, registry
-from paddock.matrix import Stack
-from paddock.render import Renderer
-from proofs import evidence
-from proofs.evidence import SERVER_VARIABLE, configuration_of, configured, read_options, servers_of, started_with
+import evidence
+from evidence import (
+    SERVER_VARIABLE,
+    configuration_of,
+    configured,
+    read_options,
+    servers_of,
+    started_with,
+)
+from paddock import paths
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Stack
+from paddock.render.renderer import Renderer
 
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 RENDERER = Renderer(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
 
@@ -27,7 +35,9 @@ every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
 @every_stack
 def test_the_command_line_of_the_pinned_server_is_recorded(stack: Stack) -> None:
     for server in servers_of(stack):
-        assert server.table.is_file(), f"run scripts/record-options.py {server.package} {server.version}"
+        assert server.table.is_file(), (
+            f"run scripts/maintain/record-options.py {server.package} {server.version}"
+        )
         assert read_options(server.table).source
 
 
@@ -59,7 +69,7 @@ def test_every_variable_of_a_server_is_one_that_it_reads(stack: Stack) -> None:
             assert given <= recorded.environment, f"{server.package} {server.version}"
 
 
-# --- the check can fail -----------------------------------------------------------------------------------------------
+# --- the check can fail -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

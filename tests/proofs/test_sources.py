@@ -1,7 +1,8 @@
 """Every value in `templates/` says where it comes from, or why it is so.
 
-Told is what has a comment: on its own line, right above it, or at one of the keys that it stands under. Some values are
-their own reason: text for people, names that only our own files use, addresses that say whose they are.
+Told is what has a comment: on its own line, right above it, or at one of the keys that it stands under. Some
+values are their own reason: text for people, names that only our own files use, addresses that say whose they
+are.
 """
 
 from __future__ import annotations
@@ -84,7 +85,12 @@ def untold(path: Path, elsewhere: Collection[tuple[str, str]] = ()) -> list[str]
         names = [name for name, _ in keys]
         known = node.start_mark.line in with_origin or (names[-1], node.value) in elsewhere
         of_the_card = names == ["memory"]  # a profile's own: its description says it
-        ours = OWN & set(names) or ADDRESSED & set(names) or node.value.startswith("debian:") or "${" in node.value
+        ours = (
+            OWN & set(names)
+            or ADDRESSED & set(names)
+            or node.value.startswith("debian:")
+            or "${" in node.value
+        )
         if not (known or of_the_card or ours or told(text.splitlines(), keys, node)):
             found.append(f"{path.name}:{node.start_mark.line + 1}: {'.'.join(names)}")
     return found
@@ -101,7 +107,9 @@ def test_every_value_names_its_source_or_reason(path: Path) -> None:
 def test_there_is_much_to_check() -> None:
     assert len(FILES) > 10
     values = [
-        node for path in FILES for _, node in leaves(yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader))
+        node
+        for path in FILES
+        for _, node in leaves(yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader))
     ]
     assert len(values) > 300
 

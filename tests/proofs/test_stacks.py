@@ -1,7 +1,8 @@
-"""What no stack may ask of a host: keys that we do not know, privileges, moving tags, paths that nobody looked for.
+"""What no stack may ask of a host: keys that we do not know, privileges, moving tags, paths that nobody
+looked for.
 
-Compose refuses what its specification does not have; the first tests see to it that it does. The list of keys here is
-ours and narrower: a new one is a decision, and is entered here with it.
+Compose refuses what its specification does not have; the first tests see to it that it does. The list of keys
+here is ours and narrower: a new one is a decision, and is entered here with it.
 """
 
 from __future__ import annotations
@@ -17,18 +18,31 @@ from typing import Any
 import pytest
 import yaml
 
-from paddock import paths, preflight, registry
-from paddock.bundle.gather import stack_files
+from paddock import paths
+from paddock.bundle.export.gather import stack_files
 from paddock.errors import PreflightError
-from paddock.matrix import Accelerator, Stack
-from paddock.render import Files, Renderer
-from paddock.stackfolder import Cards, StackFolder
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Accelerator, Stack
+from paddock.render.renderer import Files, Renderer
+from paddock.stack import preflight
+from paddock.stack.configuration import Cards
+from paddock.stack.folder import StackFolder
 
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
 UNHURRIED = 120  # seconds
 IMAGES_FILES = ("images/own.yaml", "images/upstream.yaml")
-FORBIDDEN = {"privileged", "cap_add", "network_mode", "pid", "ipc", "userns_mode", "runtime", "container_name", "build"}
+FORBIDDEN = {
+    "privileged",
+    "cap_add",
+    "network_mode",
+    "pid",
+    "ipc",
+    "userns_mode",
+    "runtime",
+    "container_name",
+    "build",
+}
 _IN_A_SERVICE = """
     extends extends.file extends.service init restart read_only cap_drop security_opt group_add depends_on depends_on.*
     depends_on.*.condition ports networks environment environment.* volumes volumes.type volumes.source volumes.target
@@ -47,8 +61,22 @@ _IN_IMAGES = """
 KNOWN_OF_IMAGES = {"services", "services.*", *(f"services.*.{key}" for key in _IN_IMAGES.split())}
 # Each key of a rendered compose.yaml, with `*` for names that we give.
 KNOWN = {
-    *("name", "services", "volumes", "networks", "services.*", "volumes.*", "networks.*", "networks.*.internal"),
-    *("volumes.*.driver_opts", "volumes.*.driver_opts.type", "volumes.*.driver_opts.device", "volumes.*.driver_opts.o"),
+    *(
+        "name",
+        "services",
+        "volumes",
+        "networks",
+        "services.*",
+        "volumes.*",
+        "networks.*",
+        "networks.*.internal",
+    ),
+    *(
+        "volumes.*.driver_opts",
+        "volumes.*.driver_opts.type",
+        "volumes.*.driver_opts.device",
+        "volumes.*.driver_opts.o",
+    ),
     *(f"services.*.{key}" for key in _IN_A_SERVICE.split()),
 }
 NAMED_BY_US = {"services", "volumes", "networks", "environment", "depends_on", "labels"}
@@ -86,7 +114,11 @@ def keys(value: object, where: tuple[str, ...] = ()) -> Iterator[str]:
         for key, below in value.items():
             if not where and key.startswith("x-"):
                 continue
-            ours = bool(where) and where[-1] in NAMED_BY_US and not (where[0] == "services" and where[-1] == "volumes")
+            ours = (
+                bool(where)
+                and where[-1] in NAMED_BY_US
+                and not (where[0] == "services" and where[-1] == "volumes")
+            )
             here = (*where, "*" if ours else str(key))
             yield ".".join(here)
             yield from keys(below, here)
@@ -95,17 +127,22 @@ def keys(value: object, where: tuple[str, ...] = ()) -> Iterator[str]:
             yield from keys(each, where)
 
 
-# --- the Compose specification ----------------------------------------------------------------------------------------
+# --- the Compose specification ------------------------------------------------------------------------------
 
 
 @needs_compose
 @pytest.mark.parametrize(
-    "wrong", ["privilegd: true", "healthcheck: {tests: []}", "deploy: {resources: {reserve: {}}}", "ports: 8080"]
+    "wrong",
+    ["privilegd: true", "healthcheck: {tests: []}", "deploy: {resources: {reserve: {}}}", "ports: 8080"],
 )
 def test_compose_refuses_what_the_specification_does_not_have(wrong: str, tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(f"services:\n  one:\n    image: a/b:1\n    {wrong}\n", "utf-8")
     done = subprocess.run(
-        ["docker", "compose", "config", "--quiet"], cwd=tmp_path, capture_output=True, check=False, timeout=UNHURRIED
+        ["docker", "compose", "config", "--quiet"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=UNHURRIED,
     )
     assert done.returncode != 0
 
@@ -128,11 +165,13 @@ def test_only_known_keys_are_used_of_images(files: Files, stack: Stack, name: st
 def test_every_known_key_is_used_by_some_stack(files: Files) -> None:
     used = {key for stack in STACKS.values() for key in keys(document(files, stack))}
     assert used >= KNOWN
-    of_images = {key for each in STACKS.values() for name in IMAGES_FILES for key in keys(document(files, each, name))}
+    of_images = {
+        key for each in STACKS.values() for name in IMAGES_FILES for key in keys(document(files, each, name))
+    }
     assert of_images >= KNOWN_OF_IMAGES
 
 
-# --- what no stack may ask for ----------------------------------------------------------------------------------------
+# --- what no stack may ask for ------------------------------------------------------------------------------
 
 
 @every_stack
@@ -143,7 +182,9 @@ def test_no_privileges(files: Files, stack: Stack) -> None:
         for volume in service["volumes"]:
             assert "docker.sock" not in str(volume), name
     for part in IMAGES_FILES:
-        assert not FORBIDDEN & {key for each in document(files, stack, part)["services"].values() for key in each}
+        assert not FORBIDDEN & {
+            key for each in document(files, stack, part)["services"].values() for key in each
+        }
 
 
 def test_nothing_rendered_says_latest(files: Files) -> None:
@@ -155,7 +196,7 @@ def test_nothing_rendered_says_latest(files: Files) -> None:
         assert "privileged: true" not in text, path
 
 
-# --- what a stack says of the host ------------------------------------------------------------------------------------
+# --- what a stack says of the host --------------------------------------------------------------------------
 
 
 @needs_compose
@@ -173,14 +214,17 @@ def test_the_preflight_is_told_which_cards_and_driver_a_stack_needs(stack: Stack
     assert bool(needs.compute_capability) is nvidia
     assert bool(needs.chip) is not nvidia
     assert needs.card_memory == str(target.card_memory or "")
-    for part in (*(target.compute_capability or "").split(","), *(stack.vlm.compute_capability or "").split(",")):
+    for part in (
+        *(target.compute_capability or "").split(","),
+        *(stack.vlm.compute_capability or "").split(","),
+    ):
         assert part in needs.compute_capability
     (vlm,) = (service for service in configuration.services if service.name == "vlm")
     wanted = Cards(named=("0",)) if stack.vlm.cards == 1 else Cards(count=stack.vlm.cards)
     assert vlm.cards == (wanted if nvidia else Cards())
 
 
-# --- what is carried --------------------------------------------------------------------------------------------------
+# --- what is carried ----------------------------------------------------------------------------------------
 
 
 @needs_compose
@@ -194,7 +238,7 @@ def test_a_bundle_carries_every_file_of_a_stack(name: str, files: Files, workspa
     assert carried == {f"stack/{path}": text for path, text in rendered.items()}
 
 
-# --- what of the host is mounted --------------------------------------------------------------------------------------
+# --- what of the host is mounted ----------------------------------------------------------------------------
 
 
 def host_paths(folder: Path) -> set[str]:

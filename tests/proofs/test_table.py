@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from paddock import paths, registry
-from paddock.matrix import Platform
-from proofs.proof_table import DOCUMENT, NO, in_document, proof_of, results, rows, table
+from paddock import paths
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Platform
+from proof_table import DOCUMENT, NO, in_document, proof_of, results, rows, table
+from repository import REPOSITORY
 
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
-REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_table_is_the_one_that_the_data_gives() -> None:
-    assert in_document(DOCUMENT.read_text("utf-8")) == table(), "run scripts/write-proof.py"
+    assert in_document(DOCUMENT.read_text("utf-8")) == table(), "run scripts/maintain/write-tables.py"
 
 
 def test_every_stack_is_in_the_table_on_each_platform() -> None:

@@ -1,4 +1,6 @@
-"""What `paddock tune` writes is taken by the very version of the server that it is written for (see evidence.py)."""
+"""What `paddock tune` writes is taken by the very version of the server that it is written for (see
+evidence.py).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from paddock import paths, profiles, registry, tunedfile
+from evidence import configured, read_options, servers_of
+from paddock import paths
 from paddock.errors import ConfigurationError
-from paddock.matrix import Variant
-from paddock.render import vlm_configuration
-from paddock.tune import Tuning, Wish, tune
-from proofs.evidence import configured, read_options, servers_of
+from paddock.matrix.images import vlm_configuration
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
+from paddock.tuning import profiles, tunedfile
+from paddock.tuning.sizing import Tuning, Wish, tune
 
-REGISTRY = registry.load(paths.templates())
+REGISTRY = load_registry(paths.templates())
 CARDS = profiles.load(paths.templates(), REGISTRY)
 
 

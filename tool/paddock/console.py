@@ -75,7 +75,9 @@ class TerminalReporter:
             yield lambda _amount: None
             return
         bar: ProgressBar[int]
-        with click.progressbar(length=total or 0, label=label, file=sys.stderr, show_pos=unit != "bytes") as bar:
+        with click.progressbar(
+            length=total or 0, label=label, file=sys.stderr, show_pos=unit != "bytes"
+        ) as bar:
             if done:
                 bar.update(done)
             yield bar.update

@@ -1,7 +1,8 @@
-"""Docker: connecting to the engine, and finding the compose and buildx commands. Each refusal says what to install.
+"""Docker: connecting to the engine, and finding the compose and buildx commands. Each refusal says what to
+install.
 
-The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the local socket.
-Nothing here knows stacks; `paddock.containers` does.
+The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the
+local socket. Nothing here knows stacks; `paddock.containers` does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from docker.errors import DockerException
 from paddock import process
 from paddock.errors import EngineError, ProgramError
 
-MINIMUM_ENGINE = "20.10.10"  # to run stacks; older ones' seccomp profile breaks programs of current Debian (clone3)
+MINIMUM_ENGINE = (
+    "20.10.10"  # to run stacks; older ones' seccomp profile breaks programs of current Debian (clone3)
+)
 BUILDING_ENGINE = "24.0.0"  # to build images: BuildKit 0.11, the first that takes SOURCE_DATE_EPOCH
 MINIMUM_COMPOSE = "2.0.0"
 TIMEOUT = 60  # seconds for one answer of the engine
@@ -45,7 +48,8 @@ class Release:
 
 
 def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -> docker.DockerClient:
-    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is wrong.
+    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is
+    wrong.
 
     `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
     """
@@ -137,7 +141,9 @@ def _first_line(failure: ProgramError) -> str:
 
 
 def _knock(where: str) -> None:
-    """Raise OSError when nobody listens at a socket: the SDK would tell less of it, and leave its own socket open."""
+    """Raise OSError when nobody listens at a socket: the SDK would tell less of it, and leave its own socket
+    open.
+    """
     if where.startswith("unix:"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect("/" + where.removeprefix("unix:").lstrip("/"))
@@ -159,10 +165,14 @@ def _no_engine(failure: BaseException) -> EngineError:
             hint="start it (`sudo systemctl start docker`, or `make engine`), or set DOCKER_HOST",
         )
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return EngineError(f"{where}: the engine does not answer: connection refused",
-                           hint="start it (`sudo systemctl start docker`), or correct DOCKER_HOST")  # fmt: skip
+        return EngineError(
+            f"{where}: the engine does not answer: connection refused",
+            hint="start it (`sudo systemctl start docker`), or correct DOCKER_HOST",
+        )
     reason = str(failure).removeprefix("Error while fetching server API version: ")
-    return EngineError(f"{where}: no usable answer: {reason}", hint="`docker version` shows what docker itself says")
+    return EngineError(
+        f"{where}: no usable answer: {reason}", hint="`docker version` shows what docker itself says"
+    )
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:

@@ -32,8 +32,8 @@ def documents() -> Path | None:
 def workspace() -> Path:
     """The folder that holds `images/` and `compose/`.
 
-    PADDOCK_ROOT decides if it is set. Otherwise it is the nearest folder from the current one upwards that holds both,
-    then the checkout that the tool runs from, then the current folder.
+    PADDOCK_ROOT decides if it is set. Otherwise it is the nearest folder from the current one upwards that
+    holds both, then the checkout that the tool runs from, then the current folder.
     """
     chosen = os.environ.get("PADDOCK_ROOT")
     if chosen:
@@ -58,7 +58,8 @@ def checkout() -> Path:
 def _chosen(root: Path) -> Path:
     if not root.is_dir():
         raise ConfigurationError(
-            f"PADDOCK_ROOT: found {root}, expected a folder that exists", hint="create it, or unset PADDOCK_ROOT"
+            f"PADDOCK_ROOT: found {root}, expected a folder that exists",
+            hint="create it, or unset PADDOCK_ROOT",
         )
     return root.resolve()
 
@@ -67,18 +68,12 @@ def _is_checkout(root: Path) -> bool:
     return (root / "pyproject.toml").is_file() and (root / "templates" / "targets").is_dir()
 
 
-def scripts() -> Path:
-    """The scripts that the tool runs: inside the package of an installed wheel, at the top of a checkout otherwise."""
-    for folder in (_PACKAGE / "scripts", _CHECKOUT / "scripts"):
-        if (folder / "make-base.sh").is_file():
-            return folder
-    raise ConfigurationError(f"{_PACKAGE}: found no scripts beside the package", hint="install paddock again")
-
-
 def on_host(path: Path) -> Path:
-    """Where an absolute path of the host is seen from here: below PADDOCK_HOST, in the container of the tool's image.
+    """Where an absolute path of the host is seen from here: below PADDOCK_HOST, in the container of the
+    tool's image.
 
-    Links count from there on, too: what is a link to /data on the host is not looked for in the container's own /data.
+    Links count from there on, too: what is a link to /data on the host is not looked for in the container's
+    own /data.
     """
     root = os.environ.get("PADDOCK_HOST")
     return _below(Path(root), path) if root else path

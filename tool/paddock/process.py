@@ -80,7 +80,8 @@ def stream(
 ) -> None:
     """Run a long program and hand over each line (stdout and stderr together) as it comes.
 
-    `stdin` is written to it at once, before anything that it prints is read; it sees the end of it when we end.
+    `stdin` is written to it at once, before anything that it prints is read; it sees the end of it when we
+    end.
 
     Raises ProgramError with the last lines when it fails, Interrupted after Ctrl-C once it has ended.
     """
@@ -155,7 +156,9 @@ def deaf() -> Iterator[None]:
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """Take a request to end (SIGTERM), and a terminal that is gone, for Ctrl-C, so that what must be undone is."""
+    """Take a request to end (SIGTERM), and a terminal that is gone, for Ctrl-C, so that what must be undone
+    is.
+    """
     with _answering(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
         yield
 

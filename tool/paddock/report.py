@@ -27,5 +27,7 @@ class Reporter(Protocol):
     def warn(self, message: str, /) -> None:
         """One line that the user should not miss."""
 
-    def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> AbstractContextManager[Advance]:
+    def progress(
+        self, label: str, *, total: int | None, unit: Unit, done: int = 0
+    ) -> AbstractContextManager[Advance]:
         """A progress display; `total` None where the amount is not known, `done` what was there before."""

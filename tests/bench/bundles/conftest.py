@@ -1,4 +1,6 @@
-"""What the bundle benchmarks share: the sample images, the bundles made of them, and their own book of figures."""
+"""What the bundle benchmarks share: the sample images, the bundles made of them, and their own book of
+figures.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,11 @@ def book(pytestconfig: pytest.Config) -> Book:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The table, after everything else."""
     if book := config.stash.get(_book_key, None):
-        show(terminalreporter, book, "bundles against docker save, zstd, gzip and skopeo (one run, side by side)")
+        show(
+            terminalreporter,
+            book,
+            "bundles against docker save, zstd, gzip and skopeo (one run, side by side)",
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""Runs a program to its end and keeps what it cost: wall time, peak memory, and peak disk of a folder's file system."""
+"""Runs a program to its end and keeps what it cost: wall time, peak memory, and peak disk of a folder's file
+system.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Cost:
 def run(
     argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, watched: Path | None = None
 ) -> Cost:
-    """Run one program. `memory` is the largest resident size of it and of each of its children, not their sum."""
+    """Run one program. `memory` is the largest resident size of it and of each of its children, not their
+    sum.
+    """
     with tempfile.TemporaryFile() as output, _Disk(watched) as disk:
         begin = time.monotonic()
         child = subprocess.Popen(
@@ -43,7 +47,9 @@ def run(
         seconds = time.monotonic() - begin
         output.seek(0)
         text = output.read().decode("utf-8", "replace")
-    assert child.returncode == 0, f"{shlex.join(map(str, argv))}: exit status {child.returncode}\n{text[-3000:]}"
+    assert child.returncode == 0, (
+        f"{shlex.join(map(str, argv))}: exit status {child.returncode}\n{text[-3000:]}"
+    )
     return Cost(seconds=seconds, memory=usage.ru_maxrss * 1024, disk=disk.peak, output=text)
 
 

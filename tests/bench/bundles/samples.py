@@ -1,10 +1,11 @@
 """The images that the bundle benchmarks carry: real packages, layered as a VLM server's image is.
 
-Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights (random
-bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has), then unpacked wheels
-of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else computes; libraries that seldom
-change; vllm; transformers with the rest. `one` has torch, vllm and transformers in one layer of over 2 GB, as images
-have that were not built to be carried; `heavy` has the weights, too.
+Nothing of them is run: what counts is what their files weigh and how they differ. `server` is Debian, weights
+(random bfloat16 numbers, which do not compress, as trained ones do not, and as many as PaddleOCR-VL has),
+then unpacked wheels of cpu-vllm's lock in the layers that `paddock build` makes: torch with what else
+computes; libraries that seldom change; vllm; transformers with the rest. `one` has torch, vllm and
+transformers in one layer of over 2 GB, as images have that were not built to be carried; `heavy` has the
+weights, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
 
-from paddock import paths, process
+from paddock import process
+from paddock.building.bases import MAKE_BASE
+from repository import REPOSITORY
 
 Say = Callable[[str], None]
 
@@ -36,13 +39,15 @@ DAY = 86400
 
 TORCH, VLLM, NEXT_VLLM = "torch==2.15.0", "vllm==0.32.0", "vllm==0.33.0"
 TRANSFORMERS, NEXT_TRANSFORMERS = "transformers==5.22.1", "transformers==5.22.2"
-LOCK = Path(__file__).parents[3] / "templates/locks/cpu-vllm.amd64.txt"
-DOCKERFILE = Path(__file__).parents[3] / "images/cpu/vllm/Dockerfile"  # says which packages lie in which layer
+LOCK = REPOSITORY / "templates/locks/cpu-vllm.amd64.txt"
+DOCKERFILE = REPOSITORY / "images/cpu/vllm/Dockerfile"  # says which packages lie in which layer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Samples:
-    """References. `server` and `api` hold the same weights; the others are the server, or `one`, after a rebuild."""
+    """References. `server` and `api` hold the same weights; the others are the server, or `one`, after a
+    rebuild.
+    """
 
     server: str
     api: str
@@ -62,7 +67,7 @@ class Samples:
 @contextmanager
 def made(folder: Path, say: Say) -> Iterator[Samples]:
     """All sample images in the engine; their names go at the end, wheels and build cache stay."""
-    process.stream(["bash", str(paths.scripts() / "make-base.sh"), BASE, SUITE], on_line=say)  # keeps one that is there
+    process.stream(["bash", str(MAKE_BASE), BASE, SUITE], on_line=say)  # keeps one that is there
     wheels = _wheels(folder / "wheels", say)
     names = Samples(**{field.name: f"{PREFIX}{field.name}:1" for field in fields(Samples)})
     try:
@@ -97,18 +102,26 @@ def raw_size(reference: str) -> int:
 
 def layers(reference: str) -> list[str]:
     """Its diff ids."""
-    found = process.capture(["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference]).stdout
+    found = process.capture(
+        ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference]
+    ).stdout
     return [str(each) for each in json.loads(found)]
 
 
 def _from_lock() -> tuple[list[str], list[str], list[str]]:
-    """What a VLM server's image holds besides, from the lock of one: in `compute`, `libraries` and `packages`."""
+    """What a VLM server's image holds besides, from the lock of one: in `compute`, `libraries` and
+    `packages`.
+    """
     lines = LOCK.read_text("utf-8").splitlines()
     named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
     found = re.search(r'"compute=([^"]+)" "libraries=([^"]+)"', DOCKERFILE.read_text("utf-8"))
     assert found, f"{DOCKERFILE}: does not say what its layers are"
     compute, libraries = (
-        [each for each in named if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns.split(","))]
+        [
+            each
+            for each in named
+            if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns.split(","))
+        ]
         for patterns in found.groups()
     )
     return compute, libraries, [each for each in named if each not in (*compute, *libraries)]
@@ -126,7 +139,9 @@ def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
             argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
             # a machine's own constraints say what its environments may have, and nothing is installed here
             process.capture(
-                [*argv, "--dest", str(folder), requirement], environment={"PIP_CONSTRAINT": os.devnull}, timeout=1800
+                [*argv, "--dest", str(folder), requirement],
+                environment={"PIP_CONSTRAINT": os.devnull},
+                timeout=1800,
             )
         found[requirement] = next(folder.glob(pattern))
     return found
@@ -152,7 +167,9 @@ def _weights(folder: Path) -> None:
     partial.replace(path)
 
 
-def _image(reference: str, layers: Sequence[Sequence[Path]], folder: Path, *, weights: bool, later: int) -> None:
+def _image(
+    reference: str, layers: Sequence[Sequence[Path]], folder: Path, *, weights: bool, later: int
+) -> None:
     context = folder / "context"
     shutil.rmtree(context, ignore_errors=True)
     lines = [f"FROM {BASE}"]

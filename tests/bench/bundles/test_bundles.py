@@ -1,6 +1,8 @@
-"""The figures of bundles: export, size, verify, import into both stores, deltas, memory. Goals: docs/performance.md.
+"""The figures of bundles: export, size, verify, import into both stores, deltas, memory. Goals:
+docs/performance.md.
 
-They fail when a program failed or when an import did not give the same layers; a missed goal is printed and written.
+They fail when a program failed or when an import did not give the same layers; a missed goal is printed and
+written.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from siteengine import SiteEngine, Store, site_engine
+from site_engine import SiteEngine, Store, site_engine
 
 from ..figures import Figure, Goal
 from . import program, samples
@@ -37,7 +39,9 @@ def ratio(name: str, ours: Cost, theirs: Cost, goal: Goal | None, note: str = ""
     return medians(name, [ours], [theirs], goal, note)
 
 
-def medians(name: str, ours: Sequence[Cost], theirs: Sequence[Cost], goal: Goal | None, note: str = "") -> Figure:
+def medians(
+    name: str, ours: Sequence[Cost], theirs: Sequence[Cost], goal: Goal | None, note: str = ""
+) -> Figure:
     """The same of several rounds."""
     took, they_took = ([each.seconds for each in costs] for costs in (ours, theirs))
     value = statistics.median(took) / statistics.median(they_took)
@@ -46,7 +50,13 @@ def medians(name: str, ours: Sequence[Cost], theirs: Sequence[Cost], goal: Goal 
 
 def sizes(name: str, ours: float, theirs: float, goal: Goal | None, note: str = "") -> Figure:
     return Figure(
-        name=name, unit="MB", ours=[ours / MB], theirs=[theirs / MB], value=ours / theirs, goal=goal, note=note
+        name=name,
+        unit="MB",
+        ours=[ours / MB],
+        theirs=[theirs / MB],
+        value=ours / theirs,
+        goal=goal,
+        note=note,
     )
 
 
@@ -58,7 +68,9 @@ def archive(images: Samples, space: Path, say: Say) -> tuple[Path, Cost]:
     return path, program.shell(f"docker save {' '.join(images.pair)} | zstd -q -3 -T0 -o {path}")
 
 
-def test_export(book, full: Exported, archive: tuple[Path, Cost], images: Samples, space: Path, say: Say) -> None:
+def test_export(
+    book, full: Exported, archive: tuple[Path, Cost], images: Samples, space: Path, say: Say
+) -> None:
     path, zstd = archive
     book.add(ratio("full export against docker save | zstd -3 -T0", full.cost, zstd, at_most(1.1)))
     say("docker save | gzip")
@@ -72,10 +84,16 @@ def test_export(book, full: Exported, archive: tuple[Path, Cost], images: Sample
             for number, each in enumerate(images.pair)
         )
     )
-    book.add(ratio("full export against skopeo copy to OCI archives", full.cost, skopeo, at_most(1.0), "gzip layers"))
+    book.add(
+        ratio(
+            "full export against skopeo copy to OCI archives", full.cost, skopeo, at_most(1.0), "gzip layers"
+        )
+    )
     for written in space.glob("skopeo-*.tar"):
         written.unlink()
-    book.add(sizes("full bundle against docker save | zstd -3", full.size, path.stat().st_size, at_most(1.03)))
+    book.add(
+        sizes("full bundle against docker save | zstd -3", full.size, path.stat().st_size, at_most(1.03))
+    )
     book.add(_memory("export", full.cost))
 
 
@@ -104,9 +122,15 @@ def test_verify(book, full: Exported) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_import_and_deltas(
-    book, store: Store, full: Exported, archive: tuple[Path, Cost], images: Samples, deltas: Mapping[str, Exported],
-    whole: Mapping[str, Exported], say: Say,
-) -> None:  # fmt: skip
+    book,
+    store: Store,
+    full: Exported,
+    archive: tuple[Path, Cost],
+    images: Samples,
+    deltas: Mapping[str, Exported],
+    whole: Mapping[str, Exported],
+    say: Say,
+) -> None:
     path, _ = archive
     ours, theirs = [], []
     for number in range(ROUNDS - 1):  # whoever was second is first in the next round
@@ -149,7 +173,10 @@ def deltas(images: Samples, full: Exported, space: Path, say: Say) -> Mapping[st
 @pytest.fixture(scope="session")
 def whole(images: Samples, space: Path, say: Say) -> Mapping[str, Exported]:
     """The same images as full bundles."""
-    return {name: export(space / f"whole-{name}", (getattr(images, name),), say=say) for name in ("patched", "minor")}
+    return {
+        name: export(space / f"whole-{name}", (getattr(images, name),), say=say)
+        for name in ("patched", "minor")
+    }
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +231,9 @@ def _load(store: Store, path: Path, images: Samples, say: Say) -> Cost:
     say(f"zstd -d | docker load, {store}")
     with site_engine(store, size=SITE_DISK) as site:
         _forget(path)
-        cost = program.shell(f"zstd -q -d -c {path} | docker load", environment=site.environment(), watched=site.folder)
+        cost = program.shell(
+            f"zstd -q -d -c {path} | docker load", environment=site.environment(), watched=site.folder
+        )
         _same_layers(site, images.pair)
     return cost
 
@@ -212,11 +241,18 @@ def _load(store: Store, path: Path, images: Samples, say: Say) -> Cost:
 def _same_layers(site: SiteEngine, references: tuple[str, ...]) -> None:
     for reference in references:
         printed = site.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference)
-        assert json.loads(printed) == samples.layers(reference), f"{reference}: other layers than in the workshop"
+        assert json.loads(printed) == samples.layers(reference), (
+            f"{reference}: other layers than in the workshop"
+        )
 
 
 def _memory(what: str, cost: Cost) -> Figure:
     megabytes = cost.memory / MB
     return Figure(
-        name=f"peak memory, {what}", unit="MB", ours=[megabytes], value=megabytes, value_unit="MB", goal=at_most(300)
+        name=f"peak memory, {what}",
+        unit="MB",
+        ours=[megabytes],
+        value=megabytes,
+        value_unit="MB",
+        goal=at_most(300),
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from siteengine import SiteEngine, site_engine
-from sitehost import Site
-from smallimages import SmallImage, archive
+from site_engine import SiteEngine, site_engine
+from site_host import Site
+from small_images import SmallImage, archive
 
 
 @pytest.fixture(scope="session", params=["classic", "containerd"])
@@ -28,7 +28,9 @@ def load(site: SiteEngine) -> Iterator[Callable[[Sequence[SmallImage]], None]]:
     def into_engine(images: Sequence[SmallImage]) -> None:
         argv = ["docker", "load", "--quiet"]
         environment = {**os.environ, **site.environment()}
-        subprocess.run(argv, input=archive(images), env=environment, capture_output=True, check=True, timeout=300)
+        subprocess.run(
+            argv, input=archive(images), env=environment, capture_output=True, check=True, timeout=300
+        )
 
     yield into_engine
     if left := site.docker("images", "--all", "--quiet").split():

@@ -1,8 +1,9 @@
-"""The life of a stack behind an air gap: carried, started, asked; the next release as a delta; and back again.
+"""The life of a stack behind an air gap: carried, started, asked; the next release as a delta; and back
+again.
 
-Everything is real: images of the cpu target with the embedded model, engines without any route, and at the site only
-sh, coreutils, sed, grep and docker: `paddock` is the script in the bundle. What was drawn on a page is what must be
-read from it, and each release must read the same.
+Everything is real: images of the cpu target with the embedded model, engines without any route, and at the
+site only sh, coreutils, sed, grep and docker: `paddock` is the script in the bundle. What was drawn on a page
+is what must be read from it, and each release must read the same.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from typing import Any
 
 import pytest
 
-from paddock.bundle import receipt as receipts
-from paddock.bundle.manifest import Carried, Manifest, parse
-from paddock.embedded import NOTICE
-from paddock.reading import characters
+from paddock.bundle.format.manifest import Carried, Manifest, parse
+from paddock.bundle.format.receipt import parse_receipt
+from paddock.smoke.reading import characters
+from paddock.weights.markers import NOTICE
 from samples.drawn import document
-from siteengine import SiteEngine, site_engine
+from site_engine import SiteEngine, site_engine
 
 LIMIT = 900  # seconds for one command on a busy machine
 STACK = ("cpu", "--backend", "llama.cpp", "--model", "embedded")
@@ -87,11 +88,21 @@ class Host:
     def sh(self, *argv: str | Path) -> str:
         """Run a program as the operator of this host does; what it prints."""
         done = subprocess.run(
-            self.engine.enter(*argv), executable=shutil.which("nsenter"), cwd=self.folder, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=LIMIT, check=False,
-            env={**self.engine.environment(), "PATH": str(self.folder / "bin"), "HOME": str(self.folder),
-                 "PADDOCK_STATE": str(self.folder / "state")},
-        )  # fmt: skip
+            self.engine.enter(*argv),
+            executable=shutil.which("nsenter"),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+            env={
+                **self.engine.environment(),
+                "PATH": str(self.folder / "bin"),
+                "HOME": str(self.folder),
+                "PADDOCK_STATE": str(self.folder / "state"),
+            },
+        )
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout
 
@@ -114,7 +125,7 @@ class Host:
         """What it says that it holds."""
         path = self.folder / f"{name}.receipt.json"
         self.paddock("receipt", "--output", path)
-        found = receipts.parse(path.read_bytes(), where=str(path))
+        found = parse_receipt(path.read_bytes(), where=str(path))
         assert found.free > 0, "the engine's disk was not seen"
         assert {bool(each.blob) for each in found.layers} == {self.engine.store == "containerd"}
         return path
@@ -122,13 +133,17 @@ class Host:
     def has_layers_of(self, bundle: Path) -> None:
         """Every image of the bundle is here under its name, layer by layer."""
         for image in manifest(bundle).images:
-            found = self.engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", image.reference)
+            found = self.engine.docker(
+                "image", "inspect", "--format", "{{json .RootFS.Layers}}", image.reference
+            )
             assert tuple(json.loads(found)) == image.layers, image.reference
 
 
 def docker(*arguments: str) -> str:
     """On the workshop's engine."""
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True, timeout=LIMIT).stdout
+    return subprocess.run(
+        ["docker", *arguments], check=True, capture_output=True, text=True, timeout=LIMIT
+    ).stdout
 
 
 def manifest(folder: Path) -> Manifest:
@@ -150,16 +165,22 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def workshop(shop: Any, place: Path) -> Iterator[Workshop]:
-    """Both releases, built; they differ in PACKAGE, so that one layer of 1.5 GB is another one, each file with a new
-    time."""
+    """Both releases, built; they differ in PACKAGE, so that one layer of 1.5 GB is another one, each file
+    with a new time.
+    """
     own = dataclasses.replace(shop, root=place / "workspace", models=place / "models")
     for name in ("images", "compose"):
         shutil.copytree(shop.root / name, own.root / name)
-    images = tuple(f"{shop.prefix}cpu-{name}:{shop.version}-embedded-offline" for name in ("api", "llama.cpp"))
+    images = tuple(
+        f"{shop.prefix}cpu-{name}:{shop.version}-embedded-offline" for name in ("api", "llama.cpp")
+    )
     made = Workshop(
-        shop=own, folder=place, images=images, tool=f"{shop.prefix}tool:{shop.version}",
+        shop=own,
+        folder=place,
+        images=images,
+        tool=f"{shop.prefix}tool:{shop.version}",
         version=changed_package(own.root, write=False),
-    )  # fmt: skip
+    )
     made.run("build", "tool")
     made.run("models", "fetch", "embedded", "--backend", "llama.cpp")
     for variant in ((), ("--offline",)):
@@ -217,7 +238,9 @@ def page(place: Path) -> tuple[Path, str]:
     return path, "\n".join(drawn.lines[0])
 
 
-def test_a_release_its_delta_and_back(host: Host, workshop: Workshop, full: Path, page: tuple[Path, str]) -> None:
+def test_a_release_its_delta_and_back(
+    host: Host, workshop: Workshop, full: Path, page: tuple[Path, str]
+) -> None:
     path, drawn = page
     arrives(host, workshop, full)
     first = host.read(path)
@@ -297,7 +320,7 @@ def to_offline(workshop: Workshop, receipt: Path) -> Path:
     """The weights for a site that has the online variant: they arrive, the rest is there."""
     delta = workshop.export("to-offline", *STACK, "--offline", "--base", receipt)
     carried = {each.diff_id for each in manifest(delta).layers if each.carried is not Carried.BASE}
-    held = {each.diff_id for each in receipts.parse(receipt.read_bytes(), where=str(receipt)).layers}
+    held = {each.diff_id for each in parse_receipt(receipt.read_bytes(), where=str(receipt)).layers}
     assert carried
     assert not carried & held
     return delta

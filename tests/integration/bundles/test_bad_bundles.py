@@ -1,6 +1,8 @@
-"""Bundles that must not come in: status 7, clear words, and the engine of either store has what it had before.
+"""Bundles that must not come in: status 7, clear words, and the engine of either store has what it had
+before.
 
-Each row of the tables is one fault of one medium. `paddock import` runs in this process, and reaches a real engine.
+Each row of the tables is one fault of one medium. `paddock import` runs in this process, and reaches a real
+engine.
 """
 
 from __future__ import annotations
@@ -15,20 +17,24 @@ from typing import Any
 import docker
 import pytest
 
-from paddock.bundle import enginestore, signature, trust
-from paddock.bundle.manifest import MANIFEST, SIGNATURE, SUMS, Manifest, StackName
-from paddock.bundle.parts import Bundle
+from paddock.bundle.check import trust
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import MANIFEST, SIGNATURE, SUMS, Manifest, StackName
+from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.imagestore import store as image_store
 from paddock.door import run
 from samples import bundles
 from samples.tampered import TAMPERED
-from siteengine import SiteEngine
-from sitehost import Site
-from smallimages import SmallImage, archive, plain, tar
+from site_engine import SiteEngine
+from site_host import Site
+from small_images import SmallImage, archive, plain, tar
 
 KEY, STRANGER = signature.generate(), signature.generate()
 SEQUENCE = 20
 BEFORE = (
-    SmallImage(reference="paddock/cpu-api:0.1.0", layers=(plain(tar({"opt/app.py": b"the release before"})),)),
+    SmallImage(
+        reference="paddock/cpu-api:0.1.0", layers=(plain(tar({"opt/app.py": b"the release before"})),)
+    ),
     SmallImage(reference="elsewhere/other:1", layers=(plain(tar({"etc/hostname": b"of somebody else"})),)),
 )
 FILES = {**bundles.FILES, "load.sh": b"#!/bin/sh\n", "docs/airgap.md": b"# Across an air gap\n"}
@@ -38,7 +44,9 @@ BASE = "base layers that are not here"
 
 @dataclass
 class Medium:
-    """What was carried to the site. `given` are the folders that its operator names, the bundle's unless said."""
+    """What was carried to the site. `given` are the folders that its operator names, the bundle's unless
+    said.
+    """
 
     home: Path
     good: Path  # the bundle that the workshop wrote
@@ -51,7 +59,7 @@ class Medium:
 
     @property
     def manifest(self) -> Manifest:
-        with Bundle.open([self.good]) as bundle:
+        with OpenBundle.open([self.good]) as bundle:
             return bundle.manifest
 
     def change(self, name: str, change: Callable[[bytes], bytes]) -> None:
@@ -67,7 +75,7 @@ class Medium:
 
 
 def signed(folder: Path, key: signature.SecretKey = KEY, sequence: int = SEQUENCE) -> None:
-    with Bundle.open([folder]) as bundle:
+    with OpenBundle.open([folder]) as bundle:
         trust.sign_bundle(bundle, key, sequence=sequence)
 
 
@@ -79,7 +87,7 @@ class Row:
     words: str
 
 
-# --- media ------------------------------------------------------------------------------------------------------------
+# --- media --------------------------------------------------------------------------------------------------
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -108,13 +116,19 @@ FLIPPED = {
     "SHA256SUMS": flip_of_file(SUMS, "SHA256SUMS: changed"),
     "load.sh": flip_of_file("load.sh", "load.sh: changed"),
     "a document": flip_of_file("docs/airgap.md", "docs/airgap.md: changed"),
-    "a file of the stack": flip_of_file("stack/compose.yaml", "stack/compose.yaml: is not what bundle.json says"),
+    "a file of the stack": flip_of_file(
+        "stack/compose.yaml", "stack/compose.yaml: is not what bundle.json says"
+    ),
     "a software list": flip_of_file("sbom/api.spdx.json", "sbom/api.spdx.json: changed"),
     "first byte of the archive": flip_of_archive(lambda _: 0),
     "a blob's header": flip_of_archive(lambda manifest: manifest.blobs[1].offset - 512 + 124),
     "a blob's first byte": flip_of_archive(lambda manifest: manifest.blobs[0].offset),
-    "a blob's middle": flip_of_archive(lambda manifest: manifest.blobs[0].offset + manifest.blobs[0].size // 2),
-    "padding behind a blob": flip_of_archive(lambda manifest: manifest.blobs[0].offset + manifest.blobs[0].size),
+    "a blob's middle": flip_of_archive(
+        lambda manifest: manifest.blobs[0].offset + manifest.blobs[0].size // 2
+    ),
+    "padding behind a blob": flip_of_archive(
+        lambda manifest: manifest.blobs[0].offset + manifest.blobs[0].size
+    ),
     "a description": flip_of_archive(lambda manifest: last(manifest) - 2000),
     "the archive's end": flip_of_archive(last),
     "first byte of a middle part": flip_of_archive(lambda manifest: manifest.parts[0].size),
@@ -137,7 +151,9 @@ CUT = (
         for end, cut in {"first": lambda data: data[1:], "last": lambda data: data[:-1]}.items()
     }
     | {
-        "a part, all bytes": Row(lambda medium: medium.change("images.tar.001", lambda _: b""), "001: wrong size"),
+        "a part, all bytes": Row(
+            lambda medium: medium.change("images.tar.001", lambda _: b""), "001: wrong size"
+        ),
         "bundle.json, all bytes": Row(lambda medium: medium.change(MANIFEST, lambda _: b""), "is not JSON"),
     }
 )
@@ -206,7 +222,7 @@ OLDER = {
     ),
 }
 
-# --- the wrong place --------------------------------------------------------------------------------------------------
+# --- the wrong place ----------------------------------------------------------------------------------------
 
 WRONG_BASE = {
     "not imported here": Row(lambda medium: medium.put_another(on=bundles.LAYERS), BASE),
@@ -229,7 +245,7 @@ PLATFORM = {
     ),
 }
 
-# --- hostile bundles --------------------------------------------------------------------------------------------------
+# --- hostile bundles ----------------------------------------------------------------------------------------
 
 
 def rewritten(change: Callable[[Manifest], Manifest]) -> Row:
@@ -269,7 +285,9 @@ NAMES = {
     "a stack file that leads out": with_file("stack/../../x"),
     "a part above the bundle": with_part("../images.tar.000"),
     "the manifest as a file": with_file("Bundle.JSON"),
-    "a name of an image": rewritten(lambda made: replace(made, images=(replace(made.images[0], reference="-v"),))),
+    "a name of an image": rewritten(
+        lambda made: replace(made, images=(replace(made.images[0], reference="-v"),))
+    ),
     "a name of a stack": rewritten(lambda made: replace(made, stack=replace(CARDS, name="../.."))),
 }
 LINKS = {
@@ -306,16 +324,19 @@ BOMBS = {
     "more than was said": Row(bomb(raw_size=1000), "more than 1000 raw bytes"),
     "less than was said": Row(bomb(raw_size=(64 << 20) + 1), "inconsistent"),
     "as much as was said, on a small disk": Row(bomb(raw_size=1 << 50), "bytes free, expected"),
-    "bundle.json": Row(lambda medium: os.truncate(medium.folder / MANIFEST, 1 << 40), "more than 16777216 bytes"),
+    "bundle.json": Row(
+        lambda medium: os.truncate(medium.folder / MANIFEST, 1 << 40), "more than 16777216 bytes"
+    ),
     "the signature": Row(lambda medium: os.truncate(medium.folder / SIGNATURE, 1 << 40), "more than"),
     "deep JSON": Row(lambda medium: medium.change(MANIFEST, lambda _: b"[" * 200_000), "is not JSON"),
 }
 
-# --- whom to trust ----------------------------------------------------------------------------------------------------
+# --- whom to trust ------------------------------------------------------------------------------------------
 
 UNKNOWN = {
     "a stranger's key": Row(
-        lambda medium: signed(medium.folder, STRANGER), f"by key {STRANGER.public.id}, expected one by {KEY.public.id}"
+        lambda medium: signed(medium.folder, STRANGER),
+        f"by key {STRANGER.public.id}, expected one by {KEY.public.id}",
     ),
     "a stranger's key under our number": Row(
         lambda medium: signed(medium.folder, replace(STRANGER, number=KEY.number)), "does not hold"
@@ -323,10 +344,13 @@ UNKNOWN = {
 }
 STOLEN = {
     "an older bundle": Row(
-        lambda medium: medium.given.append(medium.older), f"has sequence {SEQUENCE - 1}, expected at least {SEQUENCE}"
+        lambda medium: medium.given.append(medium.older),
+        f"has sequence {SEQUENCE - 1}, expected at least {SEQUENCE}",
     )
 }
-UNSIGNED = {"never signed or not copied": removed(SIGNATURE, f"has no signature, expected one by {KEY.public.id}")}
+UNSIGNED = {
+    "never signed or not copied": removed(SIGNATURE, f"has no signature, expected one by {KEY.public.id}")
+}
 
 FAULTS: Mapping[str, Mapping[str, Row]] = {
     "flipped bit": FLIPPED,
@@ -348,7 +372,7 @@ FAULTS: Mapping[str, Mapping[str, Row]] = {
 }
 
 
-# --- the test ---------------------------------------------------------------------------------------------------------
+# --- the test -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -376,12 +400,12 @@ def engine(site: SiteEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def holdings(engine: docker.DockerClient) -> object:
     """Everything that an import could leave in an engine."""
     containers = [each.id for each in engine.containers.list(all=True)]
-    return enginestore.images(engine), containers, engine.volumes.list()
+    return image_store.images(engine), containers, engine.volumes.list()
 
 
 def stored(engine: docker.DockerClient) -> set[str]:
     """The names of what lies on its disk. An engine may take something away at any time."""
-    store = enginestore.read(engine)
+    store = image_store.read(engine)
     return {path.name for path in (store.content() or store.root / "image").rglob("*")}
 
 
@@ -408,7 +432,7 @@ def test_it_never_reaches_the_engine(
     trust.pin(KEY.public, state)
     medium = Medium(home=tmp_path, good=workshop / "good", older=workshop / "older")
     shutil.copytree(medium.good, medium.folder)
-    with Bundle.open([medium.folder]) as bundle:  # the site had a bundle of these images before
+    with OpenBundle.open([medium.folder]) as bundle:  # the site had a bundle of these images before
         had = trust.Signed(key_id=KEY.public.id, sequence=SEQUENCE, checked=True)
         trust.record_sequence(bundle.manifest, had, state)
     row.spoil(medium)
@@ -422,12 +446,16 @@ def test_it_never_reaches_the_engine(
 
 
 def test_what_was_not_spoilt_comes_in(
-    site: SiteEngine, engine: docker.DockerClient, workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: SiteEngine,
+    engine: docker.DockerClient,
+    workshop: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Otherwise the tables would show nothing."""
     monkeypatch.setenv("DOCKER_HOST", site.address)
     monkeypatch.setenv("PADDOCK_STATE", str(tmp_path / "state"))
     trust.pin(KEY.public, tmp_path / "state")
     assert run(["import", str(workshop / "good")]) == 0
-    names = {reference for each in enginestore.images(engine) for reference in each.references}
+    names = {reference for each in image_store.images(engine) for reference in each.references}
     assert names == {*bundles.IMAGES, *(each.reference for each in BEFORE), "paddock/cpu-api:0.1.0-previous"}

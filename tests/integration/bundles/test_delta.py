@@ -1,4 +1,6 @@
-"""Deltas from one engine into another state of it, in both stores: the next release, back again, and wrong bases."""
+"""Deltas from one engine into another state of it, in both stores: the next release, back again, and wrong
+bases.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from layerfiles import noise, text
-from paddock.bundle.manifest import Carried, Manifest, parse
-from siteengine import SiteEngine
-from smallimages import SmallImage, gzipped, plain, tar
+from layer_files import noise, text
+from paddock.bundle.format.manifest import Carried, Manifest, parse
+from site_engine import SiteEngine
+from small_images import SmallImage, gzipped, plain, tar
 
 NAME = "delta/app:1"
 SYSTEM = plain(tar({"etc/hostname": b"site\n", "bin/sh": text(300_000)}))
@@ -30,7 +32,9 @@ OTHER = SmallImage(reference="delta/other:1", layers=(plain(tar({"etc/hostname":
 class Host:
     """One engine as workshop and as site; what it holds changes in between."""
 
-    def __init__(self, engine: SiteEngine, load: Callable[[Sequence[SmallImage]], None], folder: Path) -> None:
+    def __init__(
+        self, engine: SiteEngine, load: Callable[[Sequence[SmallImage]], None], folder: Path
+    ) -> None:
         self.engine, self.folder, self._load = engine, folder, load
 
     def holds(self, *images: SmallImage) -> None:
@@ -63,7 +67,11 @@ class Host:
 
     def layers(self) -> list[str]:
         return list(
-            json.loads(self.engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", NAME, check=False))
+            json.loads(
+                self.engine.docker(
+                    "image", "inspect", "--format", "{{json .RootFS.Layers}}", NAME, check=False
+                )
+            )
         )
 
 
@@ -93,7 +101,9 @@ def test_the_next_release_and_back(host: Host) -> None:
     host.holds(BEFORE)  # the workshop, which keeps the release before
     host.engine.docker("tag", NAME, "delta/app:before")
     host._load([AFTER])
-    planned = json.loads(host.done("export", "--no-tool", f"--image={NAME}", "--base", before, "--plan", "--json"))
+    planned = json.loads(
+        host.done("export", "--no-tool", f"--image={NAME}", "--base", before, "--plan", "--json")
+    )
     assert [each["carried"] for each in planned["layers"]] == ["base", "recipe", "whole"]
     on_bundle = host.export("on-bundle", "--base", before)
     on_receipt = host.export("on-receipt", "--base", host.folder / "receipt.json")
@@ -142,6 +152,9 @@ def test_a_base_that_is_there_by_layer_but_not_by_blob(host: Host) -> None:
     host.done("import", delta)
     assert layers(AFTER) == host.layers()
     saved = subprocess.run(
-        ["docker", "save", NAME], env={**os.environ, **host.engine.environment()}, capture_output=True, check=True
+        ["docker", "save", NAME],
+        env={**os.environ, **host.engine.environment()},
+        capture_output=True,
+        check=True,
     ).stdout
     assert len(saved) > 8 << 20

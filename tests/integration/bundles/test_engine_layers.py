@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from paddock import engine
-from paddock.bundle import enginestore
-from paddock.bundle.bundlesource import FramedLayer
-from paddock.bundle.enginelayers import EngineLayers
-from paddock.bundle.savedlayers import FileLayer
-from paddock.bundle.tarsplit import SplitLayer
+from paddock.bundle.format.chainids import chain_ids
+from paddock.bundle.imagestore import store as image_store
+from paddock.bundle.imagestore.layers import EngineLayers
+from paddock.bundle.imagestore.savedlayers import FileLayer
+from paddock.bundle.imagestore.tarsplit import SplitLayer
+from paddock.bundle.layers.carried import FramedLayer
 from paddock.errors import BundleError, EngineError
-from siteengine import SiteEngine
-from smallimages import SmallImage, SmallLayer, every_kind_of_member, gzipped, plain, tar, zstandard
+from site_engine import SiteEngine
+from small_images import SmallImage, SmallLayer, every_kind_of_member, gzipped, plain, tar, zstandard
 
 BIG = bytes(range(256)) * 8192  # 2 MiB
 IMAGE = SmallImage(
@@ -44,7 +45,9 @@ def layers(
     return EngineLayers(engine.connect(timeout=None))
 
 
-def test_every_layer_is_what_was_loaded(layers: EngineLayers, site: SiteEngine, request: pytest.FixtureRequest) -> None:
+def test_every_layer_is_what_was_loaded(
+    layers: EngineLayers, site: SiteEngine, request: pytest.FixtureRequest
+) -> None:
     beside = "beside" in request.node.callspec.id
     with layers:
         for _ in range(2):  # a layer can be opened again
@@ -75,7 +78,7 @@ def test_any_range_of_a_layer(layers: EngineLayers) -> None:
 
 
 def test_the_configuration(layers: EngineLayers) -> None:
-    found = enginestore.image(layers.client, IMAGE.reference)
+    found = image_store.image(layers.client, IMAGE.reference)
     assert found is not None
     assert found.layers == tuple(each.diff_id for each in IMAGE.layers)
     with layers:
@@ -85,12 +88,15 @@ def test_the_configuration(layers: EngineLayers) -> None:
 def test_a_layer_that_is_not_there(layers: EngineLayers) -> None:
     with layers:
         assert not layers.holds("sha256:" + "0" * 64)
-        with pytest.raises(BundleError, match="no image of the engine has it"), layers.open("sha256:" + "0" * 64):
+        with (
+            pytest.raises(BundleError, match="no image of the engine has it"),
+            layers.open("sha256:" + "0" * 64),
+        ):
             pass
 
 
 def test_chains_of_the_images(layers: EngineLayers) -> None:
-    found = enginestore.images(layers.client)
-    chains = enginestore.chains_held(found)
-    assert set(enginestore.chain_ids(each.diff_id for each in IMAGE.layers)) <= chains
-    assert enginestore.chain_ids([IMAGE.layers[1].diff_id])[0] not in chains
+    found = image_store.images(layers.client)
+    chains = image_store.chains_held(found)
+    assert set(chain_ids(each.diff_id for each in IMAGE.layers)) <= chains
+    assert chain_ids([IMAGE.layers[1].diff_id])[0] not in chains

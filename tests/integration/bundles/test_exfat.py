@@ -15,18 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from layerfiles import noise, text
-from paddock.bundle.manifest import Carried, parse
+from layer_files import noise, text
+from paddock.bundle.format.manifest import Carried, parse
 from paddock.door import run
-from sitehost import Site
-from smallimages import SmallImage, plain, tar
+from site_host import Site
+from small_images import SmallImage, plain, tar
 
 PROGRAMS = ("mkfs.exfat", "mount.exfat-fuse")
 pytestmark = [
     pytest.mark.fault("exFAT"),
     pytest.mark.skipif(
         not all(map(shutil.which, PROGRAMS)) or not Path("/dev/fuse").exists(),
-        reason="no FUSE, or scripts/setup-fat.sh",
+        reason="no FUSE, or scripts/setup/fat.sh",
     ),
 ]
 
@@ -34,9 +34,12 @@ NAME = "stick/app:1"
 SYSTEM = plain(tar({"etc/hostname": b"site\n", "bin/sh": text(300_000)}))
 LIBRARY = noise(6 << 20, 7)
 BEFORE = SmallImage(
-    reference=NAME, layers=(SYSTEM, plain(tar({"lib.so": LIBRARY})), plain(tar({"weights": noise(6 << 20, 8)})))
+    reference=NAME,
+    layers=(SYSTEM, plain(tar({"lib.so": LIBRARY})), plain(tar({"weights": noise(6 << 20, 8)}))),
 )
-AFTER = SmallImage(reference=NAME, layers=(SYSTEM, plain(tar({"lib.so": LIBRARY + b"fixed"})), BEFORE.layers[2]))
+AFTER = SmallImage(
+    reference=NAME, layers=(SYSTEM, plain(tar({"lib.so": LIBRARY + b"fixed"})), BEFORE.layers[2])
+)
 LIMIT = 120  # seconds
 
 
@@ -99,7 +102,9 @@ def export(output: Path) -> list[str | Path]:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    return {
+        each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()
+    }
 
 
 def stopped(host: Site, folder: Path, part: str, event: Callable[[subprocess.Popen[str]], None]) -> str:
@@ -157,7 +162,9 @@ def test_a_stick_that_becomes_full(
     filler.write_bytes(bytes(shutil.disk_usage(stick.folder).free - room))
     full = host.paddock(*export(folder))
     assert full.returncode == 7, full.stderr
-    assert ("the disk is full" in full.stderr, "goes on where it stopped" in full.stderr) == (True, True), full.stderr
+    assert ("the disk is full" in full.stderr, "goes on where it stopped" in full.stderr) == (True, True), (
+        full.stderr
+    )
     assert not (folder / "bundle.json").exists()
     filler.unlink()
     done = host.paddock(*export(folder))

@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from layerfiles import LayerFiles, noise, text
+from layer_files import LayerFiles, noise, text
 from paddock import __version__
-from paddock.bundle.contents import Contents, SourceImage
-from paddock.bundle.export import export
-from paddock.bundle.exportjournal import NAME as JOURNAL
-from paddock.bundle.manifest import Manifest, parse
-from paddock.bundle.signature import keygen
-from siteengine import SiteEngine, site_engine
-from smallimages import (
+from paddock.bundle.export.contents import Contents, SourceImage
+from paddock.bundle.export.journal import NAME as JOURNAL
+from paddock.bundle.export.writing import write_bundle
+from paddock.bundle.format.manifest import Manifest, parse
+from paddock.bundle.format.signature import keygen
+from site_engine import SiteEngine, site_engine
+from small_images import (
     WAITS,
     SmallImage,
     archive,
@@ -57,7 +57,16 @@ def images(site: SiteEngine, load: Callable[[Sequence[SmallImage]], None]) -> Si
 
 
 def command(output: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "paddock", "export", "--no-tool", "--part-size=1M", f"--output={output}", *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "paddock",
+        "export",
+        "--no-tool",
+        "--part-size=1M",
+        f"--output={output}",
+        *arguments,
+    ]
 
 
 BOTH = (f"--image={ONE.reference}", f"--image={TWO.reference}")
@@ -86,7 +95,9 @@ def load_sh(site: SiteEngine, folder: Path, *arguments: str | Path) -> Any:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    return {
+        each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()
+    }
 
 
 def manifest(folder: Path) -> Manifest:
@@ -101,12 +112,16 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     for layer in (*ONE.layers, *TWO.layers):
         source.add(layer.raw)
     found = tuple(
-        SourceImage(reference=each.reference, platform=each.platform, config=each.config,
-                    layers=tuple(layer.diff_id for layer in each.layers))
+        SourceImage(
+            reference=each.reference,
+            platform=each.platform,
+            config=each.config,
+            layers=tuple(layer.diff_id for layer in each.layers),
+        )
         for each in (ONE, TWO)
-    )  # fmt: skip
+    )
     contents = Contents(platform="linux/amd64", stack=None, images=found, files=())
-    return export(contents, folder / "bundle", source, report=_Silent(), part_size=1 << 20)
+    return write_bundle(contents, folder / "bundle", source, report=_Silent(), part_size=1 << 20)
 
 
 class _Silent:
@@ -115,7 +130,9 @@ class _Silent:
     def warn(self, message: str, /) -> None: ...
 
     @contextmanager
-    def progress(self, label: str, *, total: int | None, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+    def progress(
+        self, label: str, *, total: int | None, unit: str, done: int = 0
+    ) -> Iterator[Callable[[int], None]]:
         yield lambda _amount: None
 
 
@@ -136,8 +153,12 @@ def test_either_store_gives_the_same_bytes_and_load_sh_takes_them_back(
         found = images.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", each.reference)
         assert json.loads(found) == [layer.diff_id for layer in each.layers]
     if images.store == "classic":
-        assert images.docker("image", "inspect", "--format", "{{.Id}}", ONE.reference).strip() == digest(ONE.config)
-    assert not [name for name in images.docker("images", "--format", "{{.Tag}}").split() if "previous" in name]
+        assert images.docker("image", "inspect", "--format", "{{.Id}}", ONE.reference).strip() == digest(
+            ONE.config
+        )
+    assert not [
+        name for name in images.docker("images", "--format", "{{.Tag}}").split() if "previous" in name
+    ]
 
 
 def test_the_image_that_had_the_name_is_kept(images: SiteEngine, tmp_path: Path) -> None:
@@ -146,13 +167,17 @@ def test_the_image_that_had_the_name_is_kept(images: SiteEngine, tmp_path: Path)
     images.docker("tag", ONE.reference, TWO.reference)
     loaded = load_sh(images, tmp_path / "bundle")
     assert loaded.returncode == 0, loaded.stderr
-    kept = images.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", f"{TWO.reference}-previous")
+    kept = images.docker(
+        "image", "inspect", "--format", "{{json .RootFS.Layers}}", f"{TWO.reference}-previous"
+    )
     assert json.loads(kept) == [layer.diff_id for layer in ONE.layers]
 
 
 @pytest.mark.parametrize("damage", ["flip", "missing", "another part"])
 @pytest.mark.fault("load.sh: damaged bundle")
-def test_load_sh_touches_no_engine_for_a_damaged_bundle(images: SiteEngine, tmp_path: Path, damage: str) -> None:
+def test_load_sh_touches_no_engine_for_a_damaged_bundle(
+    images: SiteEngine, tmp_path: Path, damage: str
+) -> None:
     folder = tmp_path / "bundle"
     assert exported(images, folder).returncode == 0
     images.docker("image", "rm", "--force", ONE.reference, TWO.reference)
@@ -177,12 +202,22 @@ def test_load_sh_leaves_an_engine_whose_disk_fills_up_as_it_was(images: SiteEngi
     large = SmallImage(reference=names[0], layers=(BASE, plain(tar({"weights": noise(120 << 20)}))))
     small = SmallImage(reference=names[1], layers=(BASE, plain(tar({"x": b"new"}))))
     before = SmallImage(reference=names[1], layers=(plain(tar({"x": b"old"})),))
-    subprocess.run(["docker", "load"], input=archive([small, large]), env={**os.environ, **images.environment()},
-                   check=True, capture_output=True)  # fmt: skip
+    subprocess.run(
+        ["docker", "load"],
+        input=archive([small, large]),
+        env={**os.environ, **images.environment()},
+        check=True,
+        capture_output=True,
+    )
     assert exported(images, tmp_path / "bundle", *(f"--image={name}" for name in names)).returncode == 0
     with site_engine(images.store, size=160 << 20) as tight:
-        subprocess.run(["docker", "load"], input=archive([before]), env={**os.environ, **tight.environment()},
-                       check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            ["docker", "load"],
+            input=archive([before]),
+            env={**os.environ, **tight.environment()},
+            check=True,
+            capture_output=True,
+        )
         done = load_sh(tight, tmp_path / "bundle")
         assert done.returncode == 7, done.stderr
         assert "every name leads to the image that it led to before" in done.stderr
@@ -195,14 +230,16 @@ def test_load_sh_leaves_an_engine_whose_disk_fills_up_as_it_was(images: SiteEngi
 def test_skopeo_reads_the_joined_parts(images: SiteEngine, tmp_path: Path) -> None:
     assert exported(images, tmp_path / "bundle").returncode == 0
     joined = tmp_path / "images.tar"
-    joined.write_bytes(b"".join(each.read_bytes() for each in sorted((tmp_path / "bundle").glob("images.tar.*"))))
+    joined.write_bytes(
+        b"".join(each.read_bytes() for each in sorted((tmp_path / "bundle").glob("images.tar.*")))
+    )
     for number, each in enumerate((ONE, TWO)):
         argv = ["skopeo", "copy", f"oci-archive:{joined}:{each.reference}", f"dir:{tmp_path}/{number}"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 
-# --- stopped ----------------------------------------------------------------------------------------------------------
+# --- stopped ------------------------------------------------------------------------------------------------
 
 _LAYERS = 4  # of both images together
 STOPS: dict[str, Callable[[Path], bool]] = {
@@ -269,7 +306,7 @@ def test_ctrl_c_ends_it_in_order(images: SiteEngine, tmp_path: Path) -> None:
     assert exported(images, tmp_path / "bundle").returncode == 0
 
 
-# --- media ------------------------------------------------------------------------------------------------------------
+# --- media --------------------------------------------------------------------------------------------------
 
 
 def formatted(folder: Path, size: int, *make: str) -> tuple[Path, Path]:
@@ -378,11 +415,18 @@ def test_fat(images: SiteEngine, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "going on behind" in done.stderr
         assert everything(medium / "bundle") == everything(tmp_path / "whole")
-        assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=medium / "BUNDLE", check=False,
-                              capture_output=True).returncode == 0  # fmt: skip
+        assert (
+            subprocess.run(
+                ["sha256sum", "--check", "--quiet", "SHA256SUMS"],
+                cwd=medium / "BUNDLE",
+                check=False,
+                capture_output=True,
+            ).returncode
+            == 0
+        )
 
 
-# --- what is carried --------------------------------------------------------------------------------------------------
+# --- what is carried ----------------------------------------------------------------------------------------
 
 
 def test_what_does_not_fit_together_is_refused(images: SiteEngine, tmp_path: Path) -> None:
@@ -419,7 +463,9 @@ def test_a_stack_with_its_settings(
     paths = {each.path for each in found.files}
     assert {"load.sh", "README.txt", "stack/compose.yaml", "stack/pipeline.yaml", "stack/vlm.yaml"} <= paths
     assert "IMAGE_PREFIX=carried/\n" in (tmp_path / "bundle/stack/.env.example").read_text("utf-8")
-    assert (tmp_path / "bundle/bundle.json.minisig").read_text("ascii").count(f"bundle:{found.id} sequence:") == 1
+    assert (tmp_path / "bundle/bundle.json.minisig").read_text("ascii").count(
+        f"bundle:{found.id} sequence:"
+    ) == 1
     into = tmp_path / "site"
     into.mkdir()
     (into / ".env").write_text("API_PORT=9\nIMAGE_PREFIX=old/\nIMAGE_VERSION=0\n", "ascii")
@@ -455,10 +501,12 @@ def test_load_sh_starts_the_stack_from_parts_on_two_media(
     shutil.copytree(repository / "compose/cpu", tmp_path / "shop/compose/cpu")
     (tmp_path / "shop/compose/cpu/compose.yaml").write_text(TINY, "ascii")
     waiting = [
-        SmallImage(reference=f"tiny/cpu-{part}:{__version__}",
-                   layers=(plain(tar({"bin/true": program(WAITS), part: noise(900_000)})),))
+        SmallImage(
+            reference=f"tiny/cpu-{part}:{__version__}",
+            layers=(plain(tar({"bin/true": program(WAITS), part: noise(900_000)})),),
+        )
         for part in ("api", "vllm")
-    ]  # fmt: skip
+    ]
     load(waiting)
     done = exported(site, tmp_path / "one", "cpu", IMAGE_PREFIX="tiny/", PADDOCK_ROOT=str(tmp_path / "shop"))
     assert done.returncode == 0, done.stderr

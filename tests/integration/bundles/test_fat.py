@@ -1,7 +1,8 @@
-"""Bundles on a real FAT32 file system, which is mounted through FUSE: sites get sticks, and kernels may have no FAT.
+"""Bundles on a real FAT32 file system, which is mounted through FUSE: sites get sticks, and kernels may have
+no FAT.
 
-Exports are not written to it here: this driver cannot append to a file. `test_export.test_fat` does that where the
-kernel has FAT.
+Exports are not written to it here: this driver cannot append to a file. `test_export.test_fat` does that
+where the kernel has FAT.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from samples import bundles
-from sitehost import Site
+from site_host import Site
 
 pytestmark = [
     pytest.mark.fault("FAT32"),
     pytest.mark.skipif(
-        shutil.which("fusefat") is None or not Path("/dev/fuse").exists(), reason="no FUSE, or scripts/setup-fat.sh"
+        shutil.which("fusefat") is None or not Path("/dev/fuse").exists(),
+        reason="no FUSE, or scripts/setup/fat.sh",
     ),
 ]
 
@@ -72,4 +74,6 @@ def test_parts_that_a_stick_cannot_hold_are_refused(host: Site, stick: Path, tmp
     bundles.write(tmp_path / "bundle")
     assert host.paddock("import", tmp_path / "bundle").returncode == 0
     images = [f"--image={name}" for name in bundles.IMAGES]
-    host.refuses("export", "--no-tool", *images, "--part-size=4G", "-o", stick / "new", words="takes 4,294,967,295")
+    host.refuses(
+        "export", "--no-tool", *images, "--part-size=4G", "-o", stick / "new", words="takes 4,294,967,295"
+    )

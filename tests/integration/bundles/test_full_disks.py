@@ -1,4 +1,6 @@
-"""Disks that fill up at every write of an export and an import: clear words, and with room the same command ends."""
+"""Disks that fill up at every write of an export and an import: clear words, and with room the same command
+ends.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from layerfiles import noise, text
+from layer_files import noise, text
 from paddock import engine
-from paddock.bundle import signature, trust
-from paddock.bundle.loadplan import STAGING
-from paddock.bundle.manifest import Carried, parse
-from paddock.bundle.parts import Bundle
+from paddock.bundle.check import trust
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import Carried, parse
+from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.site.loadplan import STAGING
 from paddock.door import run
 from samples import bundles
-from siteengine import SiteEngine
-from sitehost import Site
-from smallimages import SmallImage, gzipped, plain, tar
+from site_engine import SiteEngine
+from site_host import Site
+from small_images import SmallImage, gzipped, plain, tar
 
 PAGE = 4096  # bytes: a file system in memory has room for whole pages, and takes not one more
 
@@ -61,7 +64,7 @@ def test_the_state_folder_fills_up_at_every_write(
     monkeypatch.setenv("PADDOCK_STATE", str(disk.folder / "state"))
     signature.keygen(tmp_path / "key")
     manifest = bundles.write(tmp_path / "bundle")
-    with Bundle.open([tmp_path / "bundle"]) as bundle:
+    with OpenBundle.open([tmp_path / "bundle"]) as bundle:
         trust.sign_bundle(bundle, signature.read_secret(tmp_path / "key"))
     command = ["import", str(tmp_path / "bundle"), "--key", str(tmp_path / "key.pub")]
     refused: set[str] = set()
@@ -72,8 +75,12 @@ def test_the_state_folder_fills_up_at_every_write(
             break
         said = capsys.readouterr().err
         assert status == 7, said
-        assert ("cannot be written (No space left on device)" in said, "\nhint: " in said) == (True, True), said
-        refused.add(Path(said.rpartition("error: ")[2].partition(": cannot")[0]).relative_to(disk.folder).as_posix())
+        assert ("cannot be written (No space left on device)" in said, "\nhint: " in said) == (True, True), (
+            said
+        )
+        refused.add(
+            Path(said.rpartition("error: ")[2].partition(": cannot")[0]).relative_to(disk.folder).as_posix()
+        )
         assert {each for each in host.names() if STAGING not in each} in (set(), set(bundles.IMAGES))
     assert host.names() == set(bundles.IMAGES)
     assert refused == {
@@ -134,17 +141,25 @@ def test_no_room_to_unpack_what_a_delta_is_made_on(
 
 SYSTEM = plain(tar({"etc/hostname": b"site\n", "bin/sh": text(300_000)}))
 BEFORE = SmallImage(reference="full/app:before", layers=(SYSTEM, plain(tar({"lib": noise(60_000, 3)}))))
-# Each layer's recipe lies beside the parts until it is copied into them: the smallest are last, so that the most room
-# is needed at the end.
+# Each layer's recipe lies beside the parts until it is copied into them: the smallest are last, so that the
+# most room is needed at the end.
 NEW = tuple(plain(tar({f"new-{halved}": noise(800_000 >> halved, halved)})) for halved in range(8))
-AFTER = SmallImage(reference="full/app:1", layers=(SYSTEM, plain(tar({"lib": noise(60_000, 3) + text(5_000)})), *NEW))
+AFTER = SmallImage(
+    reference="full/app:1", layers=(SYSTEM, plain(tar({"lib": noise(60_000, 3) + text(5_000)})), *NEW)
+)
 
 
 def step_of(folder: Path) -> str:
     """What an export that stopped was writing."""
     there = set(everything(folder))
-    steps = {"journal": "export.journal", "first part": "delta.tar.001.partial", "later part": "delta.tar.001",
-             "documents": "SHA256SUMS", "bundle.json": "bundle.json", "signature": "bundle.json.minisig"}  # fmt: skip
+    steps = {
+        "journal": "export.journal",
+        "first part": "delta.tar.001.partial",
+        "later part": "delta.tar.001",
+        "documents": "SHA256SUMS",
+        "bundle.json": "bundle.json",
+        "signature": "bundle.json.minisig",
+    }
     renamed = {"delta.tar.001.partial"} if "delta.tar.001" in there else set()
     return next(step for step, file in steps.items() if file not in there | renamed)
 
@@ -163,8 +178,14 @@ def test_the_medium_fills_up_at_every_write(
     signature.keygen(tmp_path / "key")
     load([BEFORE, AFTER])
     assert run(["export", "--no-tool", f"--image={BEFORE.reference}", f"--output={tmp_path / 'before'}"]) == 0
-    command = ["export", "--no-tool", f"--image={AFTER.reference}", "--part-size=1M",
-               f"--base={tmp_path / 'before'}", f"--sign={tmp_path / 'key'}"]  # fmt: skip
+    command = [
+        "export",
+        "--no-tool",
+        f"--image={AFTER.reference}",
+        "--part-size=1M",
+        f"--base={tmp_path / 'before'}",
+        f"--sign={tmp_path / 'key'}",
+    ]
     assert run([*command, f"--output={tmp_path / 'whole'}"]) == 0
     whole = everything(tmp_path / "whole")
     manifest = parse(whole["bundle.json"])
@@ -203,4 +224,6 @@ def unsigned(folder: Path) -> dict[str, bytes]:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    return {each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
+    return {
+        each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()
+    }

@@ -1,4 +1,6 @@
-"""Layers whose tars lead out of the image, by name or through links: nothing of them reaches the host's files."""
+"""Layers whose tars lead out of the image, by name or through links: nothing of them reaches the host's
+files.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from samples import bundles
-from sitehost import Site
+from site_host import Site
 
 MARK = "paddock-test-came-out"
 
@@ -29,7 +31,8 @@ LAYERS = {
     "an absolute name": layer(member("/tmp/" + MARK)),
     "through a link": layer(member("out", kind=tarfile.SYMTYPE, link="/tmp"), member("out/" + MARK)),
     "through a link that leads up": layer(
-        member("out", kind=tarfile.SYMTYPE, link="../../../../../../../../../../../tmp"), member("out/" + MARK)
+        member("out", kind=tarfile.SYMTYPE, link="../../../../../../../../../../../tmp"),
+        member("out/" + MARK),
     ),
     "a hard link to the host's": layer(member(MARK, kind=tarfile.LNKTYPE, link="/etc/hostname")),
 }
@@ -43,7 +46,9 @@ def test_nothing_comes_out_of_a_layer(host: Site, tmp_path: Path, case: str) -> 
     assert done.returncode in (0, 7), done.stderr
     assert not (Path("/tmp") / MARK).exists()
     found = [path.as_posix() for path in host.engine.folder.rglob(MARK)]
-    assert not [path for path in found if "/diff/" not in path and "/fs/" not in path], "outside the layer's own folder"
+    assert not [path for path in found if "/diff/" not in path and "/fs/" not in path], (
+        "outside the layer's own folder"
+    )
     if done.returncode:
         assert host.names() == set()
         assert "\nhint: " in done.stderr

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.bundle.manifest import Carried, Manifest
+from paddock.bundle.format.manifest import Carried, Manifest
 from samples import bundles, cut_short
-from sitehost import Site
+from site_host import Site
 
 NEW = "paddock/cpu-api:0.1.0"
 OTHER = "paddock/cpu-vlm:0.1.0"
@@ -24,7 +24,9 @@ def test_a_full_bundle(host: Site, tmp_path: Path) -> None:
     part = tmp_path / "bundle" / manifest.parts[1].name
     part.rename(tmp_path / part.name)
     plan = host.paddock("import", tmp_path / "bundle", "--plan")
-    assert (plan.returncode, f"the first is {part.name}; name the folders" in plan.stderr) == (0, True), plan.stderr
+    assert (plan.returncode, f"the first is {part.name}; name the folders" in plan.stderr) == (0, True), (
+        plan.stderr
+    )
     host.refuses("import", tmp_path / "bundle", words="or name the folders that have them, too")
     (tmp_path / part.name).rename(part)
     done = host.paddock("import", tmp_path / "bundle")
@@ -40,7 +42,9 @@ def test_a_full_bundle(host: Site, tmp_path: Path) -> None:
     receipt = host.paddock("receipt")
     assert receipt.returncode == 0, receipt.stderr
     held = {each["diff_id"]: each["blob"] for each in json.loads(receipt.stdout)["layers"]}
-    blobs = {each.diff_id: each.digest if host.engine.store == "containerd" else None for each in manifest.layers}
+    blobs = {
+        each.diff_id: each.digest if host.engine.store == "containerd" else None for each in manifest.layers
+    }
     assert held == blobs
 
 
@@ -59,7 +63,9 @@ def whole(host: Site, manifest: Manifest) -> None:
 @pytest.mark.fault("kill -9 of the import")
 def test_a_kill_at_any_step_costs_one_step(host: Site, tmp_path: Path) -> None:
     def written(number: int) -> tuple[Manifest, Path]:
-        """Two images with one layer in common; containerd keeps blobs of a load that broke off, so all are new."""
+        """Two images with one layer in common; containerd keeps blobs of a load that broke off, so all are
+        new.
+        """
         layers = [bundles.layer_tar({"noise": bundles.noise(10 * number + at, 60_000)}) for at in range(3)]
         folder = tmp_path / f"bundle-{number}"
         return bundles.write(folder, images={NEW: layers[:2], OTHER: layers[::2]}), folder

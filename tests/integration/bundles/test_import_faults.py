@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from paddock.bundle import signature, trust
-from paddock.bundle.manifest import StackName
-from paddock.bundle.parts import Bundle
+from paddock.bundle.check import trust
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import StackName
+from paddock.bundle.format.reader import OpenBundle
 from samples import bundles
-from siteengine import site_engine
-from sitehost import Site
+from site_engine import site_engine
+from site_host import Site
 
 NEW = "paddock/cpu-api:0.1.0"
 STACK = StackName(name="cu126", target="cu126", backend="vllm", model="paddleocr-vl-1.6", variant="online")
@@ -30,7 +31,7 @@ def test_a_bundle_that_is_older_than_what_was_imported(host: Site, tmp_path: Pat
     newer = bundles.write(tmp_path / "newer", files={})
     bundles.write(tmp_path / "bundle")
     for folder, sequence in ((tmp_path / "bundle", 1), (tmp_path / "newer", 2)):
-        with Bundle.open([folder]) as bundle:
+        with OpenBundle.open([folder]) as bundle:
             trust.sign_bundle(bundle, signature.read_secret(tmp_path / "key"), sequence=sequence)
     assert host.paddock("import", tmp_path / "newer").returncode == 0
     host.refuses("import", tmp_path / "bundle", words="has sequence 1, expected at least 2")
@@ -45,7 +46,9 @@ def test_a_target_for_other_cards(host: Site, tmp_path: Path, repository: Path) 
     paths = [path for path in stack.rglob("*") if path.is_file() and path.name != ".env"]
     files = {f"stack/{path.relative_to(stack)}": path.read_bytes() for path in paths}
     bundles.write(tmp_path / "bundle", files=files, stack=STACK)
-    host.refuses("import", tmp_path / "bundle", words="cu126 is not for this host; driver of this host: found none")
+    host.refuses(
+        "import", tmp_path / "bundle", words="cu126 is not for this host; driver of this host: found none"
+    )
     assert host.names() == set()
     assert host.paddock("import", tmp_path / "bundle", "--any-host").returncode == 0
     assert host.names() == set(bundles.IMAGES)
@@ -56,10 +59,17 @@ def test_two_imports_at_once(host: Site, tmp_path: Path) -> None:
     bundles.write(tmp_path / "bundle")
     host.state.mkdir(parents=True)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys\nfrom pathlib import Path\nfrom paddock.bundle import sitestate\n"
-         "with sitestate.locked(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()", str(host.state)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom pathlib import Path\nfrom paddock.bundle import sitestate\n"
+            "with sitestate.locked(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()",
+            str(host.state),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     with holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         host.refuses("import", tmp_path / "bundle", words=f"is under way (process {holder.pid})")
@@ -69,7 +79,9 @@ def test_two_imports_at_once(host: Site, tmp_path: Path) -> None:
 
 @pytest.mark.fault("base by layer, not by blob")
 def test_a_base_layer_whose_blob_is_lost(host: Site, tmp_path: Path) -> None:
-    """In the containerd store a layer may be unpacked while its blob is gone. The classic one has the layers only."""
+    """In the containerd store a layer may be unpacked while its blob is gone. The classic one has the layers
+    only.
+    """
     first = bundles.write(tmp_path / "first")
     raws = {NEW: [bundles.LAYERS[0], bundles.layer_tar({"a": b"b"})]}
     bundles.write(tmp_path / "second", images=raws, on=bundles.LAYERS[:2])
@@ -85,19 +97,24 @@ def test_a_base_layer_whose_blob_is_lost(host: Site, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_says_how_it_goes_on(host: Site, tmp_path: Path) -> None:
-    bundles.write(tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=50 << 20, frame=1 << 20)
+    bundles.write(
+        tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=50 << 20, frame=1 << 20
+    )
     stopped = host.meanwhile(
-        "import", tmp_path / "bundle", event=lambda: os.kill(int((host.state / "lock").read_bytes()), signal.SIGINT)
+        "import",
+        tmp_path / "bundle",
+        event=lambda: os.kill(int((host.state / "lock").read_bytes()), signal.SIGINT),
     )
-    assert (stopped.returncode, "`paddock import --abandon` takes that away" in stopped.stderr) == (130, True), (
-        stopped.stderr
-    )
+    assert (stopped.returncode, "`paddock import --abandon` takes that away" in stopped.stderr) == (
+        130,
+        True,
+    ), stopped.stderr
     assert NEW not in host.names()
     assert host.paddock("import", "--abandon").returncode == 0
     assert host.names() == set()
 
 
-# --- faults that hit the engine or the medium while layers are loaded -------------------------------------------------
+# --- faults that hit the engine or the medium while layers are loaded ---------------------------------------
 
 
 @pytest.fixture(params=["classic", "containerd"])
@@ -168,7 +185,9 @@ def test_the_medium_is_removed_in_the_middle(small_host: Site, tmp_path: Path) -
         tmp_path / "bundle", images={NEW: [bundles.LAYERS[0], large(1)]}, part_size=1 << 20, frame=1 << 20
     )
     hidden = tmp_path / "elsewhere"
-    broken = small_host.meanwhile("import", tmp_path / "bundle", event=lambda: (tmp_path / "bundle").rename(hidden))
+    broken = small_host.meanwhile(
+        "import", tmp_path / "bundle", event=lambda: (tmp_path / "bundle").rename(hidden)
+    )
     assert (broken.returncode, "cannot be read" in broken.stderr) == (7, True), broken.stderr
     assert NEW not in small_host.names()
     hidden.rename(tmp_path / "bundle")

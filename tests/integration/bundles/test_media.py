@@ -1,4 +1,6 @@
-"""`paddock verify` and `sign` on real media: one that lies, one that fails, one that is read-only, one that is full."""
+"""`paddock verify` and `sign` on real media: one that lies, one that fails, one that is read-only, one that
+is full.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from paddock.bundle import signature
-from paddock.bundle.manifest import SIGNATURE
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import SIGNATURE
 from paddock.door import run
 from samples import bundles
 
@@ -91,14 +93,21 @@ def test_a_read_only_medium(medium: Medium, capsys: pytest.CaptureFixture[str]) 
     assert "cannot be written (Read-only file system)" in capsys.readouterr().err
 
 
-def test_a_full_medium_keeps_the_signature_that_it_had(medium: Medium, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_medium_keeps_the_signature_that_it_had(
+    medium: Medium, capsys: pytest.CaptureFixture[str]
+) -> None:
     signature.keygen(Path("key"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", medium.bundle], check=True)  # full to the byte
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", medium.bundle], check=True
+    )  # full to the byte
     try:
         bundles.write(medium.bundle)
         assert run(["sign", str(medium.bundle), "--key", "key"]) == 0
         before = (medium.bundle / SIGNATURE).read_bytes()
-        with pytest.raises(OSError, match="No space left"), (medium.bundle / "filler").open("wb", 0) as filler:
+        with (
+            pytest.raises(OSError, match="No space left"),
+            (medium.bundle / "filler").open("wb", 0) as filler,
+        ):
             while True:
                 filler.write(bytes(4096))
         assert run(["sign", str(medium.bundle), "--key", "key", "--sequence", "9"]) == 7

@@ -1,4 +1,6 @@
-"""`paddock verify --offline-run`: bundles are tried in an engine without a network, and nothing is left of that."""
+"""`paddock verify --offline-run`: bundles are tried in an engine without a network, and nothing is left of
+that.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from typing import Any
 import pytest
 
 from samples import bundles
-from siteengine import SiteEngine, file_system
-from smallimages import EXITS, WAITS, program, tar
+from site_engine import SiteEngine, file_system
+from small_images import EXITS, WAITS, program, tar
 
 LIMIT = 300  # seconds
 API = "paddock/cpu-api:0.1.0"
@@ -61,9 +63,15 @@ def environment(site: SiteEngine, tmp_path: Path) -> dict[str, str]:
 
 def tried(site: SiteEngine, tmp_path: Path, scratch: Path, *more: str | Path) -> Any:
     return subprocess.run(
-        command(tmp_path / "bundle", scratch, *more), env=environment(site, tmp_path), cwd=tmp_path,
-        capture_output=True, text=True, timeout=LIMIT, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        command(tmp_path / "bundle", scratch, *more),
+        env=environment(site, tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 def left(scratch: Path) -> list[str]:
@@ -110,7 +118,9 @@ def test_a_delta_is_imported_after_its_base(site: SiteEngine, tmp_path: Path, sc
     assert left(scratch) == []
 
 
-def test_a_broken_image_fails_and_everything_is_taken_down(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
+def test_a_broken_image_fails_and_everything_is_taken_down(
+    site: SiteEngine, tmp_path: Path, scratch: Path
+) -> None:
     stack_of(tmp_path / "bundle", EXITS)
     done = tried(site, tmp_path, scratch)
     assert done.returncode == 8, done.stderr
@@ -129,13 +139,19 @@ def test_a_bad_bundle_starts_no_engine(site: SiteEngine, tmp_path: Path, scratch
 
 @pytest.mark.parametrize("site", ["classic"], indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_ended_in_the_middle_nothing_runs_on(site: SiteEngine, tmp_path: Path, scratch: Path, number: int) -> None:
+def test_ended_in_the_middle_nothing_runs_on(
+    site: SiteEngine, tmp_path: Path, scratch: Path, number: int
+) -> None:
     bundle = stack_of(tmp_path / "bundle", WAITS)
     with (tmp_path / "said").open("wb") as said:
         trial = subprocess.Popen(
-            command(bundle, scratch), env=environment(site, tmp_path), cwd=tmp_path, stdin=subprocess.DEVNULL,
-            stdout=said, stderr=said,
-        )  # fmt: skip
+            command(bundle, scratch),
+            env=environment(site, tmp_path),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+        )
     end = time.monotonic() + LIMIT
     while "/program " not in running(scratch):
         assert trial.poll() is None, (tmp_path / "said").read_text()
@@ -153,8 +169,12 @@ def test_ended_in_the_middle_nothing_runs_on(site: SiteEngine, tmp_path: Path, s
     assert left(scratch) == []
 
 
-def test_a_stack_runs_from_its_bundle_alone(shop: Any, tmp_path: Path, engine_cli: Callable[..., str]) -> None:
-    """The real one, with weights in its images: exported, then imported, started and asked where no network is."""
+def test_a_stack_runs_from_its_bundle_alone(
+    shop: Any, tmp_path: Path, engine_cli: Callable[..., str]
+) -> None:
+    """The real one, with weights in its images: exported, then imported, started and asked where no network
+    is.
+    """
     stack = ("cpu", "--backend", "llama.cpp", "--offline")
     built = shop.paddock("build", *stack, "--json")
     assert built.returncode == 0, built.stderr
@@ -164,8 +184,16 @@ def test_a_stack_runs_from_its_bundle_alone(shop: Any, tmp_path: Path, engine_cl
     finally:
         engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
     with tempfile.TemporaryDirectory(prefix="paddock-test-", dir="/var/tmp") as scratch:
-        done = shop.paddock("verify", tmp_path / "bundle", "--offline-run", "--scratch", scratch, "--json",
-                            PADDOCK_STATE=str(tmp_path / "state"), MODELS_DIR="/nowhere")  # fmt: skip
+        done = shop.paddock(
+            "verify",
+            tmp_path / "bundle",
+            "--offline-run",
+            "--scratch",
+            scratch,
+            "--json",
+            PADDOCK_STATE=str(tmp_path / "state"),
+            MODELS_DIR="/nowhere",
+        )
         assert done.returncode == 0, done.stderr
         assert left(Path(scratch)) == []
     started = json.loads(done.stdout)["offline_run"]["started"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embeddedstack import Reader, running
+from embedded_stack import Reader, running
 
 
 @pytest.fixture(scope="package", params=["vllm", "llama.cpp"])

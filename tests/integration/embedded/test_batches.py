@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import requests
 
-from embeddedstack import Reader
-from paddock.reading import characters
-from paddock.result_folder import RECORD
+from embedded_stack import Reader
+from paddock.parse.results import RECORD
+from paddock.smoke.reading import characters
 from samples.drawn import Document, document
 
 CHARACTERS_WRONG = 0.03
@@ -74,7 +74,11 @@ class Parsed:
 
 @pytest.fixture(scope="module")
 def undisturbed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
-    folder, out, made = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("out"), document(random.Random(3), 6)
+    folder, out, made = (
+        tmp_path_factory.mktemp("long"),
+        tmp_path_factory.mktemp("out"),
+        document(random.Random(3), 6),
+    )
     (folder / "long.pdf").write_bytes(made.file("PDF"))
     before = read(reader)
     parsed(parsing(reader, folder, out))
@@ -197,7 +201,9 @@ def parsed(running: subprocess.Popen[str]) -> str:
 
 
 def finished(out: Path) -> set[str]:
-    return {record.parent.name for record in out.glob(f"*/{RECORD}") if not record.parent.name.startswith(".")}
+    return {
+        record.parent.name for record in out.glob(f"*/{RECORD}") if not record.parent.name.startswith(".")
+    }
 
 
 def wait_for(out: Path, count: int, running: subprocess.Popen[str]) -> None:
@@ -215,7 +221,9 @@ def require_text(folder: Path, made: Document) -> None:
     assert [page.name for page in pages] == [f"{number:03}" for number in range(1, len(made.pages) + 1)]
     for page, lines in zip(pages, made.lines, strict=True):
         require_lines(page / "page.md", lines, limit=2 * CHARACTERS_WRONG)  # few characters: one weighs more
-    require_lines(folder / "document.md", [line for page in made.lines for line in page], limit=CHARACTERS_WRONG)
+    require_lines(
+        folder / "document.md", [line for page in made.lines for line in page], limit=CHARACTERS_WRONG
+    )
 
 
 def require_lines(markdown: Path, lines: Any, *, limit: float) -> None:

@@ -10,9 +10,9 @@ import random
 
 from PIL import Image, ImageOps
 
-from embeddedstack import Reader
-from paddock.embedded import NOTICE
-from paddock.reading import error_rate
+from embedded_stack import Reader
+from paddock.smoke.reading import error_rate
+from paddock.weights.markers import NOTICE
 from samples.drawn import PAGE, Document, document, ruled
 
 PAGES_OF = (1, 1, 1, 1, 1, 1, 2, 3, 5, 8, 13, 13)  # documents: 50 pages
@@ -31,8 +31,10 @@ def test_smoke_checks_that_it_reads(reader: Reader) -> None:
     found = json.loads(done.stdout)
     assert found["notice"] == NOTICE
     assert [(check["check"], check["result"]) for check in found["checks"]] == [
-        ("ocr", "passed"), ("image", "passed"), ("pdf", "passed"),
-    ]  # fmt: skip
+        ("ocr", "passed"),
+        ("image", "passed"),
+        ("pdf", "passed"),
+    ]
 
 
 def test_fifty_unseen_pages_are_read_in_order(reader: Reader) -> None:
@@ -48,7 +50,9 @@ def test_fifty_unseen_pages_are_read_in_order(reader: Reader) -> None:
             wrong += error_rate("\n".join(blocks), expected) * len(expected)
             length += len(expected)
             whole += len(blocks) == len(lines)
-    print(f"{wrong / length:.2%} of {length:.0f} characters wrong; {whole:.0f} of 50 pages with a block a line")
+    print(
+        f"{wrong / length:.2%} of {length:.0f} characters wrong; {whole:.0f} of 50 pages with a block a line"
+    )
     assert wrong / length <= CHARACTERS_WRONG
     assert whole >= 0.9 * sum(PAGES_OF)  # nothing is missing, nothing doubled
 

@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from embeddedstack import Reader
+from embedded_stack import Reader
 from paddock import process
-from paddock.matrix import Task
-from paddock.reading import error_rate
-from paddock.smoke import PROMPTS, Questions
-from paddock.testweights.vlm import MERGE, MIN_PIXELS, PATCH
+from paddock.matrix.records import Task
+from paddock.ownweights.hub import MERGE, MIN_PIXELS, PATCH
+from paddock.smoke.questions import PROMPTS, Questions
+from paddock.smoke.reading import error_rate
 from samples.drawn import Document, drawn
 
 PAGES = 3
 CHARACTERS_WRONG = 0.03
 NATIVE = Path(__file__).with_name("native_reader.py")
-GRID = PATCH * MERGE  # pixels of a token; a picture of whole tokens and enough of them is resized by no server
+GRID = (
+    PATCH * MERGE
+)  # pixels of a token; a picture of whole tokens and enough of them is resized by no server
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,9 @@ def on_the_grid(picture: Image.Image) -> Image.Image:
     """The picture as PaddleOCR-VL's processor resizes one of too few pixels."""
     width, height = picture.size
     scale = max(1.0, (MIN_PIXELS / (width * height)) ** 0.5)
-    return picture.resize(tuple(-int(-side * scale // GRID) * GRID for side in picture.size), Image.Resampling.BICUBIC)
+    return picture.resize(
+        tuple(-int(-side * scale // GRID) * GRID for side in picture.size), Image.Resampling.BICUBIC
+    )
 
 
 def png(picture: Image.Image) -> str:
@@ -106,10 +110,25 @@ def read_natively(reader: Reader, pictures: tuple[str, ...]) -> list[str]:
 
 @cache
 def _read_natively(prefix: str, version: str, models: str, pictures: tuple[str, ...]) -> tuple[str, ...]:
-    argv = ["docker", "run", "--rm", "--interactive", "--network", "none", "--entrypoint", "python",
-            "--volume", f"{models}:/models:ro", f"{prefix}cpu-api:{version}", "-c", NATIVE.read_text()]  # fmt: skip
+    argv = [
+        "docker",
+        "run",
+        "--rm",
+        "--interactive",
+        "--network",
+        "none",
+        "--entrypoint",
+        "python",
+        "--volume",
+        f"{models}:/models:ro",
+        f"{prefix}cpu-api:{version}",
+        "-c",
+        NATIVE.read_text(),
+    ]
     request = json.dumps({"model": "/models/embedded", "pngs": pictures}) + "\n"
     done = subprocess.run(argv, input=request, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    answers: list[dict[str, Any]] = [
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
+    ]
     return tuple(answer["text"] for answer in answers)

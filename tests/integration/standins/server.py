@@ -1,7 +1,9 @@
-"""Stands where a VLM server would: answers /health and /v1/models like one, after it has read the options that it got.
+"""Stands where a VLM server would: answers /health and /v1/models like one, after it has read the options
+that it got.
 
-It computes nothing. It proves that our images start the right command, as the right user, with a key, and that their
-health check finds the model. Any option without a value is refused when the file says so; nothing else is checked here.
+It computes nothing. It proves that our images start the right command, as the right user, with a key, and
+that their health check finds the model. Any option without a value is refused when the file says so; nothing
+else is checked here.
 """
 
 from __future__ import annotations
@@ -30,9 +32,17 @@ def options(arguments: list[str]) -> dict[str, str]:
 
 
 def serve(key: str) -> None:
-    """Answer at the port and under the name of the options until the container stops; says what it was given first."""
+    """Answer at the port and under the name of the options until the container stops; says what it was given
+    first.
+    """
     given = options(sys.argv[1:])
-    said = {"argv": sys.argv[1:], "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "options": given}
+    said = {
+        "argv": sys.argv[1:],
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "groups": os.getgroups(),
+        "options": given,
+    }
     said["environment"] = {name: value for name, value in os.environ.items() if "KEY" not in name}
     print(json.dumps(said), flush=True)
 

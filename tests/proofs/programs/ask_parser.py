@@ -92,14 +92,17 @@ def sglang() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
     parser = argparse.ArgumentParser(prog="sglang")
     server_args.ServerArgs.add_cli_args(parser)
 
-    # What follows the parser wants a card; what goes before it, such as reading the file of --config, is its own.
+    # What follows the parser wants a card; what goes before it, such as reading the file of --config, is its
+    # own.
     server_args.ServerArgs.from_cli_args = classmethod(lambda _class, parsed: parsed)
     known = [name for name in vars(importlib.import_module("sglang.srt.environ").Envs) if name.isupper()]
     return parser, server_args.prepare_server_args, known
 
 
 def grammar(parser: argparse.ArgumentParser) -> dict[str, list[Any]]:
-    """Each option with how many values it takes (0, 1, or argparse's sign), their type's name and the choices."""
+    """Each option with how many values it takes (0, 1, or argparse's sign), their type's name and the
+    choices.
+    """
     return {
         option: [
             1 if action.nargs is None else action.nargs,
@@ -132,7 +135,11 @@ def reason_against(parse: Parse, options: list[str]) -> str:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
             parse(options)
     except SystemExit:
-        return said.getvalue().strip().splitlines()[-1] if said.getvalue().strip() else "it ended without a reason"
+        return (
+            said.getvalue().strip().splitlines()[-1]
+            if said.getvalue().strip()
+            else "it ended without a reason"
+        )
     except (ValueError, TypeError, KeyError, argparse.ArgumentTypeError, argparse.ArgumentError) as failure:
         return f"{type(failure).__name__}: {failure}"
     return ""

@@ -1,7 +1,8 @@
 """Loads pipeline configurations with the PaddleX of this interpreter, as `serve.py` of the pipeline API does.
 
-Runs in the image of the pipeline API. PaddleX ignores keys that it does not know, so a misspelt one would be lost in
-silence: every key must be one that PaddleX's own configuration of that pipeline has, or a field of its models.
+Runs in the image of the pipeline API. PaddleX ignores keys that it does not know, so a misspelt one would be
+lost in silence: every key must be one that PaddleX's own configuration of that pipeline has, or a field of
+its models.
 
 usage: load_pipelines.py < REQUEST > ANSWER
 REQUEST   JSON: {name: text of a pipeline.yaml}
@@ -25,7 +26,8 @@ from paddlex.inference.models.common.genai import GenAIConfig
 from paddlex.inference.pipelines.base import BasePipeline
 from paddlex.inference.serving.infra.config import AppConfig, create_app_config
 
-# Read by PaddleX (3.7.2, inference/serving/basic_serving and pipelines/paddleocr_vl), absent from its own files.
+# Read by PaddleX (3.7.2, inference/serving/basic_serving and pipelines/paddleocr_vl), absent from its own
+# files.
 ALSO_READ = {"max_output_img_size", "visualize", "extra", "model_dir", "batch_size", "threshold"}
 
 

@@ -1,7 +1,7 @@
 """A pipeline API for tests: a real HTTP server on 127.0.0.1 that speaks PaddleX's serving protocol.
 
-It checks requests and reads documents as PaddleX does (`inference/serving/infra/utils.py`), answers one page of
-constant text per page of the document, and can be told to fail in the ways that the real one fails.
+It checks requests and reads documents as PaddleX does (`inference/serving/infra/utils.py`), answers one page
+of constant text per page of the document, and can be told to fail in the ways that the real one fails.
 """
 
 from __future__ import annotations
@@ -245,7 +245,9 @@ class Maker:
         path.write_bytes(data)
         return path
 
-    def image(self, name: str, *, size: tuple[int, int] = (8, 8), kind: str = "PNG", shade: int = 255) -> Path:
+    def image(
+        self, name: str, *, size: tuple[int, int] = (8, 8), kind: str = "PNG", shade: int = 255
+    ) -> Path:
         path = self._path(name)
         Image.new("L", size, shade).save(path, kind)
         return path

@@ -10,9 +10,10 @@ import threading
 
 import pytest
 
-from paddock.client import Client, ParsedDocument, ParseOptions
-from paddock.document import Document, Kind, inspect
 from paddock.errors import Interrupted, PaddockError, UnhealthyError, UnreachableError, UsageError
+from paddock.parse.client import Client
+from paddock.parse.document import Document, Kind, inspect
+from paddock.parse.wire import ParsedDocument, ParseOptions
 
 IMAGE_NAME = "imgs/img_in_image_box_1_2_3_4.jpg"
 QUICK = {"timeout": 60.0, "pause": 0.01, "patience": 0.3}
@@ -100,7 +101,9 @@ def test_the_api_refuses_the_document(api, make):
 def test_schema_errors_become_words(api, make, faults):
     said = '[{"type": "int_type", "loc": "body.maxPixels", "msg": "Input should be a valid integer"}]'
     api.answer = faults.fails(422, said)
-    assert failure(api, make.image("a.png")).message.endswith("(422: body.maxPixels: Input should be a valid integer)")
+    assert failure(api, make.image("a.png")).message.endswith(
+        "(422: body.maxPixels: Input should be a valid integer)"
+    )
 
 
 def test_a_failure_inside_the_api(api, make, faults):
@@ -116,9 +119,15 @@ def test_a_failure_inside_the_api(api, make, faults):
 
 def test_a_failure_while_the_vlm_server_is_down_says_so(api, make, faults):
     api.answer = faults.fails(500, "Internal server error")
-    api.readiness = {"ready": False, "model": "M", "reason": "the VLM server does not answer at http://vlm:8080"}
+    api.readiness = {
+        "ready": False,
+        "model": "M",
+        "reason": "the VLM server does not answer at http://vlm:8080",
+    }
     error = failure(api, make.image("a.png"))
-    assert error.message.endswith("(500: Internal server error): the VLM server does not answer at http://vlm:8080")
+    assert error.message.endswith(
+        "(500: Internal server error): the VLM server does not answer at http://vlm:8080"
+    )
 
 
 def test_a_failure_while_the_vlm_server_answers_points_to_the_document(api, make, faults):
@@ -156,7 +165,9 @@ def test_a_document_that_breaks_every_connection(api, make, faults, fault):
 
 
 def test_a_balancer_that_waits_for_its_api(api, make, faults):
-    api.next.extend([faults.says(503, b"<html>no server is available</html>"), faults.fails(502, "bad gateway")])
+    api.next.extend(
+        [faults.says(503, b"<html>no server is available</html>"), faults.fails(502, "bad gateway")]
+    )
     assert len(parse(api, make.image("a.png")).pages) == 1
     assert len(api.requests) == 3
 
@@ -190,7 +201,13 @@ def test_a_slow_server(api, make):
 
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(404, {"detail": "Not Found"}), (200, b"<html>hello</html>"), (200, [1]), (302, {}), (200, {"object": "list"})],
+    [
+        (404, {"detail": "Not Found"}),
+        (200, b"<html>hello</html>"),
+        (200, [1]),
+        (302, {}),
+        (200, {"object": "list"}),
+    ],
 )
 def test_another_service_at_that_address(api, make, faults, status, answer):
     api.answer = faults.says(status, answer)
@@ -212,7 +229,10 @@ def test_another_service_at_that_address(api, make, faults, status, answer):
             "page 1: images 'a'",
         ),
         (
-            {"layoutParsingResults": [{"markdown": {"text": "", "images": {"a": "http://h/a"}}}], "dataInfo": {}},
+            {
+                "layoutParsingResults": [{"markdown": {"text": "", "images": {"a": "http://h/a"}}}],
+                "dataInfo": {},
+            },
             "found a link, expected base64",
         ),
     ],
@@ -232,7 +252,9 @@ def test_no_pages_at_all(api, make, faults):
 @pytest.mark.parametrize("delta", [-1, 1])
 def test_a_file_that_changes_while_it_is_sent(api, make, delta):
     data = make.image("a.png").read_bytes()
-    changed = Document(name="a.png", kind=Kind.PNG, size=len(data) + delta, pages=1, open=lambda: io.BytesIO(data))
+    changed = Document(
+        name="a.png", kind=Kind.PNG, size=len(data) + delta, pages=1, open=lambda: io.BytesIO(data)
+    )
     client = Client(api.url, **QUICK)
     with pytest.raises(UsageError, match=r"a\.png: changed while it was sent"):
         client.parse(changed, ParseOptions())
@@ -295,7 +317,9 @@ def test_health(api):
     assert api.health_calls == 1
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://host", "http://", "http://host:port", "", "http://h:99999"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "ftp://host", "http://", "http://host:port", "", "http://h:99999"]
+)
 def test_not_a_url(url):
     with pytest.raises(UsageError):
         Client(url)

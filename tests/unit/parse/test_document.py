@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.document import MAX_PIXELS, Document, Kind, inspect, looks_parsable
 from paddock.errors import UsageError
+from paddock.parse.document import Document, Kind, inspect, looks_parsable
+from paddock.parse.imagesizes import MAX_PIXELS
 
 
 def refusal(path: Path) -> UsageError:
@@ -28,12 +29,16 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def jpeg_header(width: int, height: int) -> bytes:
-    comment = b"\xff\xfe" + struct.pack(">H", 2 + 500) + b"\xff\xc0" * 250  # bytes like a frame inside a comment
+    comment = (
+        b"\xff\xfe" + struct.pack(">H", 2 + 500) + b"\xff\xc0" * 250
+    )  # bytes like a frame inside a comment
     return b"\xff\xd8" + comment + b"\xff\xff\xff\xc2" + struct.pack(">HBHHB", 17, 8, height, width, 3)
 
 
 def tiff_page(order: str, width: int, height: int, following: int) -> bytes:
-    entries = struct.pack(order + "HHIHH", 256, 3, 1, width, 0) + struct.pack(order + "HHII", 257, 4, 1, height)
+    entries = struct.pack(order + "HHIHH", 256, 3, 1, width, 0) + struct.pack(
+        order + "HHII", 257, 4, 1, height
+    )
     return struct.pack(order + "H", 2) + entries + struct.pack(order + "I", following)
 
 

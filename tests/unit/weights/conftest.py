@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from paddock.download import Patience, open_session
+from paddock.weights.download import Patience, open_session
 from weight_sources import BadServer, Sets
 
 

@@ -10,8 +10,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from paddock.download import Patience, Published, download, read_json, require_space
 from paddock.errors import PreflightError, SourceError
+from paddock.weights.download import Patience, Published, download, read_json, require_space
 
 CONTENT = random.Random(7).randbytes(300_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -24,7 +24,9 @@ def get(server, session, report, hasty, tmp_path):
 
     def run(*, published=None, patience=hasty):
         to = tmp_path / "in" / "file.bin"
-        digest = download(session, server.url + PATH, to, report=report, published=published, patience=patience)
+        digest = download(
+            session, server.url + PATH, to, report=report, published=published, patience=patience
+        )
         assert digest == hashlib.sha256(to.read_bytes()).hexdigest()
         assert [path.name for path in to.parent.iterdir()] == ["file.bin"]
         return to
@@ -108,7 +110,9 @@ def test_a_file_that_changed_between_attempts_starts_again(get, server, part, re
     assert "starting again" in report.lines[-1]
 
 
-def test_a_changed_file_is_noticed_even_when_if_range_is_ignored(get, server, session, hasty, tmp_path, part, report):
+def test_a_changed_file_is_noticed_even_when_if_range_is_ignored(
+    get, server, session, hasty, tmp_path, part, report
+):
     server.serve(PATH, CONTENT)
     _leave_a_part(get, server, part)
     server.serve(PATH, CONTENT[::-1], etag='"v2"')
@@ -241,7 +245,9 @@ def test_a_range_that_contradicts_itself_is_refused(get, server, headers):
     assert len(server.asked) <= 3
 
 
-@pytest.mark.parametrize("found", ["bytes 0-299999/300000", "bytes 100000-299999/250000", "items 1-2/3", None])
+@pytest.mark.parametrize(
+    "found", ["bytes 0-299999/300000", "bytes 100000-299999/250000", "items 1-2/3", None]
+)
 def test_a_range_that_does_not_continue_the_file_is_not_appended(get, server, found):
     server.serve(PATH, CONTENT)
     server.fail(PATH, cut_after=100_000)
@@ -298,7 +304,9 @@ def test_a_server_that_never_recovers_is_given_up(get, server):
     assert len(server.asked) == 4
 
 
-@pytest.mark.parametrize("asked", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)])
+@pytest.mark.parametrize(
+    "asked", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)]
+)
 def test_a_wait_beyond_patience_ends_the_attempt(get, server, asked):
     server.fail(PATH, status=429, headers={"Retry-After": asked})
     refused(get, "429", "come back in")

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from paddock import weightfiles, weights, weightslock
 from paddock.door import run
 from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
-from paddock.matrix import Source, WeightsRole
-from paddock.sources import Endpoints
-from paddock.testweights.marker import MARKER
-from paddock.weights import How, Kind
+from paddock.matrix.records import Source, WeightsRole
+from paddock.weights import carrying, checking, fetching, installing, lockfile, markers, setfiles
+from paddock.weights.installing import How
+from paddock.weights.lockfile import Kind
+from paddock.weights.markers import TEST_MARKER
+from paddock.weights.sources import Endpoints
 
 VLM = "PaddleOCR-VL-1.6"
 HF_LISTING = f"/api/models/PaddlePaddle/{VLM}?blobs=true"
@@ -39,8 +40,13 @@ def models_dir(tmp_path):
 @pytest.fixture
 def fetch(server, report, hasty, models_dir, sets):
     def call(*chosen, to=models_dir, **options):
-        return weights.fetch(
-            chosen or (sets.vlm,), models_dir=to, report=report, endpoints=server.endpoints, patience=hasty, **options
+        return fetching.fetch(
+            chosen or (sets.vlm,),
+            models_dir=to,
+            report=report,
+            endpoints=server.endpoints,
+            patience=hasty,
+            **options,
         )
 
     return call
@@ -49,13 +55,15 @@ def fetch(server, report, hasty, models_dir, sets):
 @pytest.fixture
 def carry(report, models_dir, sets):
     def call(carried, *chosen, **options):
-        return weights.carry(chosen or (sets.vlm,), carried=carried, models_dir=models_dir, report=report, **options)
+        return carrying.carry(
+            chosen or (sets.vlm,), carried=carried, models_dir=models_dir, report=report, **options
+        )
 
     return call
 
 
 def contents(directory):
-    return {path: file.read_bytes() for path, file in weightfiles.files_of(directory).items()}
+    return {path: file.read_bytes() for path, file in setfiles.files_of(directory).items()}
 
 
 def lock(models_dir):
@@ -67,10 +75,12 @@ def visible(models_dir):
     return sorted(path.name for path in models_dir.iterdir() if path.name != ".lock")
 
 
-# --- from BOS --------------------------------------------------------------------------------------------------------
+# --- from BOS -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("top", [f"{VLM}_infer/", f"{VLM}/", "", "./", f"./{VLM}_infer/", f"{VLM}_infer/{VLM}-0.9B/"])
+@pytest.mark.parametrize(
+    "top", [f"{VLM}_infer/", f"{VLM}/", "", "./", f"./{VLM}_infer/", f"{VLM}_infer/{VLM}-0.9B/"]
+)
 def test_a_tar_from_bos_becomes_a_set(fetch, server, sets, models_dir, top):
     archive = sets.tar(sets.vlm_files, top)
     path = server.serve_bos(VLM, archive)
@@ -104,7 +114,9 @@ def test_two_machines_get_the_same_lock(fetch, server, sets, tmp_path):
     server.serve_bos("PP-DocLayoutV3", sets.tar(sets.layout_files, "PP-DocLayoutV3_infer/"))
     fetch(sets.vlm, sets.layout, to=tmp_path / "one")
     fetch(sets.layout, sets.vlm, to=tmp_path / "two")
-    assert (tmp_path / "one/models.lock.json").read_bytes() == (tmp_path / "two/models.lock.json").read_bytes()
+    assert (tmp_path / "one/models.lock.json").read_bytes() == (
+        tmp_path / "two/models.lock.json"
+    ).read_bytes()
 
 
 def test_a_cut_archive_continues_in_the_next_run(fetch, server, sets, models_dir):
@@ -123,7 +135,7 @@ def test_a_cut_archive_continues_in_the_next_run(fetch, server, sets, models_dir
     assert visible(models_dir) == [VLM, "models.lock.json"]
 
 
-# --- from Hugging Face and ModelScope --------------------------------------------------------------------------------
+# --- from Hugging Face and ModelScope -----------------------------------------------------------------------
 
 
 def test_hugging_face_gives_files_at_one_revision(fetch, server, sets, models_dir):
@@ -193,7 +205,8 @@ def test_content_other_than_published_is_refused(fetch, server, sets, models_dir
 
 
 @pytest.mark.parametrize(
-    "answer", [[], {}, {"sha": 1, "siblings": []}, {"sha": "a", "siblings": []}, {"sha": "a", "siblings": [{}]}, "x"]
+    "answer",
+    [[], {}, {"sha": 1, "siblings": []}, {"sha": "a", "siblings": []}, {"sha": "a", "siblings": [{}]}, "x"],
 )
 def test_an_answer_that_is_no_listing_is_refused(fetch, server, answer):
     server.serve_json(HF_LISTING, answer)
@@ -218,14 +231,17 @@ def test_a_listing_that_modelscope_cut_is_refused(fetch, server):
         fetch(source=Source.MODELSCOPE)
 
 
-# --- which source ----------------------------------------------------------------------------------------------------
+# --- which source -------------------------------------------------------------------------------------------
 
 
 def test_sources_are_tried_in_order_and_said_aloud(fetch, server, sets, report, models_dir):
     server.serve_modelscope(VLM, sets.vlm_files)
     (outcome,) = fetch()
     assert outcome.source is Source.MODELSCOPE
-    assert [warning.split(" does not")[0] for warning in report.warnings] == [f"{VLM}: bos", f"{VLM}: huggingface"]
+    assert [warning.split(" does not")[0] for warning in report.warnings] == [
+        f"{VLM}: bos",
+        f"{VLM}: huggingface",
+    ]
 
 
 def test_no_source_at_all_names_each_reason_and_the_way_out(fetch, models_dir):
@@ -247,18 +263,20 @@ def test_a_named_source_is_the_only_one(fetch, server, sets):
 
 def test_mirrors_come_from_the_environment():
     assert Endpoints.of({}) == Endpoints()
-    found = Endpoints.of({"HF_ENDPOINT": "https://m/", "MODELSCOPE_ENDPOINT": " ", "PADDOCK_BOS_ENDPOINT": "http://b"})
+    found = Endpoints.of(
+        {"HF_ENDPOINT": "https://m/", "MODELSCOPE_ENDPOINT": " ", "PADDOCK_BOS_ENDPOINT": "http://b"}
+    )
     assert found == Endpoints(huggingface="https://m", bos="http://b")
 
 
 def test_roles_choose_sets(sets):
     every = (sets.vlm, sets.gguf, sets.layout)
-    assert weights.wanted(every) == (sets.vlm, sets.layout)
-    assert weights.wanted(every, vlm=WeightsRole.GGUF) == (sets.gguf, sets.layout)
-    assert weights.wanted(every, [WeightsRole.GGUF]) == (sets.gguf,)
+    assert fetching.wanted(every) == (sets.vlm, sets.layout)
+    assert fetching.wanted(every, vlm=WeightsRole.GGUF) == (sets.gguf, sets.layout)
+    assert fetching.wanted(every, [WeightsRole.GGUF]) == (sets.gguf,)
 
 
-# --- again, and against the lock -------------------------------------------------------------------------------------
+# --- again, and against the lock ----------------------------------------------------------------------------
 
 
 def test_again_does_nothing(fetch, server, sets, models_dir):
@@ -294,7 +312,9 @@ def test_a_set_that_lost_a_file_is_noticed_at_once(fetch, server, sets, models_d
     fetch()
     (models_dir / VLM / "tokenizer.json").unlink()
     (models_dir / VLM / "config.json").write_bytes(b"other")
-    with pytest.raises(WeightsError, match=r"config.json: found 5 bytes, expected 3\n.*tokenizer.json: found no file"):
+    with pytest.raises(
+        WeightsError, match=r"config.json: found 5 bytes, expected 3\n.*tokenizer.json: found no file"
+    ):
         fetch()
     fetch(replace=True)
     assert contents(models_dir / VLM) == sets.vlm_files
@@ -305,39 +325,39 @@ def test_an_unrecorded_set_is_recorded(fetch, sets, models_dir, report):
     (outcome,) = fetch()
     assert (outcome.how, outcome.kind) == (How.ADOPTED, Kind.CARRIED)
     assert "not in models.lock.json" in report.warnings[0]
-    assert weights.check(models_dir, report=report)[0].problems == ()
+    assert checking.check(models_dir, report=report)[0].problems == ()
 
 
 def test_test_weights_give_way_but_stay_when_nothing_comes(fetch, server, sets, models_dir, report):
     sets.write(models_dir / VLM, {**sets.vlm_files, "config.json": b"test"})
-    weights.record(models_dir, VLM, kind=Kind.TEST, report=report)
+    installing.record(models_dir, VLM, kind=Kind.TEST, report=report)
     with pytest.raises(SourceError):
         fetch()
-    assert weights.kind_of(models_dir, VLM) is Kind.TEST
+    assert checking.kind_of(models_dir, VLM) is Kind.TEST
     server.serve_bos(VLM, sets.tar(sets.vlm_files, f"{VLM}_infer/"))
     fetch()
-    assert weights.kind_of(models_dir, VLM) is Kind.OFFICIAL
+    assert checking.kind_of(models_dir, VLM) is Kind.OFFICIAL
     assert contents(models_dir / VLM) == sets.vlm_files
     assert visible(models_dir) == [VLM, "models.lock.json"]
 
 
 def test_what_is_made_here_is_published_whole(sets, models_dir, report, tmp_path):
-    tree = sets.write(tmp_path / "made", {**sets.layout_files, MARKER: b"test"})
-    outcome = weights.publish(tree, sets.layout, models_dir=models_dir, kind=Kind.TEST, report=report)
+    tree = sets.write(tmp_path / "made", {**sets.layout_files, TEST_MARKER: b"test"})
+    outcome = installing.publish(tree, sets.layout, models_dir=models_dir, kind=Kind.TEST, report=report)
     assert (outcome.path, outcome.kind) == (models_dir / "PP-DocLayoutV3", Kind.TEST)
     assert not tree.exists()
-    assert weights.check(models_dir, ["PP-DocLayoutV3"], report=report)[0].problems == ()
+    assert checking.check(models_dir, ["PP-DocLayoutV3"], report=report)[0].problems == ()
     incomplete = sets.write(tmp_path / "made", {"inference.yml": b"{}"})
     with pytest.raises(WeightsError, match="pdiparams"):
-        weights.publish(incomplete, sets.layout, models_dir=models_dir, kind=Kind.TEST, report=report)
-    assert weights.kind_of(models_dir, "PP-DocLayoutV3") is Kind.TEST
+        installing.publish(incomplete, sets.layout, models_dir=models_dir, kind=Kind.TEST, report=report)
+    assert checking.kind_of(models_dir, "PP-DocLayoutV3") is Kind.TEST
 
 
 def test_the_marker_of_test_weights_has_one_name():
-    assert weightfiles.TEST_MARKER == MARKER
+    assert markers.TEST_MARKER == TEST_MARKER
 
 
-# --- unsafe and broken archives --------------------------------------------------------------------------------------
+# --- unsafe and broken archives -----------------------------------------------------------------------------
 
 
 def member(name, kind=tarfile.REGTYPE, link="", content=b""):
@@ -432,12 +452,14 @@ def test_a_broken_tar_is_refused_and_fetched_anew(fetch, server, sets, models_di
 
 def test_a_tar_without_what_a_set_needs_is_refused(fetch, server, sets, models_dir):
     server.serve_bos(VLM, sets.tar({"config.json": b"{}"}, f"{VLM}_infer/"))
-    with pytest.raises(WeightsError, match=r"found no \*\.safetensors, no tokenizer\.json or tokenizer\.model"):
+    with pytest.raises(
+        WeightsError, match=r"found no \*\.safetensors, no tokenizer\.json or tokenizer\.model"
+    ):
         fetch()
     assert visible(models_dir) == []
 
 
-# --- carried by hand -------------------------------------------------------------------------------------------------
+# --- carried by hand ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [VLM, f"{VLM}_infer", f"{VLM}_infer.tar", f"{VLM}.tar"])
@@ -529,7 +551,7 @@ def test_nothing_is_copied_when_one_set_is_absent(carry, sets, models_dir, tmp_p
 
 
 def test_carried_test_weights_stay_test_weights(carry, sets, models_dir, tmp_path):
-    sets.write(tmp_path / "usb" / VLM, {**sets.vlm_files, MARKER: b"test"})
+    sets.write(tmp_path / "usb" / VLM, {**sets.vlm_files, TEST_MARKER: b"test"})
     (outcome,) = carry(tmp_path / "usb")
     assert outcome.kind is Kind.TEST
 
@@ -550,7 +572,7 @@ def test_special_files_are_not_carried_in(carry, sets, tmp_path):
         carry(tmp_path / "usb")
 
 
-# --- checking --------------------------------------------------------------------------------------------------------
+# --- checking -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -562,7 +584,7 @@ def fetched(fetch, server, sets, models_dir):
 
 
 def test_check_names_every_bad_file(fetched, report):
-    assert [each.problems for each in weights.check(fetched, report=report)] == [(), ()]
+    assert [each.problems for each in checking.check(fetched, report=report)] == [(), ()]
     model = fetched / VLM / "model.safetensors"
     content = bytearray(model.read_bytes())
     content[1000] ^= 1
@@ -571,7 +593,7 @@ def test_check_names_every_bad_file(fetched, report):
     (fetched / "PP-DocLayoutV3/inference.json").unlink()
     (fetched / "stray").mkdir()
     with pytest.raises(WeightsError) as failure:
-        weights.check(fetched, report=report)
+        checking.check(fetched, report=report)
     for words in (
         "4 problem(s)",
         f"{VLM}/model.safetensors: found SHA-256 {hashlib.sha256(content).hexdigest()}, expected ",
@@ -586,30 +608,36 @@ def test_check_names_every_bad_file(fetched, report):
 def test_check_sees_sets_that_are_gone_and_links(fetched, report):
     shutil.rmtree(fetched / VLM)
     (fetched / "PP-DocLayoutV3/link").symlink_to("/etc/hostname")
-    linked, gone = weights.inspect(fetched, report=report)
+    linked, gone = checking.inspect(fetched, report=report)
     assert gone.problems == (f"{VLM}: found no directory, expected the set",)
     assert "a link or special file" in linked.problems[0]
     with pytest.raises(WeightsError, match="unheard-of: found no directory"):
-        weights.check(fetched, ["unheard-of"], report=report)
+        checking.check(fetched, ["unheard-of"], report=report)
 
 
 def test_check_of_nothing_fails(tmp_path, report):
     with pytest.raises(WeightsError, match="found no weights"):
-        weights.check(tmp_path, report=report)
+        checking.check(tmp_path, report=report)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", '{"format": 2, "sets": {}}', '{"format": 1, "sets": {"a": {"kind": "real", "files": {}}}}',
-     '{"format": 1, "sets": {"a": {"kind": "test", "files": {"x": {"size": "1", "sha256": ""}}}}}'],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{",
+        '{"format": 2, "sets": {}}',
+        '{"format": 1, "sets": {"a": {"kind": "real", "files": {}}}}',
+        '{"format": 1, "sets": {"a": {"kind": "test", "files": {"x": {"size": "1", "sha256": ""}}}}}',
+    ],
+)
 def test_a_lock_that_cannot_be_read_is_refused(tmp_path, report, text):
     (tmp_path / "models.lock.json").write_text(text)
     with pytest.raises(WeightsError, match=r"models\.lock\.json"):
-        weights.inspect(tmp_path, report=report)
+        checking.inspect(tmp_path, report=report)
 
 
-# --- several processes, and Ctrl-C -----------------------------------------------------------------------------------
+# --- several processes, and Ctrl-C --------------------------------------------------------------------------
 
 
 def spawn(*code):
@@ -625,16 +653,19 @@ def test_processes_that_record_at_once_lose_nothing(models_dir, sets):
     running = [
         spawn(
             "from pathlib import Path",
-            "from paddock import weights, console",
-            f"weights.record(Path({str(models_dir)!r}), {name!r}, kind=weights.Kind.TEST,"
+            "from paddock import console",
+            "from paddock.weights import installing",
+            f"installing.record(Path({str(models_dir)!r}), {name!r}, kind=installing.Kind.TEST,"
             " report=console.TerminalReporter())",
         )
         for name in names
     ]
-    assert [process.communicate(timeout=PATIENT_ENOUGH)[0] for process in running if process.wait(PATIENT_ENOUGH)] == []
+    assert [
+        process.communicate(timeout=PATIENT_ENOUGH)[0] for process in running if process.wait(PATIENT_ENOUGH)
+    ] == []
     for process in running:
         process.stdout.close()
-    assert sorted(weightslock.read(models_dir)) == names
+    assert sorted(lockfile.read(models_dir)) == names
 
 
 def command(server, models_dir, *arguments):
@@ -710,7 +741,7 @@ def test_ctrl_c_while_copying_leaves_nothing(carry, sets, models_dir, tmp_path, 
     assert visible(models_dir) == []
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -778,7 +809,9 @@ def test_the_command_fetches_what_llama_cpp_reads(paddock, server, sets):
 
 
 def test_the_command_carries_in(paddock, sets, tmp_path):
-    status, out, err = paddock("fetch", "paddleocr-vl-1.6", "--from", str(sets.write(tmp_path / VLM, sets.vlm_files)))
+    status, out, err = paddock(
+        "fetch", "paddleocr-vl-1.6", "--from", str(sets.write(tmp_path / VLM, sets.vlm_files))
+    )
     assert (status, "carried" in out) == (0, True), err
 
 

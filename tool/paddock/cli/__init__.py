@@ -22,7 +22,9 @@ class _Command:
 
 # In the order in which a newcomer meets them; the summaries stand here so that help needs no imports.
 COMMANDS: dict[str, _Command] = {
-    "render": _Command("render", "Write images/ and compose/ from the templates, or check that they are current."),
+    "render": _Command(
+        "render", "Write images/ and compose/ from the templates, or check that they are current."
+    ),
     "build": _Command("build", "Build the two images of a target, or the image of the tool."),
     "models": _Command("models", "Fetch model weights, check them, or make small test weights."),
     "tune": _Command("tune", "Size a VLM server for a card; each value with its origin."),
@@ -36,7 +38,9 @@ COMMANDS: dict[str, _Command] = {
     "export": _Command("export", "Write images and stack into parts that can be carried across an air gap."),
     "keygen": _Command("bundle", "Make a key pair that signs bundles."),
     "sign": _Command("bundle", "Sign a bundle."),
-    "verify": _Command("bundle", "Compare every byte of a bundle with its manifest; name what to send again."),
+    "verify": _Command(
+        "bundle", "Compare every byte of a bundle with its manifest; name what to send again."
+    ),
     "import": _Command("site", "Bring a bundle's images and stack to this host, everything checked first."),
     "receipt": _Command("site", "Write down what this site holds: the base of the next delta."),
     "rollback": _Command("site", "Go back to what was here before the last import."),
@@ -63,7 +67,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def paddock() -> None:
     """Build, launch and operate PaddleOCR-VL document parsing on your own hardware."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
-from paddock import console, paths, registry, settings
-from paddock.build import build_images, build_tool
+from paddock import console, paths
+from paddock.building import settings
+from paddock.building.build import build_images, build_tool
 from paddock.errors import UsageError
-from paddock.matrix import Variant
-from paddock.render import TOOL
+from paddock.matrix.images import TOOL
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
 
 
 @click.command("build")
@@ -21,10 +23,14 @@ from paddock.render import TOOL
 @click.option("--pip-index-url", metavar="URL", help="Index instead of PyPI (PIP_INDEX_URL).")
 @click.option("--apt-mirror", metavar="URL", help="Mirror instead of Debian's archive (APT_MIRROR).")
 @click.option("--base-registry", metavar="PREFIX", help="In front of every base image (BASE_REGISTRY).")
-@click.option("--base", "bases", multiple=True, metavar="REFERENCE=IMAGE", help="Build on IMAGE instead of REFERENCE.")
+@click.option(
+    "--base", "bases", multiple=True, metavar="REFERENCE=IMAGE", help="Build on IMAGE instead of REFERENCE."
+)
 @click.option("--image-prefix", metavar="PREFIX", help="In front of the built images' names (IMAGE_PREFIX).")
 @click.option(
-    "--stand-in", is_flag=True, help="For a trial: packages from PyPI where a vendor's own index cannot be reached."
+    "--stand-in",
+    is_flag=True,
+    help="For a trial: packages from PyPI where a vendor's own index cannot be reached.",
 )
 @click.option("--no-cache", is_flag=True, help="Run every step again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the images as JSON.")
@@ -47,11 +53,11 @@ def build(
 ) -> None:
     """Build the two images of TARGET, both at once; TARGET `tool` is the image that carries paddock itself.
 
-    Options can stand in the environment or in .env under the names in brackets. What pip is told on this machine
-    (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
+    Options can stand in the environment or in .env under the names in brackets. What pip is told on this
+    machine (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
     """
     workspace = paths.workspace()
-    data = registry.load(paths.templates())
+    data = load_registry(paths.templates())
     options = {
         "WHEELHOUSE": wheelhouse,
         "CA_BUNDLE": ca_bundle,
@@ -67,12 +73,20 @@ def build(
         name = TOOL.name
         references: tuple[str, ...] = (
             build_tool(
-                chosen, data=data, workspace=workspace, report=report, stand_ins=_stand_ins(bases), no_cache=no_cache
+                chosen,
+                data=data,
+                workspace=workspace,
+                report=report,
+                stand_ins=_stand_ins(bases),
+                no_cache=no_cache,
             ),
         )
     else:
         stack = data.stack(
-            target=target, backend=backend, model=model, variant=Variant.OFFLINE if offline else Variant.ONLINE
+            target=target,
+            backend=backend,
+            model=model,
+            variant=Variant.OFFLINE if offline else Variant.ONLINE,
         )
         name = stack.name
         references = build_images(
@@ -93,7 +107,9 @@ def build(
 
 def _refuse_choices(*given: object) -> None:
     if any(given):
-        raise UsageError("tool: found --backend, --model, --offline or --stand-in, expected none: it is no stack")
+        raise UsageError(
+            "tool: found --backend, --model, --offline or --stand-in, expected none: it is no stack"
+        )
 
 
 def _stand_ins(bases: tuple[str, ...]) -> dict[str, str]:

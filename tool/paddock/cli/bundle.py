@@ -9,16 +9,19 @@ from typing import Any
 import click
 
 from paddock import console
-from paddock.bundle import difference, offlinerun, privateengine, signature, sitestate, trust
-from paddock.bundle import verify as verification
-from paddock.bundle.difference import Change, Difference
-from paddock.bundle.importing import Wanted
-from paddock.bundle.manifest import Carried, Layer, Manifest
-from paddock.bundle.offlinerun import OfflineRun
-from paddock.bundle.parts import Bundle
-from paddock.bundle.sitestate import GoodPart
-from paddock.bundle.trust import Signed
-from paddock.bundle.verify import Verification
+from paddock.bundle.check import trust
+from paddock.bundle.check import verify as verification
+from paddock.bundle.check.difference import Change, Difference, between
+from paddock.bundle.check.trust import Signed
+from paddock.bundle.check.verify import Verification
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import Carried, Layer, Manifest
+from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.site import state as site_state
+from paddock.bundle.site.importing import Wanted
+from paddock.bundle.site.state import GoodPart
+from paddock.bundle.trial import privateengine
+from paddock.bundle.trial.run import OfflineRun, run_offline
 from paddock.cli.launch import TEST_WEIGHTS
 from paddock.errors import UsageError
 from paddock.report import Reporter
@@ -26,11 +29,15 @@ from paddock.report import Reporter
 _SHOWN_LINES = 12  # of the sample's Markdown
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
-_directories = click.argument("directories", nargs=-1, required=True, metavar="DIR...", type=_FOLDER)  # fmt: skip
+_directories = click.argument("directories", nargs=-1, required=True, metavar="DIR...", type=_FOLDER)
 _keys = click.option(
-    "--key", "keys", multiple=True, metavar="PUB", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="PUB",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Public key that must have signed, in place of those pinned here; may stand repeatedly.",
-)  # fmt: skip
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -53,10 +60,19 @@ def keygen(key: Path) -> None:
 
 @click.command("sign")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--key", required=True, metavar="KEY", type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="Secret key, made by `paddock keygen` or `minisign -G -W`.")  # fmt: skip
-@click.option("--sequence", type=click.IntRange(min=0, max=10**18 - 1), metavar="N",
-              help="Place in the row of bundles; the time in seconds unless given.")  # fmt: skip
+@click.option(
+    "--key",
+    required=True,
+    metavar="KEY",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Secret key, made by `paddock keygen` or `minisign -G -W`.",
+)
+@click.option(
+    "--sequence",
+    type=click.IntRange(min=0, max=10**18 - 1),
+    metavar="N",
+    help="Place in the row of bundles; the time in seconds unless given.",
+)
 def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
     """Sign the bundle in DIR: write bundle.json.minisig, which minisign can check, too.
 
@@ -65,7 +81,7 @@ def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
     Exit status: 0 signed; 7 no bundle, no key, or the medium cannot be written.
     """
     secret = signature.read_secret(key)
-    with Bundle.open([directory]) as bundle:
+    with OpenBundle.open([directory]) as bundle:
         path = trust.sign_bundle(bundle, secret, sequence=sequence)
     console.result(str(path))
 
@@ -73,14 +89,32 @@ def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
 @click.command("verify")
 @_directories
 @_keys
-@click.option("--resend", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-              help="Where the names of bad files go, one a line.  [default: resend-<bundle>.txt here]")  # fmt: skip
-@click.option("--offline-run", "offline_run", is_flag=True,
-              help="Then import it into an engine without a network, start its stack and parse a page.")  # fmt: skip
-@click.option("--base", "bases", multiple=True, metavar="DIR", type=_FOLDER,
-              help="For --offline-run: a bundle to import first, which a delta was made on.")  # fmt: skip
-@click.option("--scratch", metavar="DIR", type=_FOLDER,
-              help="For --offline-run: where its engine has its data.  [default: TMPDIR]")  # fmt: skip
+@click.option(
+    "--resend",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the names of bad files go, one a line.  [default: resend-<bundle>.txt here]",
+)
+@click.option(
+    "--offline-run",
+    "offline_run",
+    is_flag=True,
+    help="Then import it into an engine without a network, start its stack and parse a page.",
+)
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="DIR",
+    type=_FOLDER,
+    help="For --offline-run: a bundle to import first, which a delta was made on.",
+)
+@click.option(
+    "--scratch",
+    metavar="DIR",
+    type=_FOLDER,
+    help="For --offline-run: where its engine has its data.  [default: TMPDIR]",
+)
 @_json
 def verify(
     *,
@@ -92,25 +126,28 @@ def verify(
     scratch: Path | None,
     as_json: bool,
 ) -> None:
-    """Compare every byte of a bundle with its signed manifest. No engine is needed, and nothing on the media changes.
+    """Compare every byte of a bundle with its signed manifest. No engine is needed, and nothing on the media
+    changes.
 
-    A bundle that is spread over several media is given as several folders, in any order. The signature must be by a
-    key that is pinned here (`paddock bundle trust`) or given; without either, bundles without a signature are taken.
+    A bundle that is spread over several media is given as several folders, in any order. The signature must
+    be by a key that is pinned here (`paddock bundle trust`) or given; without either, bundles without a
+    signature are taken.
 
-    With --offline-run the bundle is tried before it leaves the building: a second engine is started that has no
-    network, the bundle imported, its stack started, and a sample parsed. Needs root and dockerd. Nothing is left of it.
+    With --offline-run the bundle is tried before it leaves the building: a second engine is started that has
+    no network, the bundle imported, its stack started, and a sample parsed. Needs root and dockerd. Nothing
+    is left of it.
 
-    Exit status: 0 all is as it was written, and ran; 7 not signed as it must be, older than what was imported here, or
-    files are bad: each is named, and listed in a file for the workshop to send again; 8 the stack failed; 9 this
-    machine cannot run it; 130 interrupted.
+    Exit status: 0 all is as it was written, and ran; 7 not signed as it must be, older than what was imported
+    here, or files are bad: each is named, and listed in a file for the workshop to send again; 8 the stack
+    failed; 9 this machine cannot run it; 130 interrupted.
     """
     report = console.TerminalReporter()
     if offline_run:
         privateengine.require_means()
     elif bases or scratch:
         raise UsageError("--base, --scratch: found without --offline-run, which they belong to")
-    state, good = sitestate.folder(), list[GoodPart]()
-    with Bundle.open(directories) as bundle:
+    state, good = site_state.folder(), list[GoodPart]()
+    with OpenBundle.open(directories) as bundle:
         demanded = tuple(signature.read_public(each) for each in keys) or trust.pinned(state)
         signed = trust.check(bundle, demanded)
         if not demanded:
@@ -128,7 +165,7 @@ def verify(
     verification.require(found)
     if offline_run:
         wanted = Wanted(directories=tuple(each.absolute() for each in directories), keys=keys, bases=bases)
-        tried = offlinerun.run(wanted, verified=good, scratch=scratch, report=report)
+        tried = run_offline(wanted, verified=good, scratch=scratch, report=report)
         _show_offline_run(tried, _plain_verification(found, signed), as_json=as_json)
 
 
@@ -145,7 +182,7 @@ def inspect(*, directories: tuple[Path, ...], as_json: bool) -> None:
 
     Exit status: 0 shown; 7 there is no bundle.
     """
-    with Bundle.open(directories) as opened:
+    with OpenBundle.open(directories) as opened:
         manifest, signed = opened.manifest, trust.check(opened, ())
     if as_json:
         console.result_json({"id": manifest.id, "signed": _plain(signed), **dataclasses.asdict(manifest)})
@@ -153,10 +190,14 @@ def inspect(*, directories: tuple[Path, ...], as_json: bool) -> None:
     for name, value in _facts(manifest, signed):
         console.result(f"{name + ':':<11} {value}")
     console.result("")
-    console.table(["IMAGE", "ID", "LAYERS"], [[each.reference, _short(each.config), str(len(each.layers))]
-                                             for each in manifest.images])  # fmt: skip
+    console.table(
+        ["IMAGE", "ID", "LAYERS"],
+        [[each.reference, _short(each.config), str(len(each.layers))] for each in manifest.images],
+    )
     console.result("")
-    console.table(["LAYER", "CARRIED", "BYTES", "UNPACKED"], [_layer_row(each, manifest) for each in manifest.layers])
+    console.table(
+        ["LAYER", "CARRIED", "BYTES", "UNPACKED"], [_layer_row(each, manifest) for each in manifest.layers]
+    )
 
 
 @bundle.command("diff")
@@ -170,8 +211,8 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
 
     Exit status: 0 shown; 7 there is no bundle, or a software list is missing.
     """
-    with Bundle.open([old]) as before, Bundle.open([new]) as after:
-        found = difference.between(before, after)
+    with OpenBundle.open([old]) as before, OpenBundle.open([new]) as after:
+        found = between(before, after)
     if as_json:
         console.result_json(dataclasses.asdict(found))
         return
@@ -187,16 +228,18 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
 def trust_(key: Path) -> None:
     """Pin the public key PUB on this host: from now on only bundles that a pinned key signed are taken.
 
-    Keys lie in keys/ below PADDOCK_STATE, /var/lib/paddock for root, ~/.local/state/paddock for others; to take one
-    back, remove its file there.
+    Keys lie in keys/ below PADDOCK_STATE, /var/lib/paddock for root, ~/.local/state/paddock for others; to
+    take one back, remove its file there.
 
     Exit status: 0 pinned; 7 PUB is no key, or the folder cannot be written.
     """
-    console.result(str(trust.pin(signature.read_public(key), sitestate.folder())))
+    console.result(str(trust.pin(signature.read_public(key), site_state.folder())))
 
 
 def _write_resend(found: Verification, path: Path, report: Reporter) -> None:
-    """The list is a convenience: what it holds is printed, too, so a folder that cannot be written is no failure."""
+    """The list is a convenience: what it holds is printed, too, so a folder that cannot be written is no
+    failure.
+    """
     try:
         verification.write_resend(found, path)
     except OSError as failed:
@@ -209,9 +252,13 @@ def _show_verification(found: Verification, signed: Signed | None, *, as_json: b
     if as_json:
         console.result_json(_plain_verification(found, signed))
     elif found.problems:
-        console.table(["FILE", "FAULT", "FOUND"], [[each.name, each.fault, each.found] for each in found.problems])
+        console.table(
+            ["FILE", "FAULT", "FOUND"], [[each.name, each.fault, each.found] for each in found.problems]
+        )
     else:
-        console.result(f"bundle {found.bundle}: {found.files} files, {console.size(found.bytes)}, all as written")
+        console.result(
+            f"bundle {found.bundle}: {found.files} files, {console.size(found.bytes)}, all as written"
+        )
 
 
 def _plain_verification(found: Verification, signed: Signed | None) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from dataclasses import asdict
 
 import click
 
-from paddock import console, paths, pins, registry, settings
-from paddock import doctor as checks
+from paddock import console, paths
+from paddock.building import settings
+from paddock.building.doctor import Check, check_base_images, check_machine, wanted, wanted_of_upstream
 from paddock.cli.stackoptions import complete_target
-from paddock.doctor import Check
 from paddock.errors import PreflightError
+from paddock.matrix import pins
+from paddock.matrix.load import load_registry, load_tool
 
 
 @click.command("doctor")
@@ -22,22 +24,22 @@ from paddock.errors import PreflightError
 def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None, as_json: bool) -> None:
     """Check what a build needs, before an hour-long one.
 
-    Without --online: Docker, Compose, Buildx and the room on this machine. With it also every base image of TARGET (of
-    all targets and of the tool, without one) for each of its platforms, and the images that IMAGES=upstream would run.
-    Nothing is pulled and nothing is changed.
+    Without --online: Docker, Compose, Buildx and the room on this machine. With it also every base image of
+    TARGET (of all targets and of the tool, without one) for each of its platforms, and the images that
+    IMAGES=upstream would run. Nothing is pulled and nothing is changed.
 
     Exit status: 0 all is well; 9 something is not, or could not be asked.
     """
     templates = paths.templates()
-    data = registry.load(templates)
+    data = load_registry(templates)
     chosen = [data.stack(target=name).target for name in targets] or list(data.targets.values())
-    found = checks.of_this_machine()
+    found = check_machine()
     if online:
         build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
-        found += checks.of_base_images(
+        found += check_base_images(
             [
-                *checks.wanted(chosen, None if targets else registry.load_tool(templates)),
-                *checks.wanted_of_upstream(chosen),
+                *wanted(chosen, None if targets else load_tool(templates)),
+                *wanted_of_upstream(chosen),
             ],
             pins.load(templates),
             base_registry=build.base_registry,

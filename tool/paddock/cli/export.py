@@ -9,19 +9,21 @@ from pathlib import Path
 
 import click
 
-from paddock import console, engine, paths, registry, settings, stackfolder
-from paddock.bundle.contents import Contents
-from paddock.bundle.delta import Delta
-from paddock.bundle.enginelayers import EngineLayers
-from paddock.bundle.export import PART_SIZE, finished_layers
-from paddock.bundle.export import export as write_bundle
-from paddock.bundle.gather import Request, WholeStack, gather
-from paddock.bundle.manifest import Manifest
-from paddock.bundle.plan import Plan, plan, require_room, warn_of_room
-from paddock.bundle.signature import read_secret
-from paddock.bundle.sitelayers import open_bases
+from paddock import console, engine, paths
+from paddock.building import settings
+from paddock.bundle.delta.making import Delta
+from paddock.bundle.delta.sitelayers import open_bases
+from paddock.bundle.export.contents import Contents
+from paddock.bundle.export.gather import Request, WholeStack, gather
+from paddock.bundle.export.plan import Plan, plan, require_room, warn_of_room
+from paddock.bundle.export.writing import PART_SIZE, finished_layers, write_bundle
+from paddock.bundle.format.manifest import Manifest
+from paddock.bundle.format.signature import read_secret
+from paddock.bundle.imagestore.layers import EngineLayers
 from paddock.errors import UsageError
-from paddock.matrix import Variant
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
+from paddock.render.stackfolders import locate
 from paddock.report import Reporter
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -33,19 +35,42 @@ _SMALLEST_PART = 1 << 20
 @click.option("--backend", metavar="NAME", help="Serving program, where it is not the target's default.")
 @click.option("--model", metavar="NAME", help="Model, where it is not the target's default.")
 @click.option("--offline", is_flag=True, help="The variant whose images hold the weights.")
-@click.option("--image", "images", multiple=True, metavar="REF", help="Another image to carry; may stand repeatedly.")
+@click.option(
+    "--image", "images", multiple=True, metavar="REF", help="Another image to carry; may stand repeatedly."
+)
 @click.option("--tool/--no-tool", default=True, help="Carry the tool's image.  [default: tool]")
-@click.option("-o", "--output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
-              help="Directory of the bundle: empty, or that of the same export, which then goes on.")  # fmt: skip
-@click.option("--part-size", default=f"{PART_SIZE >> 20}M", show_default=True, metavar="SIZE",
-              help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.")  # fmt: skip
-@click.option("--base", "bases", multiple=True, metavar="BUNDLE_OR_RECEIPT",
-              type=click.Path(path_type=Path),
-              help="What the site has: the folder of a bundle that it imported, or the file of its receipt. "
-              "Makes a delta: only what is not there. May stand repeatedly.")  # fmt: skip
-@click.option("--sign", metavar="KEY", type=click.Path(path_type=Path, dir_okay=False),
-              help="Sign the bundle with this secret key (`paddock keygen`).")  # fmt: skip
-@click.option("--plan", "only_plan", is_flag=True, help="Say what would be written, layer by layer, and write nothing.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the bundle: empty, or that of the same export, which then goes on.",
+)
+@click.option(
+    "--part-size",
+    default=f"{PART_SIZE >> 20}M",
+    show_default=True,
+    metavar="SIZE",
+    help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.",
+)
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    metavar="BUNDLE_OR_RECEIPT",
+    type=click.Path(path_type=Path),
+    help="What the site has: the folder of a bundle that it imported, or the file of its receipt. "
+    "Makes a delta: only what is not there. May stand repeatedly.",
+)
+@click.option(
+    "--sign",
+    metavar="KEY",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Sign the bundle with this secret key (`paddock keygen`).",
+)
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Say what would be written, layer by layer, and write nothing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export(
     *,
@@ -62,16 +87,17 @@ def export(
     only_plan: bool,
     as_json: bool,
 ) -> None:
-    """Write images, stack and documents into one directory of parts that can be carried to a host without a network.
+    """Write images, stack and documents into one directory of parts that can be carried to a host without a
+    network.
 
-    TARGET is a target such as cpu; its images are those that its stack names. Without a TARGET, a bundle of the images
-    given with --image. A stopped export goes on where it was, with the same command.
+    TARGET is a target such as cpu; its images are those that its stack names. Without a TARGET, a bundle of
+    the images given with --image. A stopped export goes on where it was, with the same command.
 
-    With --base it is a delta: layers that the site has are left out, others are made there from those that are like
-    them.
+    With --base it is a delta: layers that the site has are left out, others are made there from those that
+    are like them.
 
-    Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, a bad key, or a full or
-    bad medium; 9 an image is not in the engine, or the disk too small; 130 interrupted.
+    Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, a bad key, or a
+    full or bad medium; 9 an image is not in the engine, or the disk too small; 130 interrupted.
     """
     if not target and (backend or model or offline):
         raise UsageError("export: found --backend, --model or --offline without a target")
@@ -94,7 +120,9 @@ def export(
                 return
             if layers.cheap:
                 _look_for_room(contents, layers, output, delta, report)
-            manifest = write_bundle(contents, output, layers, report=report, part_size=size, key=key, delta=delta)
+            manifest = write_bundle(
+                contents, output, layers, report=report, part_size=size, key=key, delta=delta
+            )
     _show(manifest, output, as_json=as_json)
 
 
@@ -119,10 +147,14 @@ def _look_for_room(
         warn_of_room(plan(contents, layers, done=done | delta.site.layers), output, report)
 
 
-def _whole_stack(target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter) -> WholeStack:
+def _whole_stack(
+    target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter
+) -> WholeStack:
     variant = Variant.OFFLINE if offline else Variant.ONLINE
-    stack = registry.load(paths.templates()).stack(target=target, backend=backend, model=model, variant=variant)
-    folder = stackfolder.locate(target, backend=backend, model=model, offline=offline, report=report)
+    stack = load_registry(paths.templates()).stack(
+        target=target, backend=backend, model=model, variant=variant
+    )
+    folder = locate(target, backend=backend, model=model, offline=offline, report=report)
     if not offline:
         report.warn(f"{stack.name} reads its weights from a folder that is not in the bundle: carry it too")
     return WholeStack(stack=stack, folder=folder)
@@ -131,7 +163,9 @@ def _whole_stack(target: str, backend: str | None, model: str | None, *, offline
 def _bytes(size: str) -> int:
     found = re.fullmatch(r"(\d+)([KMG]?B?)", size.strip().upper())
     if not found or found[2] not in _UNITS:
-        raise UsageError(f"--part-size: found {size}, expected a number with K, M, G, KB, MB or GB, such as 3900M")
+        raise UsageError(
+            f"--part-size: found {size}, expected a number with K, M, G, KB, MB or GB, such as 3900M"
+        )
     if (number := int(found[1]) * _UNITS[found[2]]) < _SMALLEST_PART:
         raise UsageError(f"--part-size: found {size}, expected at least 1M")
     return number
@@ -140,14 +174,27 @@ def _bytes(size: str) -> int:
 def _show_plan(planned: Plan, *, as_json: bool) -> None:
     if as_json:
         layers = [
-            {"diff_id": each.diff_id, "images": list(each.images), "raw_size": each.raw_size,
-             "size": each.size, "carried": each.carried, "reason": each.reason}
+            {
+                "diff_id": each.diff_id,
+                "images": list(each.images),
+                "raw_size": each.raw_size,
+                "size": each.size,
+                "carried": each.carried,
+                "reason": each.reason,
+            }
             for each in planned.layers
-        ]  # fmt: skip
+        ]
         console.result_json({"size": planned.size, "files": planned.files, "layers": layers})
         return
     rows = [
-        [each.diff_id[7:19], f"{each.raw_size:,}", f"{each.size:,}", each.carried, ", ".join(each.images), each.reason]
+        [
+            each.diff_id[7:19],
+            f"{each.raw_size:,}",
+            f"{each.size:,}",
+            each.carried,
+            ", ".join(each.images),
+            each.reason,
+        ]
         for each in planned.layers
     ]
     rows.append(["", "", f"{planned.files:,}", "", "stack, documents, scripts", ""])

@@ -9,15 +9,19 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from paddock import __version__, console, paths, registry, settings, weights
+from paddock import __version__, console, paths
+from paddock.building import settings
 from paddock.errors import UsageError
-from paddock.make_embedded import make_embedded
-from paddock.make_test import make_test
-from paddock.matrix import IMAGE_PREFIX, Source, WeightsRole
-from paddock.render import stack_images
-from paddock.sources import Endpoints
-from paddock.testweights import vlm
-from paddock.weights import Checked, Outcome, Stored
+from paddock.matrix import registry
+from paddock.matrix.images import stack_images
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import IMAGE_PREFIX, Source, WeightsRole
+from paddock.ownweights.embedded.sets import make_embedded
+from paddock.ownweights.testweights.sets import make_test
+from paddock.weights import carrying, checking, fetching, lockfile, markers
+from paddock.weights.checking import Checked, Stored
+from paddock.weights.installing import Outcome
+from paddock.weights.sources import Endpoints
 
 
 def _default_directory() -> Path:
@@ -25,18 +29,32 @@ def _default_directory() -> Path:
     return settings.models_dir(workspace, settings.variables(workspace))
 
 
-def _complete_model(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    known = registry.load(paths.templates()).models.values()
-    return [CompletionItem(model.name, help=model.description) for model in known if model.name.startswith(incomplete)]
+def _complete_model(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    known = load_registry(paths.templates()).models.values()
+    return [
+        CompletionItem(model.name, help=model.description)
+        for model in known
+        if model.name.startswith(incomplete)
+    ]
 
 
 _directory = click.option(
-    "--to", "models_dir", default=_default_directory, metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False), show_default="MODELS_DIR as for builds, or models/",
+    "--to",
+    "models_dir",
+    default=_default_directory,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default="MODELS_DIR as for builds, or models/",
     help="The models directory.",
-)  # fmt: skip
-_target = click.option("--target", default="cpu", show_default=True,
-                       help="The target whose pipeline API image makes layout models here.")  # fmt: skip
+)
+_target = click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    help="The target whose pipeline API image makes layout models here.",
+)
 _image = click.option("--image", metavar="REFERENCE", help="That image, if it is not called as usual.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -45,28 +63,51 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models() -> None:
     """Fetch model weights, check them, or make small test weights.
 
-    Weights lie in one directory per set, named as upstream names it, beside models.lock.json, which records where each
-    set came from and the SHA-256 of every file.
+    Weights lie in one directory per set, named as upstream names it, beside models.lock.json, which records
+    where each set came from and the SHA-256 of every file.
     """
 
 
 @models.command("fetch")
 @click.argument("model", shell_complete=_complete_model)
-@click.option("--source", type=click.Choice([source.value for source in Source]),
-              help="Ask only this one. Otherwise the first of bos, huggingface, modelscope that answers.")  # fmt: skip
+@click.option(
+    "--source",
+    type=click.Choice([source.value for source in Source]),
+    help="Ask only this one. Otherwise the first of bos, huggingface, modelscope that answers.",
+)
 @_directory
-@click.option("--from", "carried", metavar="DIR", type=click.Path(path_type=Path),
-              help="Copy weights carried by hand: a folder of sets or upstream's tars, a set, or a tar.")  # fmt: skip
-@click.option("--role", "roles", multiple=True, type=click.Choice([role.value for role in WeightsRole]),
-              help="Only sets with this role; may be repeated.")  # fmt: skip
-@click.option("--backend", metavar="NAME",
-              help="What a stack with this backend reads: llama.cpp reads gguf instead of vlm.")  # fmt: skip
-@click.option("--replace", is_flag=True, help="Take the files anew, and accept that they differ from the lock.")
+@click.option(
+    "--from",
+    "carried",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Copy weights carried by hand: a folder of sets or upstream's tars, a set, or a tar.",
+)
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice([role.value for role in WeightsRole]),
+    help="Only sets with this role; may be repeated.",
+)
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="What a stack with this backend reads: llama.cpp reads gguf instead of vlm.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Take the files anew, and accept that they differ from the lock."
+)
 @_target
 @_image
-@click.option("--ca-bundle", envvar="CA_BUNDLE", show_envvar=True, metavar="FILE",
-              type=click.Path(path_type=Path, dir_okay=False, exists=True),
-              help="Certificates to trust, at a site that inspects TLS.")  # fmt: skip
+@click.option(
+    "--ca-bundle",
+    envvar="CA_BUNDLE",
+    show_envvar=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Certificates to trust, at a site that inspects TLS.",
+)
 @_json
 def fetch(
     *,
@@ -84,32 +125,34 @@ def fetch(
 ) -> None:
     """Have the weights of MODEL in the models directory.
 
-    The weights of the model embedded are not fetched: paddock carries them and writes them, its layout network in the
-    pipeline API image, so build that first.
+    The weights of the model embedded are not fetched: paddock carries them and writes them, its layout
+    network in the pipeline API image, so build that first.
 
-    A set that is here already stays; test weights are replaced. Interrupted downloads go on when the command is
-    repeated. Each file is checked against what its source publishes and against models.lock.json.
+    A set that is here already stays; test weights are replaced. Interrupted downloads go on when the command
+    is repeated. Each file is checked against what its source publishes and against models.lock.json.
 
     Mirrors: HF_ENDPOINT, MODELSCOPE_ENDPOINT, PADDOCK_BOS_ENDPOINT. Proxies: HTTPS_PROXY, NO_PROXY.
 
-    Exit status: 0 all sets are here; 2 unknown MODEL; 7 no source gave a set, or its files are wrong; 9 the disk is too
-    small or cannot be written; 130 interrupted.
+    Exit status: 0 all sets are here; 2 unknown MODEL; 7 no source gave a set, or its files are wrong; 9 the
+    disk is too small or cannot be written; 130 interrupted.
     """
     if source and carried:
         raise UsageError("--source and --from: found both, expected one of them")
-    known = registry.load(paths.templates())
+    known = load_registry(paths.templates())
     reads = known.backend(backend).weights_role if backend else WeightsRole.VLM
-    chosen = weights.wanted(known.model(model).weights, [WeightsRole(role) for role in roles], vlm=reads)
+    chosen = fetching.wanted(known.model(model).weights, [WeightsRole(role) for role in roles], vlm=reads)
     if not chosen:
         raise UsageError(f"model {model}: found no weights with the role {', '.join(roles)}")
     report = console.TerminalReporter()
     if chosen[0].made and carried is None:
         image = image or _api_image(known, target)
-        done = make_embedded(known.model(model), chosen, models_dir=models_dir, api_image=image, report=report)
+        done = make_embedded(
+            known.model(model), chosen, models_dir=models_dir, api_image=image, report=report
+        )
     elif carried is not None:
-        done = weights.carry(chosen, carried=carried, models_dir=models_dir, report=report, replace=replace)
+        done = carrying.carry(chosen, carried=carried, models_dir=models_dir, report=report, replace=replace)
     else:
-        done = weights.fetch(
+        done = fetching.fetch(
             chosen,
             models_dir=models_dir,
             report=report,
@@ -124,24 +167,42 @@ def fetch(
 @models.command("make-test")
 @click.argument("model", shell_complete=_complete_model)
 @_directory
-@click.option("--role", "roles", multiple=True, type=click.Choice([role.value for role in WeightsRole]),
-              help="Only sets with this role; may be repeated.")  # fmt: skip
-@click.option("--text", default=vlm.DEFAULT_TEXT, show_default=True, help="The answer to everything; each word once.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice([role.value for role in WeightsRole]),
+    help="Only sets with this role; may be repeated.",
+)
+@click.option(
+    "--text",
+    default=markers.DEFAULT_TEXT,
+    show_default=True,
+    help="The answer to everything; each word once.",
+)
 @_target
 @_image
 @_json
 def make_test_(
-    *, model: str, models_dir: Path, roles: tuple[str, ...], text: str, target: str, image: str | None, as_json: bool
+    *,
+    model: str,
+    models_dir: Path,
+    roles: tuple[str, ...],
+    text: str,
+    target: str,
+    image: str | None,
+    as_json: bool,
 ) -> None:
     """Make small test weights for MODEL: they let a stack run, and read nothing.
 
-    The language model answers one fixed text, the layout model finds six fixed regions. Both are marked and recorded as
-    test weights; `models fetch` replaces them. The layout model is made in the pipeline API image: build it first.
+    The language model answers one fixed text, the layout model finds six fixed regions. Both are marked and
+    recorded as test weights; `models fetch` replaces them. The layout model is made in the pipeline API
+    image: build it first.
 
-    Exit status: 0 all sets are made; 2 unknown MODEL or unfit --text; 5 no engine; 7 other weights are there; 9 the
-    image is not there.
+    Exit status: 0 all sets are made; 2 unknown MODEL or unfit --text; 5 no engine; 7 other weights are there;
+    9 the image is not there.
     """
-    known = registry.load(paths.templates())
+    known = load_registry(paths.templates())
     made = make_test(
         known.model(model),
         models_dir=models_dir,
@@ -158,8 +219,8 @@ def make_test_(
 @_json
 def list_(models_dir: Path, as_json: bool) -> None:
     """Show which weight sets are here, of what kind, how large, and which models need them."""
-    known = registry.load(paths.templates()).models.values()
-    found = [(each, weights.needed_by(each.name, known)) for each in weights.stored(models_dir)]
+    known = load_registry(paths.templates()).models.values()
+    found = [(each, checking.needed_by(each.name, known)) for each in checking.stored(models_dir)]
     if as_json:
         console.result_json([_stored_record(each, needed) for each, needed in found])
         return
@@ -179,9 +240,10 @@ def list_(models_dir: Path, as_json: bool) -> None:
 def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
     """Hash every file again and compare it with models.lock.json.
 
-    SETS are names of weight sets; without them, all that are here or in the lock. Exit status 7 when anything differs.
+    SETS are names of weight sets; without them, all that are here or in the lock. Exit status 7 when anything
+    differs.
     """
-    checked = weights.inspect(models_dir, list(sets) or None, report=console.TerminalReporter())
+    checked = checking.inspect(models_dir, list(sets) or None, report=console.TerminalReporter())
     if as_json:
         console.result_json([_checked_record(each) for each in checked])
     elif checked:
@@ -196,7 +258,7 @@ def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
             for each in checked
         ]
         console.table(["SET", "KIND", "FILES", "SIZE", "STATE"], rows)
-    weights.refuse_problems(models_dir, checked)
+    checking.refuse_problems(models_dir, checked)
 
 
 def _api_image(known: registry.Registry, target: str) -> str:
@@ -214,7 +276,8 @@ def _show_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
         console.result_json([_outcome_record(each) for each in done])
         return
     rows = [
-        [each.name, each.how, each.kind, each.source or "-", console.size(each.size), str(each.path)] for each in done
+        [each.name, each.how, each.kind, each.source or "-", console.size(each.size), str(each.path)]
+        for each in done
     ]
     console.table(["SET", "DONE", "KIND", "SOURCE", "SIZE", "PATH"], rows)
 
@@ -252,5 +315,5 @@ def _checked_record(each: Checked) -> dict[str, object]:
     }
 
 
-def _kind(kind: weights.Kind | None) -> str:
+def _kind(kind: lockfile.Kind | None) -> str:
     return kind or "not recorded"

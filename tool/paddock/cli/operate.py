@@ -9,11 +9,10 @@ from contextlib import closing
 import click
 
 from paddock import console, engine, process
-from paddock import logs as container_logs
-from paddock import status as stack_status
 from paddock.cli.stackoptions import choices, complete_target, named_by, stack_options
 from paddock.errors import UnhealthyError, UsageError
-from paddock.status import ServiceStatus, StackStatus
+from paddock.stack import logs as container_logs
+from paddock.stack.status import ABSENT, ServiceStatus, StackStatus, status_of, status_of_all
 
 _HEADINGS = ("SERVICE", "STATE", "HEALTH", "UP", "RESTARTS", "MEMORY", "PORTS", "IMAGE", "PACKAGES")
 
@@ -33,8 +32,8 @@ def status(
 ) -> None:
     """Show state, health, ports, model, versions and memory of a stack.
 
-    TARGET_OR_DIR is a target such as cpu, or the folder of a stack; without it, every stack of paddock's on this engine
-    is shown.
+    TARGET_OR_DIR is a target such as cpu, or the folder of a stack; without it, every stack of paddock's on
+    this engine is shown.
 
     Exit status: 0 all that is shown can parse; 5 no engine; 8 something cannot, or nothing is started.
     """
@@ -42,10 +41,10 @@ def status(
         raise UsageError("--backend, --model, --offline: found no TARGET that they belong to")
     with closing(engine.connect()) as client:
         if target_or_dir is None:
-            found: Sequence[StackStatus] = stack_status.of_all(client, project=project)
+            found: Sequence[StackStatus] = status_of_all(client, project=project)
         else:
             folder = named_by(target_or_dir, backend, model, offline, project)
-            found = [stack_status.of_stack(client, folder.read(), folder=str(folder.path))]
+            found = [status_of(client, folder.read(), folder=str(folder.path))]
     _show(found, as_json=as_json)
     _refuse_unready(found)
 
@@ -88,7 +87,9 @@ def _show(found: Sequence[StackStatus], *, as_json: bool) -> None:
         model = f" · model {each.model}" if each.model else ""
         model += " · test weights" if each.test_weights else ""
         model += f" · {each.notice}" if each.notice else ""
-        console.result(f"{each.project}: {'ready' if each.ready else 'not ready'} · {each.url or 'no port'}{model}")
+        console.result(
+            f"{each.project}: {'ready' if each.ready else 'not ready'} · {each.url or 'no port'}{model}"
+        )
         if each.reason:
             console.result(f"  reason: {each.reason}")
         for service in each.services:
@@ -103,7 +104,7 @@ def _refuse_unready(found: Sequence[StackStatus]) -> None:
     unready = [each for each in found if not each.ready]
     if unready:
         first = unready[0]
-        absent = all(service.state == stack_status.ABSENT for service in first.services)
+        absent = all(service.state == ABSENT for service in first.services)
         folder = process.command_line([str(first.folder)])
         raise UnhealthyError(
             "; ".join(f"{each.project}: not ready: {each.reason}" for each in unready),

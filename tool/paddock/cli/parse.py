@@ -9,12 +9,15 @@ from pathlib import Path
 
 import click
 
-from paddock import console, containers, engine, readiness
-from paddock.client import DEFAULT_TIMEOUT, Client, ParseOptions
-from paddock.document import shown
+from paddock import console, engine
 from paddock.errors import EngineError, UsageError
-from paddock.parse import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
-from paddock.result_folder import MARKDOWN
+from paddock.parse import readiness
+from paddock.parse.batch import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
+from paddock.parse.client import DEFAULT_TIMEOUT, Client
+from paddock.parse.document import shown
+from paddock.parse.results import MARKDOWN
+from paddock.parse.wire import ParseOptions
+from paddock.stack import containers
 
 
 def _default_url() -> str:
@@ -25,7 +28,8 @@ def _default_url() -> str:
         return usual
     if len(running) > 1:
         raise UsageError(
-            f"found several pipeline APIs here: {', '.join(running)}, expected one", hint="choose one with --url"
+            f"found several pipeline APIs here: {', '.join(running)}, expected one",
+            hint="choose one with --url",
         )
     return running[0]
 
@@ -43,14 +47,39 @@ def _running_apis() -> list[str]:
 
 @click.command("parse")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
-              help="Folder for the results; made when it is not there.")  # fmt: skip
-@click.option("--url", envvar="PADDOCK_URL", default=_default_url, show_envvar=True,
-              show_default="at API_PORT; the one that runs here; at 8080", help="The pipeline API.")  # fmt: skip
-@click.option("-j", "--jobs", type=click.IntRange(1, 64), default=DEFAULT_JOBS, show_default=True, metavar="N",
-              help="Documents sent at the same time.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=DEFAULT_TIMEOUT, show_default=True,
-              metavar="S", help="Seconds that one document may take.")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the results; made when it is not there.",
+)
+@click.option(
+    "--url",
+    envvar="PADDOCK_URL",
+    default=_default_url,
+    show_envvar=True,
+    show_default="at API_PORT; the one that runs here; at 8080",
+    help="The pipeline API.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=DEFAULT_JOBS,
+    show_default=True,
+    metavar="N",
+    help="Documents sent at the same time.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="S",
+    help="Seconds that one document may take.",
+)
 @click.option("--force", is_flag=True, help="Parse finished documents again.")
 @click.option("--restructure", is_flag=True, help="Join tables that run over pages, and level the titles.")
 @click.option("--no-pictures", is_flag=True, help="Leave out the layout pictures: smaller and quicker.")
@@ -69,12 +98,12 @@ def parse(
 ) -> None:
     """Send documents to a pipeline API; keep Markdown, JSON and layout pictures.
 
-    FILES are PDF, PNG, JPEG and TIFF files, told by their content, and folders of them. Each becomes a folder below
-    DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged documents are not sent again,
-    so an interrupted run goes on when it is repeated.
+    FILES are PDF, PNG, JPEG and TIFF files, told by their content, and folders of them. Each becomes a folder
+    below DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged documents are
+    not sent again, so an interrupted run goes on when it is repeated.
 
-    Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left pages out;
-    9 a result could not be written; 130 interrupted.
+    Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left
+    pages out; 9 a result could not be written; 130 interrupted.
     """
     report = console.TerminalReporter()
     found = collect(files, output=output)
@@ -108,7 +137,9 @@ def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
         return
     whole = [outcome for outcome in summary.outcomes if outcome.pages is not None]
     if whole:
-        rows = [[outcome.status.value, str(outcome.pages), shown(outcome.folder / MARKDOWN)] for outcome in whole]
+        rows = [
+            [outcome.status.value, str(outcome.pages), shown(outcome.folder / MARKDOWN)] for outcome in whole
+        ]
         console.table(["STATUS", "PAGES", "RESULT"], rows)
     counts = summary.count()
     console.TerminalReporter().say(", ".join(f"{counts[status]} {status.value}" for status in Status))

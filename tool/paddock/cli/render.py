@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
-from paddock import console, paths, registry
+from paddock import console, paths
 from paddock.errors import OutOfDateError
-from paddock.matrix import Variant
-from paddock.render import Difference, Fault, Renderer, differences, present_stacks, write
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Variant
+from paddock.render.renderer import Renderer
+from paddock.render.workspace import Difference, Fault, differences, present_stacks, write_files
 
 
 @click.command("render")
@@ -20,15 +22,21 @@ from paddock.render import Difference, Fault, Renderer, differences, present_sta
 @click.option("--check", is_flag=True, help="Write nothing; exit 4 and name each file that is not current.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 def render(
-    *, target: str | None, backend: str | None, model: str | None, offline: bool, check: bool, output: Path | None
+    *,
+    target: str | None,
+    backend: str | None,
+    model: str | None,
+    offline: bool,
+    check: bool,
+    output: Path | None,
 ) -> None:
     """Write images/, compose/ and the image builds of continuous integration from the templates.
 
-    Without TARGET: every target with its default model, and whatever other stacks lie in compose/. With TARGET: that
-    one stack too, for a model that is not the target's default.
+    Without TARGET: every target with its default model, and whatever other stacks lie in compose/. With
+    TARGET: that one stack too, for a model that is not the target's default.
     """
     templates = paths.templates()
-    data = registry.load(templates)
+    data = load_registry(templates)
     workspace = output or paths.workspace()
     also = present_stacks(data, workspace)
     if target is not None:
@@ -38,7 +46,7 @@ def render(
     if check:
         _refuse_differences(differences(files, workspace), len(files))
         return
-    for change in write(files, workspace):
+    for change in write_files(files, workspace):
         console.result(f"{_DID[change.fault]} {change.path}")
     console.TerminalReporter().say(f"{len(files)} files are current in {workspace}")
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from paddock import console, engine, process
-from paddock.bundle import enginestore, importing, sitestate
-from paddock.bundle import receipt as receipts
-from paddock.bundle import rollback as rolling
-from paddock.bundle.durable import write_durably, writing
-from paddock.bundle.importing import Imported, Planned, Wanted
-from paddock.bundle.sitestate import SiteState
+from paddock.bundle.imagestore import store
+from paddock.bundle.site import importing
+from paddock.bundle.site import receipt as receipts
+from paddock.bundle.site import state as site_state
+from paddock.bundle.site.importing import Imported, Planned, Wanted
+from paddock.bundle.site.rollback import roll_back
+from paddock.bundle.site.state import SiteState
+from paddock.durable import write_durably, writing
 from paddock.errors import UsageError
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -22,13 +24,31 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command("import")
 @click.argument("directories", metavar="DIR...", nargs=-1, type=_FOLDER)
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done; change nothing.")
-@click.option("--key", "keys", multiple=True, type=_FILE, metavar="PUB",
-              help="Take this public key instead of those pinned here.")  # fmt: skip
-@click.option("--base", "bases", multiple=True, type=_FOLDER, metavar="DIR",
-              help="A bundle that has layers which a delta is made on.")  # fmt: skip
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-              help="Where the stack goes.  [default: stacks/NAME in the state folder]")  # fmt: skip
-@click.option("--any-host", is_flag=True, help="Import though the cards here are not those that the stack needs.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=_FILE,
+    metavar="PUB",
+    help="Take this public key instead of those pinned here.",
+)
+@click.option(
+    "--base",
+    "bases",
+    multiple=True,
+    type=_FOLDER,
+    metavar="DIR",
+    help="A bundle that has layers which a delta is made on.",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the stack goes.  [default: stacks/NAME in the state folder]",
+)
+@click.option(
+    "--any-host", is_flag=True, help="Import though the cards here are not those that the stack needs."
+)
 @click.option("--abandon", is_flag=True, help="Give up imports that were cut short; remove what they loaded.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def import_(
@@ -44,13 +64,13 @@ def import_(
 ) -> None:
     """Bring a bundle's images and stack to this host.
 
-    DIR is the folder of the bundle; with parts on several media, the folders of all of them in any order. Before the
-    engine is touched everything is checked: signature, format, platform and cards, base, disk space, every part. The
-    images get their names last, after they have been read back; what had the names is kept for `paddock rollback`.
-    After a power cut or Ctrl-C the same command goes on where it was.
+    DIR is the folder of the bundle; with parts on several media, the folders of all of them in any order.
+    Before the engine is touched everything is checked: signature, format, platform and cards, base, disk
+    space, every part. The images get their names last, after they have been read back; what had the names is
+    kept for `paddock rollback`. After a power cut or Ctrl-C the same command goes on where it was.
 
-    Exit status: 0 everything is in place; 2 wrong use; 5 no engine; 7 the bundle, this host or its disk is not as it
-    must be; 130 interrupted.
+    Exit status: 0 everything is in place; 2 wrong use; 5 no engine; 7 the bundle, this host or its disk is
+    not as it must be; 130 interrupted.
     """
     report = console.TerminalReporter()
     if abandon:
@@ -75,8 +95,13 @@ def import_(
 
 
 @click.command("receipt")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write it there.  [default: stdout]")  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write it there.  [default: stdout]",
+)
 def receipt(*, output: Path | None) -> None:
     """Write down what this site holds: layers, images, bundles, engine, driver, free disk.
 
@@ -86,7 +111,7 @@ def receipt(*, output: Path | None) -> None:
     """
     client = engine.connect()
     try:
-        found = receipts.of_site(client, enginestore.read(client), SiteState(sitestate.folder()).installed())
+        found = receipts.of_site(client, store.read(client), SiteState(site_state.folder()).installed())
     finally:
         client.close()
     if output is None:
@@ -103,12 +128,12 @@ def receipt(*, output: Path | None) -> None:
 def rollback(*, stack: str | None, as_json: bool) -> None:
     """Go back to what was here before the last import; the same command again goes forward.
 
-    With STACK, the last import of that stack. Images and the stack's folder change places with those that were kept;
-    start them with `paddock up`.
+    With STACK, the last import of that stack. Images and the stack's folder change places with those that
+    were kept; start them with `paddock up`.
 
     Exit status: 0 done; 5 no engine; 7 nothing was kept to go back to.
     """
-    done = rolling.run(stack, report=console.TerminalReporter())
+    done = roll_back(stack, report=console.TerminalReporter())
     if as_json:
         console.result_json(
             {

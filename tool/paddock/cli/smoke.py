@@ -5,17 +5,24 @@ from __future__ import annotations
 import click
 
 from paddock import console
-from paddock import smoke as functional
 from paddock.cli.stackoptions import choices, complete_target, named_by
 from paddock.errors import UsageError
-from paddock.smoke import Check, Smoke
+from paddock.smoke.check import check_stack, check_url
+from paddock.smoke.questions import TIMEOUT
+from paddock.smoke.verdicts import NO_READING, Check, Smoke, clipped
 
 
 @click.command("smoke")
 @click.argument("target_or_url", metavar="TARGET|URL", shell_complete=complete_target)
 @choices
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=functional.TIMEOUT, show_default=True,
-              metavar="SECONDS", help="Time for one answer.")  # fmt: skip
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for one answer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def smoke(
     *,
@@ -29,22 +36,25 @@ def smoke(
 ) -> None:
     """Ask a running stack for every task, and compare what it reads with what is written.
 
-    TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table, formula,
-    chart; spotting and seal where the model has them), then an image and a PDF go through the pipeline API. With the
-    URL of a pipeline API only the second half can be done. A model that is served alone is asked to read a picture.
-    Test weights read nothing, so their reading is not checked. The embedded model is asked for plain lines only.
+    TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table,
+    formula, chart; spotting and seal where the model has them), then an image and a PDF go through the
+    pipeline API. With the URL of a pipeline API only the second half can be done. A model that is served
+    alone is asked to read a picture. Test weights read nothing, so their reading is not checked. The embedded
+    model is asked for plain lines only.
 
-    Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that serves no model; 5 no engine; 6
-    the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
+    Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that serves no model; 5 no
+    engine; 6 the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
     """
     report = console.TerminalReporter()
     if target_or_url.startswith(("http://", "https://")):
         if backend or model or offline or project:
-            raise UsageError("--backend, --model, --offline, --project: found a URL, expected a TARGET with these")
-        found = functional.of_url(target_or_url, report=report, timeout=timeout)
+            raise UsageError(
+                "--backend, --model, --offline, --project: found a URL, expected a TARGET with these"
+            )
+        found = check_url(target_or_url, report=report, timeout=timeout)
     else:
         folder = named_by(target_or_url, backend, model, offline, project)
-        found = functional.of_stack(folder, report=report, timeout=timeout)
+        found = check_stack(folder, report=report, timeout=timeout)
     _show(found, as_json=as_json)
     if failure := found.failure():
         raise failure
@@ -56,8 +66,8 @@ def _show(found: Smoke, *, as_json: bool) -> None:
         return
     headings = ("SIDE", "CHECK", "RESULT", "SECONDS", "ANSWER", "NOTE")
     console.table(headings, [_row(check) for check in found.checks])
-    if any(check.reason == functional.NO_READING for check in found.checks):
-        console.result(functional.NO_READING)
+    if any(check.reason == NO_READING for check in found.checks):
+        console.result(NO_READING)
     if found.notice:
         console.result(found.notice)
 
@@ -69,8 +79,8 @@ def _row(check: Check) -> list[str]:
         check.name,
         check.verdict.value,
         f"{check.seconds:.2f}",
-        functional.clipped(check.answer, 40) or "-",
-        functional.clipped(note, 100) or "-",
+        clipped(check.answer, 40) or "-",
+        clipped(note, 100) or "-",
     ]
 
 

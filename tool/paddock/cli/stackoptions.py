@@ -9,10 +9,12 @@ from typing import TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from paddock import paths, registry, stackfolder
+from paddock import paths
 from paddock.errors import PaddockError
+from paddock.matrix.load import load_registry
+from paddock.render.stackfolders import locate
 from paddock.report import Reporter
-from paddock.stackfolder import StackFolder
+from paddock.stack.folder import COMPOSE_FILE, StackFolder
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -26,7 +28,9 @@ def stack_options(command: _Function) -> _Function:
 def choices(command: _Function) -> _Function:
     """Add --backend, --model, --offline and --project to a command."""
     added = (
-        click.option("--backend", metavar="NAME", help="Serving program, where it is not the target's default."),
+        click.option(
+            "--backend", metavar="NAME", help="Serving program, where it is not the target's default."
+        ),
         click.option("--model", metavar="NAME", help="Model, where it is not the target's default."),
         click.option("--offline", is_flag=True, help="The variant whose images hold the weights."),
         click.option("--project", metavar="NAME", help="Name of the stack; another name is another stack."),
@@ -47,7 +51,7 @@ def named_by(
     report: Reporter | None = None,
 ) -> StackFolder:
     """The folder that these arguments name; see `stackfolder.locate`."""
-    return stackfolder.locate(
+    return locate(
         target_or_dir,
         backend=backend,
         model=model,
@@ -58,13 +62,19 @@ def named_by(
     )
 
 
-def complete_target(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_target(
+    _context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Targets, and folders with a compose.yaml."""
     try:
-        targets = registry.load(paths.templates()).targets.values()
+        targets = load_registry(paths.templates()).targets.values()
     except PaddockError:
         targets = ()  # type: ignore[assignment]
-    found = [CompletionItem(each.name, help=each.description) for each in targets if each.name.startswith(incomplete)]
+    found = [
+        CompletionItem(each.name, help=each.description)
+        for each in targets
+        if each.name.startswith(incomplete)
+    ]
     parent = Path(incomplete).parent if not incomplete.endswith("/") else Path(incomplete)
-    folders = (str(each.parent) for each in sorted(parent.glob(f"*/{stackfolder.COMPOSE_FILE}")))
+    folders = (str(each.parent) for each in sorted(parent.glob(f"*/{COMPOSE_FILE}")))
     return [*found, *(CompletionItem(each) for each in folders if each.startswith(incomplete))]

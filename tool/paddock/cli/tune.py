@@ -6,12 +6,15 @@ import shlex
 
 import click
 
-from paddock import console, paths, profiles, registry, stackfolder, tunedfile
+from paddock import console, paths
 from paddock.cli.stackoptions import complete_target
 from paddock.errors import UsageError
-from paddock.matrix import Profile, Variant
-from paddock.tune import Tuning, Wish
-from paddock.tune import tune as size
+from paddock.matrix.load import load_registry
+from paddock.matrix.records import Profile, Variant
+from paddock.render.stackfolders import locate
+from paddock.tuning import profiles, tunedfile
+from paddock.tuning.sizing import Tuning, Wish
+from paddock.tuning.sizing import tune as size
 
 API_PARALLEL_REQUESTS = 8  # of a stack's .env
 
@@ -23,10 +26,20 @@ API_PARALLEL_REQUESTS = 8  # of a stack's .env
 @click.option("--offline", is_flag=True, help="The variant whose images hold the weights.")
 @click.option("--vram", type=click.FloatRange(min=0, min_open=True), metavar="GB", help="Memory of the card.")
 @click.option("--card", metavar="NAME", help="A card by its name; --list shows them.")
-@click.option("--concurrency", type=click.IntRange(1, 1024), default=API_PARALLEL_REQUESTS, show_default=True,
-              metavar="N", help="Documents parsed at the same time.")  # fmt: skip
-@click.option("--context", type=click.IntRange(min=1), metavar="TOKENS",
-              help="Tokens of one request.  [default: the model's limit]")  # fmt: skip
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    default=API_PARALLEL_REQUESTS,
+    show_default=True,
+    metavar="N",
+    help="Documents parsed at the same time.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="Tokens of one request.  [default: the model's limit]",
+)
 @click.option("--own-card", is_flag=True, help="No layout model on the VLM server's card.")
 @click.option("--write", is_flag=True, help="Put the file into the stack's folder.")
 @click.option("--list", "as_list", is_flag=True, help="Show the cards that are known.")
@@ -48,12 +61,13 @@ def tune(
 ) -> None:
     """Size a VLM server for a card, and print its configuration file with the origin of each value.
 
-    Room is left for the layout model where it works on the same card. What a vendor published for a card goes before
-    our own rules as long as it fits. Nothing is measured: the figures are those of the data, some of them estimates.
+    Room is left for the layout model where it works on the same card. What a vendor published for a card goes
+    before our own rules as long as it fits. Nothing is measured: the figures are those of the data, some of
+    them estimates.
 
     Exit status: 0 it fits; 2 no such target or card; 3 it cannot fit, with the reason.
     """
-    known = registry.load(paths.templates())
+    known = load_registry(paths.templates())
     cards = profiles.load(paths.templates(), known)
     if as_list:
         _show_cards(list(cards.values()), as_json=as_json)
@@ -72,7 +86,7 @@ def tune(
     elif not write:
         console.result(text.rstrip("\n"))
     if write:
-        folder = stackfolder.locate(target, backend=backend, model=model, offline=offline, report=report)
+        folder = locate(target, backend=backend, model=model, offline=offline, report=report)
         path = tunedfile.write(folder.path, tuning, text)
         report.say(f"{path}: written; restart the container: {folder.command_line('restart', 'vlm')}")
     for note in tuning.notes:
@@ -98,11 +112,20 @@ def _command() -> str:
 
 def _show_cards(cards: list[Profile], *, as_json: bool) -> None:
     if as_json:
-        rows = [{"card": each.name, "accelerator": each.accelerator.value, "memory_gb": each.memory,
-                 "description": each.description} for each in cards]  # fmt: skip
+        rows = [
+            {
+                "card": each.name,
+                "accelerator": each.accelerator.value,
+                "memory_gb": each.memory,
+                "description": each.description,
+            }
+            for each in cards
+        ]
         console.result_json({"cards": rows})
         return
-    rows_of_text = [[each.name, each.accelerator.value, f"{each.memory:g}", each.description] for each in cards]
+    rows_of_text = [
+        [each.name, each.accelerator.value, f"{each.memory:g}", each.description] for each in cards
+    ]
     console.table(("CARD", "ACCELERATOR", "GB", "DESCRIPTION"), rows_of_text)
 
 
@@ -122,7 +145,8 @@ def _machine(tuning: Tuning) -> dict[str, object]:
             "kv": round(room.kv, 3),
         },
         "offers": [
-            {"name": each.name, "value": each.value, "gain": each.gain, "price": each.price} for each in tuning.offers
+            {"name": each.name, "value": each.value, "gain": each.gain, "price": each.price}
+            for each in tuning.offers
         ],
         "notes": list(tuning.notes),
     }

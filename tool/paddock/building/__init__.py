@@ -1,0 +1,1 @@
+"""Building images with BuildKit, and checking beforehand that a build can work here."""

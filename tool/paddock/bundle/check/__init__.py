@@ -1,0 +1,1 @@
+"""Whether a bundle is whole, trusted and newer than the last one."""

@@ -1,0 +1,1 @@
+"""Deltas: recipes that make a layer from those a site has."""

@@ -1,0 +1,1 @@
+"""Writing a bundle, at the workshop."""

@@ -1,0 +1,1 @@
+"""What lies on a medium: manifest, parts, signatures, receipts."""

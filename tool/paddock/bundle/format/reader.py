@@ -1,0 +1,258 @@
+"""An open bundle: its manifest, and the bytes of its parts and files from whichever folder has them.
+
+A bundle may be spread over several media, each given as a folder. Parts laid end to end are one archive;
+`read_at` reads from it without reading what lies before. Media are not trusted: only plain files are opened,
+and no link is followed below the folders that the user named. Nothing is checked against its hash here,
+except what `OpenBlob.stream` gives: that is `verify`'s work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from paddock.bundle.format.manifest import LARGEST, MANIFEST, Manifest, parse
+from paddock.errors import BundleError
+
+STEP = 1 << 20  # bytes that are read at once
+_OPEN_PARTS = 8
+_AGAIN = "take it from the workshop again; `paddock verify` there says whether it was whole"
+_PLAIN = "a bundle has plain files only: remove this and copy the file again"
+
+
+class OpenBundle:
+    """A bundle whose manifest has been read and is consistent in itself. Reading is safe from several
+    threads.
+    """
+
+    def __init__(self, manifest: Manifest, directories: tuple[Path, ...]) -> None:
+        self.manifest, self.directories = manifest, directories
+        self._chosen: dict[str, Path] = {}
+        self._starts = [0, *accumulate(each.size for each in manifest.parts)]
+        self._open: OrderedDict[int, int] = OrderedDict()  # number of a part -> file descriptor
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, directories: Sequence[Path]) -> OpenBundle:
+        """The bundle in these folders; its parts may be incomplete. Raises BundleError when there is none, or
+        two.
+        """
+        found: dict[Path, bytes] = {}
+        for directory in directories:
+            if path := locate(directory, MANIFEST):
+                found[path] = read_whole(path, LARGEST)
+        if not found:
+            named = ", ".join(map(str, directories))
+            raise BundleError(
+                f"{named}: found no {MANIFEST}",
+                hint="name the folder that holds it; without one an export was not finished, or not all was copied",
+            )
+        (first, data), *others = found.items()
+        if different := [path for path, other in others if other != data]:
+            raise BundleError(
+                f"{different[0]}: belongs to another bundle than {first}",
+                hint="name folders of one bundle only; an older export may still be on one of the media",
+            )
+        try:
+            return cls(parse(data, where=str(first)), tuple(directories))
+        except BundleError as wrong:
+            raise BundleError(wrong.message, hint=wrong.hint or _AGAIN) from None
+
+    def __enter__(self) -> OpenBundle:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the parts that were read; the medium can be removed."""
+        with self._lock:
+            while self._open:
+                os.close(self._open.popitem()[1])
+
+    def copies(self, name: str) -> tuple[Path, ...]:
+        """Where a file of the bundle is, once for each folder that has it. Raises BundleError for a link on
+        the way.
+        """
+        return tuple(path for each in self.directories if (path := locate(each, name)))
+
+    def use(self, name: str, path: Path) -> None:
+        """From now on read the file `name` from `path`, one of its copies: another one is bad."""
+        self.close()
+        self._chosen[name] = path
+
+    def path(self, name: str) -> Path:
+        """Where a file of the bundle is read from. Raises BundleError when no folder has it."""
+        found = [self._chosen[name]] if name in self._chosen else self.copies(name)
+        if not found:
+            named = ", ".join(map(str, self.directories))
+            raise BundleError(
+                f"{named}: found no {name}, a file of bundle {self.manifest.id}",
+                hint="copy it again, or name the folder that has it as well",
+            )
+        return found[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts together."""
+        return self._starts[-1]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset` of the parts laid end to end. Raises BundleError where they
+        end.
+        """
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise BundleError(f"{self.manifest.archive}: has no bytes {offset} to {offset + length}")
+        pieces: list[bytes] = []
+        number = bisect_right(self._starts, offset) - 1
+        while length:
+            within = min(length, self._starts[number + 1] - offset)
+            pieces.append(self._read_part(number, offset - self._starts[number], within))
+            offset, length, number = offset + within, length - within, number + 1
+        return b"".join(pieces)
+
+    def open_blob(self, digest: str) -> OpenBlob:
+        """A blob of the archive. Raises BundleError when the manifest has none of that name."""
+        blob = self.manifest.blob(digest)
+        if blob is None:
+            raise BundleError(f"bundle {self.manifest.id}: does not carry the blob {digest}")
+        return OpenBlob(self, digest=digest, size=blob.size, start=blob.offset)
+
+    def _read_part(self, number: int, offset: int, length: int) -> bytes:
+        part = self.manifest.parts[number]
+        try:
+            with self._lock:
+                data = _pread(self._descriptor(number), offset, length)
+        except OSError as failed:
+            self.close()
+            raise unreadable(part.name, failed) from failed
+        if len(data) != length:
+            raise BundleError(
+                f"{part.name}: found its end at byte {offset + len(data)}, expected {part.size} bytes"
+            )
+        return data
+
+    def _descriptor(self, number: int) -> int:
+        if number not in self._open:
+            if len(self._open) >= _OPEN_PARTS:
+                os.close(self._open.popitem(last=False)[1])
+            self._open[number] = open_plain(self.path(self.manifest.parts[number].name))
+        self._open.move_to_end(number)
+        return self._open[number]
+
+
+class OpenBlob:
+    """One blob of an open bundle."""
+
+    def __init__(self, bundle: OpenBundle, *, digest: str, size: int, start: int) -> None:
+        self.digest, self.size = digest, size
+        self._bundle, self._start = bundle, start
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes of the blob from `offset`; nobody has checked them."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise BundleError(f"the blob {self.digest}: has no bytes {offset} to {offset + length}")
+        return self._bundle.read_at(self._start + offset, length)
+
+    def stream(self) -> Iterator[bytes]:
+        """The whole blob in pieces of at most 1 MiB. Raises BundleError after the last when they are not what
+        the digest says: a medium can fail between the check and the import.
+        """
+        digest = hashlib.sha256()
+        for offset in range(0, self.size, STEP):
+            piece = self.read_at(offset, min(STEP, self.size - offset))
+            digest.update(piece)
+            yield piece
+        if f"sha256:{digest.hexdigest()}" != self.digest:
+            raise BundleError(
+                f"the blob {self.digest}: found sha256:{digest.hexdigest()}",
+                hint="the medium gave other bytes; run `paddock verify`",
+            )
+
+    def read(self, limit: int) -> bytes:
+        """A small blob at once, checked. Raises BundleError when it has more than `limit` bytes."""
+        if self.size > limit:
+            raise BundleError(f"the blob {self.digest}: found {self.size} bytes, expected at most {limit}")
+        return b"".join(self.stream())
+
+
+def locate(directory: Path, name: str) -> Path | None:
+    """Where `directory` has the file `name`; a medium may have turned its letters into upper or lower case.
+
+    Raises BundleError for a link on the way, or a folder that cannot be read.
+    """
+    path = directory
+    try:
+        for step in PurePosixPath(name).parts:
+            if path != directory and path.is_symlink():
+                raise BundleError(f"{path}: is a link, expected a folder of the bundle", hint=_PLAIN)
+            found = _child(path, step)
+            if found is None:
+                return None
+            path = found
+    except OSError as failed:
+        raise unreadable(str(path), failed) from failed
+    return path
+
+
+def _child(directory: Path, name: str) -> Path | None:
+    if os.path.lexists(exact := directory / name):
+        return exact
+    if not directory.is_dir():
+        return None
+    return min(
+        (each for each in directory.iterdir() if each.name.casefold() == name.casefold()), default=None
+    )
+
+
+def open_plain(path: Path) -> int:
+    """A file descriptor for reading. Raises BundleError for anything but a plain file, OSError as the system
+    does.
+    """
+    if path.is_symlink():
+        raise BundleError(f"{path}: is a link, expected a file", hint=_PLAIN)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BundleError(f"{path}: is not a plain file", hint=_PLAIN)
+    return descriptor
+
+
+def read_whole(path: Path, limit: int) -> bytes:
+    """A small file's content. Raises BundleError when it cannot be read or has more than `limit` bytes."""
+    try:
+        descriptor = open_plain(path)
+        try:
+            data = _pread(descriptor, 0, limit + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as failed:
+        raise unreadable(str(path), failed) from failed
+    if len(data) > limit:
+        raise BundleError(f"{path}: found more than {limit} bytes, expected at most that", hint=_AGAIN)
+    return data
+
+
+def unreadable(name: str, failed: OSError) -> BundleError:
+    """What the system says about a medium, as an error of the bundle."""
+    return BundleError(
+        f"{name}: cannot be read ({failed.strerror})",
+        hint="see that the medium is still there and whole, then repeat the command",
+    )
+
+
+def _pread(descriptor: int, offset: int, length: int) -> bytes:
+    """`length` bytes, or fewer at the end of the file; one call to the system may give fewer before it."""
+    pieces: list[bytes] = []
+    while length and (piece := os.pread(descriptor, min(length, 1 << 30), offset)):
+        pieces.append(piece)
+        offset, length = offset + len(piece), length - len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

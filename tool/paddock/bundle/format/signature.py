@@ -1,0 +1,214 @@
+"""Ed25519 signatures and keys in minisign's file formats, so minisign can check what we sign, and sign what
+we check.
+
+Only what bundles need: prehashed signatures with a trusted comment, secret keys without a password. A
+signature file must be exactly what `minisign -S` writes: a byte that could be changed unnoticed is refused.
+Formats: jedisct1/minisign, src/minisign.h, and its manual page.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from paddock.bundle.format.reader import read_whole
+from paddock.durable import write_durably
+from paddock.errors import BundleError
+
+LARGEST_KEY = 4096  # bytes of a key or signature file that is read at all
+
+_UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
+_SIGNATURE_COMMENT = "signature from minisign secret key"
+_ED, _PREHASHED, _NO_PASSWORD, _BLAKE2 = b"Ed", b"ED", bytes(2), b"B2"
+_ID, _PUBLIC, _SECRET, _SIGNED = 8, 32, 64, 64  # lengths in bytes
+_SALT_AND_LIMITS = bytes(48)  # what a password would need
+_NO_CHECKSUM = bytes(32)
+_MAKE = "`paddock keygen` makes keys, and so does `minisign -G -W`"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublicKey:
+    """What checks signatures. `number` finds the key for a signature."""
+
+    number: bytes
+    key: bytes
+
+    @property
+    def id(self) -> str:
+        """The number as minisign writes it."""
+        return key_id(self.number)
+
+    def to_bytes(self) -> bytes:
+        """The key file."""
+        line = base64.b64encode(_ED + self.number + self.key).decode()
+        return f"{_UNTRUSTED}minisign public key {self.id}\n{line}\n".encode()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecretKey:
+    """What makes signatures."""
+
+    number: bytes
+    seed: bytes
+
+    @property
+    def public(self) -> PublicKey:
+        """Its other half."""
+        return PublicKey(number=self.number, key=self._signer().public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """The bare signature."""
+        return self._signer().sign(message)
+
+    def to_bytes(self) -> bytes:
+        """The key file, without a password."""
+        pair = self.number + self.seed + self.public.key
+        packed = _ED + _NO_PASSWORD + _BLAKE2 + _SALT_AND_LIMITS + pair + _NO_CHECKSUM
+        return f"{_UNTRUSTED}minisign encrypted secret key\n{base64.b64encode(packed).decode()}\n".encode()
+
+    def _signer(self) -> Ed25519PrivateKey:
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signature:
+    """A signature file. `comment` is the trusted comment; `seal` signs it together with `signed`."""
+
+    number: bytes
+    signed: bytes
+    comment: str
+    seal: bytes
+
+    @property
+    def key_id(self) -> str:
+        """The number of the key, as minisign writes it."""
+        return key_id(self.number)
+
+    def to_bytes(self) -> bytes:
+        """The signature file."""
+        first = base64.b64encode(_PREHASHED + self.number + self.signed).decode()
+        second = base64.b64encode(self.seal).decode()
+        return f"{_UNTRUSTED}{_SIGNATURE_COMMENT}\n{first}\n{_TRUSTED}{self.comment}\n{second}\n".encode()
+
+    def holds(self, data: bytes, key: PublicKey) -> bool:
+        """Whether `key` made this signature over `data` and over the comment."""
+        checker = Ed25519PublicKey.from_public_bytes(key.key)
+        try:
+            checker.verify(self.signed, _hashed(data))
+            checker.verify(self.seal, self.signed + self.comment.encode())
+        except InvalidSignature:
+            return False
+        return self.number == key.number
+
+
+def key_id(number: bytes) -> str:
+    """A key's number as minisign writes it: sixteen hexadecimal digits, the last byte first."""
+    return number[::-1].hex().upper()
+
+
+def generate() -> SecretKey:
+    """A new key from the system's random numbers."""
+    return SecretKey(number=os.urandom(_ID), seed=os.urandom(32))
+
+
+def keygen(path: Path) -> PublicKey:
+    """Write a new secret key to `path`, for its owner only, and its public key to `path`.pub. Replaces
+    neither.
+    """
+    key = generate()
+    public = path.with_name(path.name + ".pub")
+    for each in (path, public):
+        if os.path.lexists(each):
+            raise BundleError(f"{each}: exists, expected a new file", hint="a key that was replaced is lost")
+    try:
+        write_durably(path, key.to_bytes(), mode=0o600, replace=False)
+        write_durably(public, key.public.to_bytes(), replace=False)
+    except OSError as failed:
+        raise BundleError(
+            f"{path}: cannot be written ({failed.strerror})",
+            hint="name a file in a folder that can be written",
+        ) from failed
+    return key.public
+
+
+def sign(data: bytes, key: SecretKey, comment: str) -> Signature:
+    """A prehashed signature over `data`; `comment` is signed, too, and must be one line."""
+    signed = key.sign(_hashed(data))
+    return Signature(
+        number=key.number, signed=signed, comment=comment, seal=key.sign(signed + comment.encode())
+    )
+
+
+def read_public(path: Path) -> PublicKey:
+    """The public key in a file. Raises BundleError when it is none."""
+    data = _payload(path, "a minisign public key", len(_ED) + _ID + _PUBLIC)
+    if not data.startswith(_ED):
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
+    return PublicKey(number=data[2:10], key=data[10:])
+
+
+def read_secret(path: Path) -> SecretKey:
+    """The secret key in a file. Raises BundleError when it is none, or needs a password."""
+    data = _payload(path, "a minisign secret key", 158)
+    if data[4:6] != _BLAKE2 or not data.startswith(_ED):
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
+    if data[2:4] != _NO_PASSWORD:
+        raise BundleError(
+            f"{path}: is protected by a password, expected a key without one",
+            hint="sign with `minisign -S`, or make a key with `paddock keygen`",
+        )
+    number, pair = data[54:62], data[62 : 62 + _SECRET]
+    key = SecretKey(number=number, seed=pair[:32])
+    if key.public.key != pair[32:]:
+        raise BundleError(f"{path}: is damaged, its two halves do not belong together", hint=_MAKE)
+    return key
+
+
+def parse_signature(data: bytes, *, where: str) -> Signature:
+    """The signature in a .minisig file. Raises BundleError for anything that is not exactly what minisign
+    writes.
+    """
+    try:
+        _, first, comment, second, _ = data.decode().split("\n")
+        packed, seal = base64.b64decode(first, validate=True), base64.b64decode(second, validate=True)
+    except (ValueError, binascii.Error):
+        raise _no_signature(where) from None
+    found = Signature(
+        number=packed[2:10], signed=packed[10:], comment=comment.removeprefix(_TRUSTED), seal=seal
+    )
+    if len(found.signed) != _SIGNED or len(seal) != _SIGNED or found.to_bytes() != data:
+        raise _no_signature(where)
+    return found
+
+
+def _no_signature(where: str) -> BundleError:
+    return BundleError(
+        f"{where}: is not a signature as `minisign -S` writes it (prehashed, with its own first line)",
+        hint="it is damaged or was made in another way; sign again with `paddock sign`",
+    )
+
+
+def _hashed(data: bytes) -> bytes:
+    return hashlib.blake2b(data).digest()
+
+
+def _payload(path: Path, what: str, length: int) -> bytes:
+    """The bytes in the second line of a key file."""
+    lines = read_whole(path, LARGEST_KEY).split(b"\n")
+    try:
+        data = base64.b64decode(lines[1], validate=True)
+    except (IndexError, binascii.Error):
+        data = b""
+    if not lines[0].startswith(_UNTRUSTED.encode()) or len(data) != length:
+        raise BundleError(
+            f"{path}: is not {what}",
+            hint="KEY signs and stays at the workshop; KEY.pub checks and goes to the sites",
+        )
+    return data

@@ -1,0 +1,1 @@
+"""The engine's image store, classic or containerd: which layers it has, and reading them."""

@@ -1,0 +1,1 @@
+"""Bringing a bundle to a site: plan, load, prove, switch, remember."""

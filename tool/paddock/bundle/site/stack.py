@@ -1,0 +1,144 @@
+"""The stack folder of a bundle at the site: put in place as a whole, the one before it kept beside it.
+
+`docker compose` and `paddock up` work in it. Settings of the site stay: values in `.env`, and files that no
+bundle brings, such as compose.override.yaml. Which images belong to it, the bundle decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from paddock.bundle.format.manifest import File, Manifest
+from paddock.bundle.format.reader import OpenBundle, read_whole
+from paddock.bundle.format.stackfiles import MARK, OF_THE_BUNDLE, STACK, files
+from paddock.durable import flush_folder, write_durably, writing
+from paddock.errors import BundleError
+from paddock.stack.envfile import is_tuned, keep_settings
+
+_EXAMPLE, _SETTINGS = ".env.example", ".env"
+
+_LARGEST = 64 << 20  # bytes of one file
+
+
+def default_folder(state: Path, manifest: Manifest) -> Path | None:
+    """Where a bundle's stack goes unless somebody says otherwise; None for a bundle without one."""
+    if not files(manifest):
+        return None
+    return state / "stacks" / (manifest.stack.name if manifest.stack else "stack")
+
+
+def origin(folder: Path) -> str:
+    """The bundle that a stack folder came from; empty where there is none."""
+    return _mark(folder)[0]
+
+
+def previous(folder: Path) -> Path:
+    """Where the stack is that was there before."""
+    return folder.with_name(f"{folder.name}.previous")
+
+
+def has_two(folder: Path) -> bool:
+    """Whether a stack was kept that `exchange` can bring back."""
+    return previous(folder).is_dir() or _aside(folder).is_dir()
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.exchange")
+
+
+def prepare(bundle: OpenBundle, folder: Path) -> Path:
+    """Make the new folder beside its place, whole and on the disk, with the site's settings. Its path."""
+    new = folder.with_name(f"{folder.name}.incoming")
+    shutil.rmtree(new, ignore_errors=True)
+    with writing(new):
+        new.mkdir(parents=True)
+        _keep_what_is_the_sites(folder, new)
+        for file in files(bundle.manifest):
+            path = new / file.path.removeprefix(STACK)
+            if not is_tuned(path):
+                _place(_checked(bundle, file), path, executable=file.executable)
+        _settle(new, folder)
+        brought = [file.path.removeprefix(STACK) for file in files(bundle.manifest)]
+        write_durably(new / MARK, "".join(f"{line}\n" for line in (bundle.manifest.id, *brought)).encode())
+        flush_folder(new)
+    return new
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """The prepared folder takes the place; what was there becomes the previous one. Can be repeated after a
+    kill.
+    """
+    with writing(folder):
+        if new.is_dir():
+            if folder.is_dir():
+                shutil.rmtree(previous(folder), ignore_errors=True)
+                folder.rename(previous(folder))
+            new.rename(folder)
+        flush_folder(folder.parent)
+
+
+def exchange(folder: Path, bundle: str, *, wanted: bool) -> None:
+    """Have the folder of `bundle` in place, or the other one; the two change places where that is not so yet."""
+    aside = _aside(folder)
+    if not aside.exists() and (origin(folder) == bundle) == wanted:
+        return
+    try:
+        if not aside.exists():
+            folder.rename(aside)
+        if not folder.exists():
+            previous(folder).rename(folder)
+        aside.rename(previous(folder))
+        flush_folder(folder.parent)
+    except OSError as failed:
+        raise BundleError(
+            f"{folder}: cannot be exchanged with {previous(folder)} ({failed.strerror})"
+        ) from failed
+
+
+def _mark(folder: Path) -> list[str]:
+    """The id of the bundle that a folder came from, and the files that it brought."""
+    try:
+        return (folder / MARK).read_text("ascii").splitlines() or [""]
+    except (OSError, UnicodeDecodeError):
+        return [""]
+
+
+def _keep_what_is_the_sites(folder: Path, new: Path) -> None:
+    """Copy what stands in the folder already, save for files of the last bundle that nobody has tuned."""
+    if not folder.is_dir():
+        return
+    shutil.copytree(folder, new, symlinks=True, dirs_exist_ok=True)
+    for name in _mark(folder)[1:]:
+        if not is_tuned(new / name):
+            (new / name).unlink(missing_ok=True)
+
+
+def _checked(bundle: OpenBundle, file: File) -> bytes:
+    path = bundle.path(file.path)
+    data = read_whole(path, _LARGEST)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise BundleError(
+            f"{path}: is not what bundle.json says", hint="copy the bundle again; `paddock verify` says more"
+        )
+    return data
+
+
+def _place(data: bytes, path: Path, *, executable: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    write_durably(path, data)
+    path.chmod(0o755 if executable else 0o644)  # whatever the umask: containers run as other users
+
+
+def _settle(new: Path, folder: Path) -> None:
+    """The settings: the bundle's example with the site's values, but for those that name its images."""
+    example = new / _EXAMPLE
+    if not example.is_file():
+        return
+    text = example.read_text("utf-8")
+    if (folder / _SETTINGS).is_file():
+        text = keep_settings(text, (folder / _SETTINGS).read_text("utf-8"), but=OF_THE_BUNDLE)
+    write_durably(new / _SETTINGS, text.encode())
+    (new / _SETTINGS).chmod(0o644)

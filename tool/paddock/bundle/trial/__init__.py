@@ -1,0 +1,1 @@
+"""Running a stack from its bundle alone, in an engine of its own."""

@@ -1,0 +1,265 @@
+"""Trying a bundle before it leaves the building: imported into an engine without a network, started, a
+document parsed.
+
+The engine, its data and the site's state lie in a scratch folder that goes with it. What runs is what a site
+runs: `importing`, `launch` and `client`, in this process, which enters the engine's network for that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paddock import engine, process
+from paddock.bundle.check import trust
+from paddock.bundle.format import stackfiles
+from paddock.bundle.format.chainids import chain_ids
+from paddock.bundle.format.manifest import Kind, Manifest
+from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.imagestore import store as image_store
+from paddock.bundle.imagestore.store import Store
+from paddock.bundle.site import importing, loadplan
+from paddock.bundle.site import stack as site_stack
+from paddock.bundle.site import state as site_state
+from paddock.bundle.site.importing import Wanted
+from paddock.bundle.site.loadplan import Held
+from paddock.bundle.site.state import GoodPart, Journal, SiteState
+from paddock.bundle.trial import privateengine
+from paddock.bundle.trial.privateengine import PrivateEngine, private_engine
+from paddock.errors import BundleError, EngineError, PreflightError, UnhealthyError
+from paddock.parse import readiness
+from paddock.parse.client import Client
+from paddock.parse.document import inspect
+from paddock.parse.wire import ParseOptions
+from paddock.report import Reporter
+from paddock.smoke.known import DOCUMENTS
+from paddock.stack import hostcards, launch
+from paddock.stack.folder import StackFolder
+
+SAMPLE, PLAIN_SAMPLE = (
+    DOCUMENTS / "pages.pdf",
+    DOCUMENTS / "plain-pages.pdf",
+)  # the latter for models that say so
+_GONE = "everything of this run is taken down; mend the stack or its images, then export again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """A stack that ran: seconds until a page came back, and for the sample, and what was read.
+
+    `notice` is what is to be said beside results of its model.
+    """
+
+    stack: str
+    ready_seconds: float
+    parse_seconds: float
+    pages: int
+    markdown: str
+    test_weights: bool
+    notice: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OfflineRun:
+    """What was tried. `started` None where the bundle was imported and proven only; `left_out` says why."""
+
+    store: Store
+    import_seconds: float
+    started: Started | None
+    left_out: str = ""
+
+
+def run_offline(
+    wanted: Wanted, *, verified: Sequence[GoodPart] = (), scratch: Path | None = None, report: Reporter
+) -> OfflineRun:
+    """Import a bundle, after those in `wanted.bases`, into an engine of its own without a network, and start
+    it there.
+
+    `verified` parts are not compared again. `scratch` is where the folder for all of this is made, TMPDIR
+    unless given; nothing is left of it. Raises PreflightError when this machine cannot, BundleError when the
+    import fails, UnhealthyError when the stack does, Interrupted after Ctrl-C.
+    """
+    privateengine.require_means()
+    with (
+        process.ended_like_ctrl_c(),
+        _environment(dict.fromkeys(stackfiles.OF_THE_BUNDLE)),
+        ExitStack() as stack,
+    ):
+        manifests = [_manifest(each) for each in [*((base,) for base in wanted.bases), wanted.directories]]
+        _require_base(manifests)
+        folder = stack.enter_context(_scratch(scratch or Path(tempfile.gettempdir()), report))
+        left_out = _left_out(wanted, folder / "look")
+        store = _usual_store()
+        _require_disk(manifests, store, folder)
+        report.say(f"{folder}: starting an engine without a network ({store} store)")
+        site = stack.enter_context(private_engine(folder, store))
+        stack.callback(report.say, f"{folder}: taking everything down")
+        stack.enter_context(_as_site(site, folder / "state"))
+        SiteState(site_state.folder()).note(Journal(bundle=manifests[-1].id, parts=tuple(verified)))
+        return _tried(wanted, store, left_out, report)
+
+
+def _tried(wanted: Wanted, store: Store, left_out: str, report: Reporter) -> OfflineRun:
+    began = time.monotonic()
+    for base in wanted.bases:  # so that a delta is made on what the engine gives out, as at the site
+        importing.run(replace(wanted, directories=(base,), bases=(), any_host=True), report=report)
+    imported = importing.run(replace(wanted, bases=(), any_host=True), report=report)
+    seconds = time.monotonic() - began
+    if left_out or imported.folder is None:
+        return OfflineRun(store=store, import_seconds=seconds, started=None, left_out=left_out)
+    return OfflineRun(store=store, import_seconds=seconds, started=_started(imported.folder, report))
+
+
+def _started(path: Path, report: Reporter) -> Started:
+    """Start the stack in a folder and send it the sample."""
+    folder = StackFolder(path=path, called=path.name)
+    try:
+        began = time.monotonic()
+        stack = launch.up(folder, report=report)
+        ready = time.monotonic()
+        assert stack.url is not None  # noqa: S101 - a stack that publishes a port
+        notice = readiness.ask(stack.url).notice
+        sample = PLAIN_SAMPLE if notice else SAMPLE
+        report.say(f"{path.name}: parsing {sample.name}")
+        parsed = Client(stack.url).parse(inspect(sample), ParseOptions(pictures=False))
+        done = time.monotonic()
+    except UnhealthyError as failure:
+        raise UnhealthyError(failure.message, hint=_GONE) from failure
+    markdown = "\n\n".join(page.markdown for page in parsed.pages)
+    if not markdown.strip():
+        raise UnhealthyError(
+            f"{path.name}: found no text in {sample.name}, expected that of a page", hint=_GONE
+        )
+    return Started(
+        stack=path.name,
+        ready_seconds=ready - began,
+        parse_seconds=done - ready,
+        pages=len(parsed.pages),
+        markdown=markdown,
+        test_weights=any(each.test for each in stack.weights),
+        notice=notice,
+    )
+
+
+# --- before the engine --------------------------------------------------------------------------------------
+
+
+def _manifest(directories: Sequence[Path]) -> Manifest:
+    with OpenBundle.open(directories) as bundle:
+        return bundle.manifest
+
+
+def _require_base(manifests: Sequence[Manifest]) -> None:
+    *bases, last = manifests
+    if last.kind is Kind.DELTA and not bases:
+        raise BundleError(
+            f"bundle {last.id}: is a delta, and the engine that it would be tried in has nothing yet",
+            hint="give the folder of the bundle that it was made on: --base DIR",
+        )
+
+
+def _left_out(wanted: Wanted, folder: Path) -> str:
+    """Why the bundle can be imported only; empty where its stack can be started here.
+
+    Raises PreflightError where this machine's cards or driver are not those that the stack needs.
+    """
+    with OpenBundle.open(wanted.directories) as bundle:
+        if not stackfiles.files(bundle.manifest):
+            return "the bundle has images and no stack"
+        name = bundle.manifest.stack.name if bundle.manifest.stack else "its stack"
+        configuration = StackFolder(path=site_stack.prepare(bundle, folder), called=name).read()
+    if not any(each.published for each in configuration.services):
+        return f"{name} has no pipeline API that a document could be sent to"
+    hostcards.require(configuration)
+    return ""
+
+
+def _usual_store() -> Store:
+    """The kind of store that this machine's own engine has; the classic one where it has none."""
+    try:
+        with closing(engine.connect()) as client:
+            return image_store.read(client).kind
+    except EngineError:
+        return Store.CLASSIC
+
+
+def _require_disk(manifests: Sequence[Manifest], store: Store, folder: Path) -> None:
+    """The import asks again, for one bundle at a time: engines that are empty are asked for all of them here."""
+    needed = sum(
+        loadplan.plan(each, _with(manifests[:number], store)).disk for number, each in enumerate(manifests)
+    )
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise PreflightError(
+            f"{folder.parent}: found {free:,} bytes free, expected {needed:,} to import this bundle there",
+            hint="name a folder on another disk with --scratch, or make room",
+        )
+
+
+def _with(manifests: Sequence[Manifest], store: Store) -> Held:
+    """What an engine has that imported these bundles and nothing else."""
+    images = [image for each in manifests for image in each.images]
+    return Held(
+        kind=store,
+        chains=frozenset(chain for image in images for chain in chain_ids(image.layers)),
+        blobs=frozenset(layer.digest for each in manifests for layer in each.layers),
+        images=frozenset(loadplan.identity(image, store) for image in images),
+        takes_zstd=True,
+    )
+
+
+# --- the place ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
+    """A new folder, which goes again with all that is in it."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="paddock-offline-", dir=parent.absolute()))
+    except OSError as failed:
+        raise PreflightError(
+            f"{parent}: cannot be written ({failed.strerror}), expected a folder"
+        ) from failed
+    try:
+        folder.chmod(0o711)  # containers run as other users
+        yield folder
+    finally:
+        with process.deaf():
+            try:
+                shutil.rmtree(folder)
+            except OSError as failed:
+                report.warn(f"{folder}: cannot be removed ({failed.strerror}); remove it by hand")
+
+
+@contextmanager
+def _as_site(site: PrivateEngine, state: Path) -> Iterator[None]:
+    """Be on the host of that engine: in its network, with its engine, and a state that trusts the same keys."""
+    for key in trust.pinned(site_state.folder()):
+        trust.pin(key, state)
+    with site.entered(), _environment({"DOCKER_HOST": site.address, "PADDOCK_STATE": str(state)}):
+        yield
+
+
+@contextmanager
+def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Other variables meanwhile, for this process and what it starts; None takes one away."""
+    before = {name: os.environ.get(name) for name in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,7 +1,0 @@
-"""The embedded model: PaddleOCR-VL's architecture, small enough to be carried along, reading plain printed Latin text.
-
-Its vision tower is trained (`scripts/reader/`); its language model and its layout network are computed here, number by
-number, and hold nothing that was learned. See docs/embedded-model.md.
-"""
-
-NOTICE = "demo model: plain printed Latin text only"

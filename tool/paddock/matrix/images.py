@@ -1,0 +1,104 @@
+"""The images of a stack: what bake calls them, what they are made from, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paddock import __version__
+from paddock.errors import ConfigurationError
+from paddock.matrix.records import IMAGE_PREFIX, Platform, Stack, Tool, Variant, WeightSet, WeightsRole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackImage:
+    """One image that paddock builds: how bake calls it, what it is made from and what it is called."""
+
+    role: str  # "api" or "vlm"; "tool" is beside all stacks
+    target: str  # in the bake file
+    context: str  # build context, relative to the workspace
+    name: str  # repository without prefix
+    suffix: str  # of the tag, after the version
+    weights: tuple[WeightSet, ...]  # what it serves; an offline image holds them
+    further_weights: tuple[
+        WeightSet, ...
+    ] = ()  # what it can be told to use; an offline image holds all or none
+    stand_in: str = ""  # `package==version` that a trial build takes instead of the vendor's package
+
+    def reference(self, *, prefix: str = IMAGE_PREFIX, version: str = __version__) -> str:
+        """The image's full reference."""
+        return f"{prefix}{self.name}:{version}{self.suffix}"
+
+    @property
+    def reference_in_stack(self) -> str:
+        """The same with the variables of a stack's `.env`."""
+        return self.reference(
+            prefix=f"${{IMAGE_PREFIX:-{IMAGE_PREFIX}}}", version=f"${{IMAGE_VERSION:-{__version__}}}"
+        )
+
+
+TOOL = StackImage(role="tool", target="tool", context="images/tool", name="tool", suffix="", weights=())
+
+
+def stack_images(stack: Stack) -> tuple[StackImage, ...]:
+    """The images of a stack, pipeline API first."""
+    parts = [("vlm", stack.backend.name, stack.backend.weights_role, stack.vlm.image)]
+    if stack.model.pipeline is not None and stack.target.api is not None:
+        parts.insert(0, ("api", "api", WeightsRole.LAYOUT, stack.target.api.image))
+    offline = stack.variant is Variant.OFFLINE
+    return tuple(
+        StackImage(
+            role=role,
+            target=f"{stack.name}-{role}".replace(".", "-"),
+            context=f"images/{stack.target.name}/{context}",
+            name=f"{stack.target.name}-{context}",
+            suffix=f"-{stack.model.name}-offline" if offline else "",
+            weights=(weights_of(stack, weights_role),),
+            further_weights=_preprocessing(stack) if role == "api" else (),
+            stand_in=image.stand_in or "",
+        )
+        for role, context, weights_role, image in parts
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedImage:
+    """One image that continuous integration builds: once, however many stacks run it."""
+
+    name: str  # repository without prefix
+    target: str  # in the bake file
+    platforms: tuple[Platform, ...]
+
+
+def published_images(stacks: Iterable[Stack], tool: Tool) -> tuple[PublishedImage, ...]:
+    """The tool's image and the images of these stacks, in order of name.
+
+    Offline images hold weights and stay at home.
+    """
+    found = {TOOL.name: PublishedImage(name=TOOL.name, target=TOOL.target, platforms=tool.platforms)}
+    for stack in stacks:
+        if stack.variant is Variant.ONLINE:
+            for image in stack_images(stack):
+                published = PublishedImage(
+                    name=image.name, target=image.target, platforms=stack.target.platforms
+                )
+                found.setdefault(image.name, published)
+    return tuple(found[name] for name in sorted(found))
+
+
+def vlm_configuration(stack: Stack) -> str:
+    """File name of the VLM server's configuration."""
+    return stack.backend.configuration
+
+
+def _preprocessing(stack: Stack) -> tuple[WeightSet, ...]:
+    """What the pipeline's `use_doc_preprocessor` reads."""
+    found = (stack.model.weight_set(role) for role in (WeightsRole.ORIENTATION, WeightsRole.UNWARPING))
+    return tuple(weights for weights in found if weights is not None)
+
+
+def weights_of(stack: Stack, role: WeightsRole) -> WeightSet:
+    found = stack.model.weight_set(role)
+    if found is None:
+        raise ConfigurationError(f"model {stack.model.name}: found no {role} weights, expected them")
+    return found

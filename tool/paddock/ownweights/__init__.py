@@ -1,0 +1,1 @@
+"""Weights that paddock makes itself: test weights and the embedded model."""

@@ -1,0 +1,1 @@
+"""Sending documents to a pipeline API and keeping what comes back."""

@@ -1,0 +1,214 @@
+"""The folder that a parsed document becomes, and whether the one that is there is still good.
+
+    document.md            the whole document; its links lead to pages/.../imgs/
+    document.json          the API's result, images replaced by the paths of their files
+    pages/001/page.md      one page, pages/001/imgs/ the images that it refers to
+    pages/001/layout.jpg   the page with the regions that were found
+    .paddock.json          from which bytes and options it was made; written last
+
+Written beside its final name and renamed, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from paddock.errors import UnhealthyError, UsageError
+from paddock.parse.document import shown
+from paddock.parse.wire import Page, ParsedDocument, ParseOptions
+
+RECORD = ".paddock.json"
+MARKDOWN = "document.md"
+JSON = "document.json"
+
+_FORMAT = 1  # of the record and the layout of the folder: another number means "parse it again"
+_LAYOUT = "layout_det_res"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Record:
+    format: int
+    source: str
+    sha256: str
+    pages: int
+    options: dict[str, bool]
+    files: list[str]
+
+
+def finished_pages(folder: Path, source: Path, options: ParseOptions) -> int | None:
+    """The number of pages in `folder` when it was made from the bytes that `source` holds now with these
+    options.
+
+    None when it must be made (again): not there, not whole, from other bytes, with other options.
+    """
+    record = _read_record(folder)
+    if record is None or record.format != _FORMAT or record.options != options.fields():
+        return None
+    if not all((folder / name).is_file() for name in record.files):
+        return None
+    with source.open("rb") as file:
+        return record.pages if hashlib.file_digest(file, "sha256").hexdigest() == record.sha256 else None
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise UsageError when `folder` holds something that was not written here: it must not be overwritten."""
+    if not folder.exists() or (folder.is_dir() and (_read_record(folder) or not any(folder.iterdir()))):
+        return
+    raise UsageError(
+        f"{shown(folder)}: is there already and was not written by `paddock parse`",
+        hint="move it away, or choose another folder with -o",
+    )
+
+
+def write(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
+    """Make `folder`, in place of an older one. Raises UnhealthyError for an image name that would leave the
+    folder.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tag = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[
+        :16
+    ]  # the name itself may be as long as names can be
+    partial, older = folder.with_name(f".partial-{tag}"), folder.with_name(f".older-{tag}")
+    _remove(partial)
+    try:
+        _write_files(partial, parsed, source=source, options=options)
+        _exchange(folder, partial, older)
+        _sync(folder.parent)
+    finally:
+        _remove(partial)
+
+
+def _exchange(folder: Path, partial: Path, older: Path) -> None:
+    _remove(older)
+    if folder.exists():
+        folder.rename(older)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if older.exists():
+            older.rename(folder)
+        raise
+    _remove(older)
+
+
+def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
+    texts: list[str] = []
+    entries: list[dict[str, Any]] = []
+    folder.mkdir()
+    for number, page in enumerate(parsed.pages, 1):
+        at = page_folder(number, len(parsed.pages))
+        images = {name: f"{at}/{_safe(name)}" for name in page.images}
+        pictures = {key: f"{at}/{_picture_name(key, data)}" for key, data in page.pictures.items()}
+        for name, path in images.items():
+            _write(folder / path, page.images[name])
+        for key, path in pictures.items():
+            _write(folder / path, page.pictures[key])
+        _write(folder / at / "page.md", _ended(page.markdown))
+        texts.append(_relinked(page.markdown, images))
+        entries.append(_entry(page, images, pictures))
+    _write(folder / MARKDOWN, _ended("\n\n".join(text.strip("\n") for text in texts if text.strip())))
+    _write(folder / JSON, _json({"layoutParsingResults": entries, "dataInfo": parsed.info}))
+    record = _Record(
+        format=_FORMAT,
+        source=source,
+        sha256=parsed.sha256,
+        pages=len(parsed.pages),
+        options=options.fields(),
+        files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
+    )
+    _write(folder / RECORD, _json(asdict(record)))
+    for written in (folder, *folder.rglob("*")):  # all at the end: the first one makes the others cheap
+        _sync(written)
+
+
+def page_folder(number: int, total: int) -> str:
+    """Where page `number` (from 1) of `total` lies in its document's folder; names sort as the pages do."""
+    return f"pages/{number:0{max(3, len(str(total)))}d}"
+
+
+def _entry(page: Page, images: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "prunedResult": page.result,
+        "markdown": {"text": page.markdown, "images": images},
+        "outputImages": pictures,
+    }
+
+
+def _relinked(markdown: str, images: Mapping[str, str]) -> str:
+    """The page's text with the links to its images as seen from the document's folder.
+
+    Two pages may name an image alike (the name is made of its place on the page), so each keeps its own
+    folder.
+    """
+    if not images:
+        return markdown
+    names = "|".join(re.escape(name) for name in sorted(images, key=len, reverse=True))
+    link = re.compile(rf"""(\bsrc\s*=\s*["']?|\]\(\s*<?)({names})(?=["'\s>)])""")
+    return link.sub(lambda found: found[1] + images[found[2]], markdown)
+
+
+def _safe(name: str) -> str:
+    """An image name from the server, once it is sure to stay below the page's folder."""
+    path = PurePosixPath(name)
+    plain = name and not path.is_absolute() and "\\" not in name and ":" not in name and name.isprintable()
+    if not plain or any(part == ".." or part.startswith(".") for part in path.parts) or str(path) != name:
+        raise UnhealthyError(
+            f"the pipeline API named an image {name!r}, expected a plain name below the page's folder",
+            hint="nothing was written; check that the URL is a pipeline API that you trust",
+        )
+    return name
+
+
+def _picture_name(key: str, data: bytes) -> str:
+    suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+    stem = "layout" if key == _LAYOUT else _safe(key)
+    return f"{stem}.{suffix}"
+
+
+def _ended(text: str) -> str:
+    return text.rstrip("\n") + "\n" if text.strip() else ""
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+
+
+def _write(path: Path, content: bytes | str) -> None:
+    """Write a new file; two of one name are an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _read_record(folder: Path) -> _Record | None:
+    try:
+        record = _Record(**json.loads((folder / RECORD).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return (
+        record
+        if isinstance(record.files, list) and all(isinstance(name, str) for name in record.files)
+        else None
+    )

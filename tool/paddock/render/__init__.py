@@ -1,0 +1,1 @@
+"""From the matrix and the templates to every generated file."""

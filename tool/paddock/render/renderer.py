@@ -1,0 +1,258 @@
+"""Rendering: from the registry and the templates to every generated file, in memory first.
+
+`render_all` returns all files as a mapping of path to text; `write` and `differences` compare that with a
+workspace. The same input gives the same bytes. Nothing here reads the clock, the network or the engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import jinja2
+
+from paddock import __version__
+from paddock.errors import ConfigurationError
+from paddock.matrix import upstream
+from paddock.matrix.images import TOOL, StackImage, published_images, stack_images, vlm_configuration
+from paddock.matrix.load import load_tool
+from paddock.matrix.records import (
+    IMAGE_PREFIX,
+    Accelerator,
+    Devices,
+    HostVariable,
+    Image,
+    Stack,
+    Tool,
+    UpstreamImage,
+    Variant,
+    WeightsRole,
+)
+from paddock.matrix.registry import Registry
+
+Files = Mapping[PurePosixPath, str]
+
+BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+WRAPPER = PurePosixPath("images/tool/paddock.sh")
+PUBLISH_SCRIPT = PurePosixPath("images/publish.sh")
+CI_FILES = {  # in folders that hold other people's files too
+    PurePosixPath(".github/workflows/images.yml"): "ci/github.yml.j2",
+    PurePosixPath("docs/examples/gitlab-ci.yml"): "ci/gitlab.yml.j2",
+}
+
+
+class Renderer:
+    """Turns templates into text; `templates` is the folder that holds image/, compose/, ci/ and locks/."""
+
+    def __init__(self, templates: Path) -> None:
+        self._templates = templates
+        self._jinja = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # noqa: S701 - no HTML here; each template quotes for its own format
+        )
+
+    def all(self, registry: Registry, *, also: Iterable[Stack] = ()) -> Files:
+        """Every generated file: the committed stacks, and those in `also`."""
+        committed = list(registry.stacks())
+        stacks = list({stack.name: stack for stack in (*committed, *also)}.values())
+        files: dict[PurePosixPath, str] = {}
+        for stack in committed:
+            files |= self.contexts(stack)
+        for stack in stacks:
+            files |= self.stack(stack)
+        tool = load_tool(self._templates)
+        files |= self.tool(tool)
+        files[BAKE_FILE] = self.bake(stacks)
+        files |= self.ci(committed, tool)
+        return dict(sorted(files.items()))
+
+    def tool(self, tool: Tool) -> dict[PurePosixPath, str]:
+        """The build context of the tool's image, and the script that runs this image as if it were paddock."""
+        folder = PurePosixPath(TOOL.context)
+        files = self._files_of(folder, self._text("image/tool/Dockerfile.j2", image=tool.image), "tool")
+        return {**files, WRAPPER: self.wrapper()}
+
+    def wrapper(self, image_prefix: str = IMAGE_PREFIX) -> str:
+        """The script that runs the tool's image, found under this prefix unless IMAGE_PREFIX says otherwise
+        there.
+        """
+        return self._text("bundle/paddock.sh.j2", image=TOOL, image_prefix=image_prefix)
+
+    def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
+        """The build contexts of a stack's images."""
+        files: dict[PurePosixPath, str] = {}
+        for image in stack_images(stack):
+            template = "api" if image.role == "api" else stack.backend.template
+            files |= self._context(stack, image, template)
+        return files
+
+    def stack(self, stack: Stack) -> dict[PurePosixPath, str]:
+        """The folder compose/<stack>: compose file, both servers' configuration, settings."""
+        folder = PurePosixPath("compose") / stack.name
+        configuration = vlm_configuration(stack)
+        templates = {
+            "compose.yaml": "compose/compose.yaml.j2",
+            "images/own.yaml": "compose/own.yaml.j2",
+            "images/upstream.yaml": "compose/upstream.yaml.j2",
+            configuration: f"compose/{configuration}.j2",
+            ".env": "compose/env.j2",
+        }
+        if stack.model.pipeline is not None:
+            templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
+        if stack.variant is Variant.ONLINE:
+            templates["fetch.yaml"] = "compose/fetch.yaml.j2"
+        files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
+        copies = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
+        copied = {
+            folder / "images/upstream" / name: self._copy(self._templates / at) for name, at in copies.items()
+        }
+        return files | copied
+
+    def bake(self, stacks: Iterable[Stack]) -> str:
+        """The bake file for these stacks; its paths are relative to the workspace."""
+        return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images, tool=TOOL)
+
+    def ci(self, stacks: Iterable[Stack], tool: Tool) -> dict[PurePosixPath, str]:
+        """What builds and publishes the images of these stacks, and the tool's, in continuous integration."""
+        images = published_images(stacks, tool)
+        files = {path: self._text(template, images=images) for path, template in CI_FILES.items()}
+        return {**files, PUBLISH_SCRIPT: self._copy(self._templates / "ci/publish.sh")}
+
+    def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
+        folder = PurePosixPath(image.context)
+        dockerfile = self._text(f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image))
+        return {**self._files_of(folder, dockerfile, template), **self._locks(folder, image, stack)}
+
+    def _files_of(self, folder: PurePosixPath, dockerfile: str, template: str) -> dict[PurePosixPath, str]:
+        """A Dockerfile and what it names of the files beside its template and of the shared ones."""
+        files = {folder / path.name: self._copy(path) for path in self._named_in(dockerfile, template)}
+        return {**files, folder / "Dockerfile": dockerfile}
+
+    def _named_in(self, dockerfile: str, template: str) -> Iterator[Path]:
+        """The files beside the template, and the shared ones, that this Dockerfile names: no context holds
+        more.
+        """
+        for source in (self._templates / "image" / template, self._templates / "image/shared"):
+            for path in sorted(source.iterdir()):
+                if path.suffix != ".j2" and re.search(
+                    rf"(?<![\w./-]){re.escape(path.name)}(?![\w.-])", dockerfile
+                ):
+                    yield path
+
+    def _locks(self, folder: PurePosixPath, image: StackImage, stack: Stack) -> dict[PurePosixPath, str]:
+        files = {}
+        for platform in stack.target.platforms:
+            arch = platform.rpartition("/")[2]
+            lock = self._templates / "locks" / f"{image.name}.{arch}.txt"
+            if lock.is_file():
+                files[folder / f"requirements.{arch}.txt"] = self._copy(lock)
+        return files
+
+    def _copy(self, source: Path) -> str:
+        """A file that is taken as it is, with the header put after a `#!` line."""
+        text = source.read_text("utf-8")
+        first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
+        header = _header(source.relative_to(self._templates).as_posix())
+        return "\n".join([*([first] if first else []), header, rest])
+
+    def _text(self, template: str, *, stack: Stack | None = None, **names: object) -> str:
+        if stack is not None:
+            names |= _stack_names(stack)
+        names["version"] = __version__
+        names.setdefault("image_prefix", IMAGE_PREFIX)
+        names["header"] = _header(template)
+        try:
+            return self._jinja.get_template(template).render(names)
+        except jinja2.TemplateError as failure:
+            raise ConfigurationError(f"templates/{template}: {failure}") from failure
+
+
+def _header(template: str) -> str:
+    return f"# Generated by `paddock render` from templates/{template}; change that file instead."
+
+
+def _stack_names(stack: Stack) -> dict[str, object]:
+    """What templates can say about one stack."""
+    references = {image.role: image for image in stack_images(stack)}
+
+    def image_reference(role: str) -> str:
+        return references[role].reference_in_stack
+
+    return {
+        "stack": stack,
+        "vlm": stack.vlm,
+        "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
+        "layout_weights": stack.model.weight_set(WeightsRole.LAYOUT),
+        "vlm_configuration": vlm_configuration(stack),
+        "image_reference": image_reference,
+        "tool_reference": TOOL.reference_in_stack,
+        "filled": _filled,
+        "host_variables": _host_variables(stack),
+        **_upstream_names(stack),
+    }
+
+
+def _upstream_names(stack: Stack) -> dict[str, object]:
+    """What templates can say about upstream's images of one stack."""
+    refusal = upstream.reason_against(stack)
+    images = {} if refusal else upstream.images(stack)
+    prefixes = {_split_prefix(image.image)[0] for image in images.values()}
+
+    def reference(image: UpstreamImage) -> str:
+        prefix, name = _split_prefix(image.image_of(stack.variant))
+        return f"${{UPSTREAM_PREFIX:-{prefix}}}{name}"
+
+    return {
+        "upstream": images,
+        "upstream_refusal": refusal,
+        "upstream_prefix": next(iter(prefixes), ""),
+        "upstream_reference": reference,
+    }
+
+
+def _split_prefix(image: str) -> tuple[str, str]:
+    """What a container registry and its folder are called, and the image in it."""
+    prefix, slash, name = image.rpartition("/")
+    return prefix + slash, name
+
+
+def _programs_for_upstream(stack: Stack) -> Mapping[str, str]:
+    """What our images hold and upstream's do not: name in the stack's folder -> file below templates/."""
+    programs = {
+        "start.sh": "compose/upstream/start.sh",
+        "key.sh": "image/shared/key.sh",
+        "health.sh": "image/shared/health.sh",
+        # PaddleX's own server reads YAML; where the options are lines, our start script reads them
+        "serve.sh": "compose/upstream/serve.sh"
+        if stack.backend.configuration == "vlm.yaml"
+        else f"image/{stack.backend.template}/serve.sh",
+    }
+    if stack.model.pipeline is not None:
+        programs |= {name: f"image/api/{name}" for name in ("serve.py", "drawing.py", "health.py")}
+    if stack.target.accelerator is Accelerator.ASCEND:
+        programs["with-cann.sh"] = "image/shared/with-cann.sh"
+    return programs
+
+
+def _filled(devices: Devices, text: str) -> str:
+    """`${NAME}` of a variable of the host with its default, so that a stack starts without its `.env` too."""
+    for name, variable in devices.variables.items():
+        text = text.replace(f"${{{name}}}", f"${{{name}:-{variable.default}}}")
+    return text
+
+
+def _host_variables(stack: Stack) -> Mapping[str, HostVariable]:
+    """The variables that tell what the host calls the hardware of a stack."""
+    api = stack.target.api.devices.variables if stack.target.api is not None and stack.model.pipeline else {}
+    return {**stack.target.devices.variables, **api}
+
+
+def _recipe(stack: Stack, image: StackImage) -> Image:
+    if image.role == "api" and stack.target.api is not None:
+        return stack.target.api.image
+    return stack.vlm.image

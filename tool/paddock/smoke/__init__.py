@@ -1,0 +1,1 @@
+"""The functional check of a running stack."""

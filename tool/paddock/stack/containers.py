@@ -1,0 +1,207 @@
+"""The containers of a stack as the engine sees them now: read, never changed.
+
+A container belongs to a stack by Compose's labels; it is ours by the label `io.paddock.target` of its image.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, NotFound
+
+from paddock import engine
+from paddock.errors import EngineError
+from paddock.stack.configuration import NO_RESTART, Published
+
+PROJECT = "com.docker.compose.project"
+SERVICE = "com.docker.compose.service"
+FOLDER = "com.docker.compose.project.working_dir"
+OURS = "io.paddock.target"
+BACKEND = "io.paddock.backend"
+_NEVER = "0001-01-01T00:00:00Z"
+# Health checks, and the marks below a line of a Python traceback.
+_NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP|^\s*(\([^)]*\) )?[\s~^]+$')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """One container now. `health` is empty where it has no health check; `started` None when it never was."""
+
+    id: str
+    name: str
+    project: str
+    service: str
+    folder: str
+    state: str  # created, running, restarting, exited, paused, dead
+    exit_code: int
+    oom_killed: bool
+    error: str
+    restarts: int
+    health: str  # starting, healthy, unhealthy
+    health_message: str
+    start_period: float  # seconds
+    started: datetime | None
+    finished: datetime | None
+    published: tuple[Published, ...]
+    image: str
+    labels: Mapping[str, str]
+    memory_limit: int  # bytes; 0 is no limit
+    done: bool = False  # it was to do its work once, and has done it
+
+
+def of_project(client: docker.DockerClient, project: str) -> tuple[Container, ...]:
+    """The containers of one Compose project, in order of service."""
+    return _listed(client, [f"{PROJECT}={project}"])
+
+
+def ours(client: docker.DockerClient) -> tuple[Container, ...]:
+    """Every container made from an image of paddock's, in order of project and service."""
+    return tuple(each for each in _listed(client, [OURS]) if each.project)
+
+
+def url_of(containers: Sequence[Container], service: str = "api") -> str | None:
+    """Where a service of a stack answers, seen from here; None where it is not there or not published."""
+    for port in (port for each in containers if each.service == service for port in each.published):
+        everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+        host = engine.host() if everywhere else port.host
+        return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"
+    return None
+
+
+def last_lines(client: docker.DockerClient, container: Container, count: int = 20) -> list[str]:
+    """The last lines that a container printed, health checks left out.
+
+    Of a container that was started again, those of the run that ended last, not the first ones of the new
+    run.
+    """
+    until = container.finished if container.state == "running" and container.restarts else None
+    try:
+        raw: bytes = client.api.logs(
+            container.id,
+            tail=count * 10,
+            stdout=True,
+            stderr=True,
+            until=until.timestamp() if until else None,
+        )
+    except NotFound:
+        return []
+    except APIError as failure:
+        raise _refused(failure) from failure
+    lines = [line.rstrip() for line in raw.decode("utf-8", "replace").splitlines()]
+    return [line for line in lines if line and not _NOISE.search(line)][-count:]
+
+
+def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
+    """Whether a path exists in a container's file system, running or not."""
+    try:
+        stream, _ = client.api.get_archive(container.id, path)
+        stream.close()
+    except NotFound:
+        return False
+    except APIError as failure:
+        raise _refused(failure) from failure
+    return True
+
+
+def file_in(client: docker.DockerClient, container: Container, path: str) -> bytes | None:
+    """A small file of a container's file system; None where it does not exist."""
+    try:
+        stream, _ = client.api.get_archive(container.id, path)
+        with tarfile.open(fileobj=BytesIO(b"".join(stream))) as archive:
+            files = [archive.extractfile(member) for member in archive.getmembers() if member.isfile()]
+    except NotFound:
+        return None
+    except APIError as failure:
+        raise _refused(failure) from failure
+    return files[0].read() if files and files[0] else None
+
+
+def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Container, ...]:
+    try:
+        found = client.api.containers(all=True, filters={"label": list(labels)})
+        inspected = [each for one in found if (each := _inspected(client, one["Id"])) is not None]
+    except (DockerException, OSError) as failure:
+        raise _refused(failure) from failure
+    return tuple(sorted(inspected, key=lambda each: (each.project, each.service, each.name)))
+
+
+def _inspected(client: docker.DockerClient, identity: str) -> Container | None:
+    try:
+        return read(client.api.inspect_container(identity))
+    except NotFound:  # it went between the list and now
+        return None
+
+
+def read(found: Mapping[str, Any]) -> Container:
+    """A container from the engine's own description of it (`docker inspect`)."""
+    state, configuration, host = found["State"], found["Config"], found["HostConfig"]
+    health = state.get("Health") or {}
+    labels = configuration.get("Labels") or {}
+    check = configuration.get("Healthcheck") or {}
+    return Container(
+        id=found["Id"],
+        name=found["Name"].removeprefix("/"),
+        project=labels.get(PROJECT, ""),
+        service=labels.get(SERVICE, ""),
+        folder=labels.get(FOLDER, ""),
+        state=state["Status"],
+        exit_code=int(state.get("ExitCode") or 0),
+        oom_killed=bool(state.get("OOMKilled")),
+        error=state.get("Error") or "",
+        restarts=int(found.get("RestartCount") or 0),
+        health=health.get("Status", "").replace("none", ""),
+        health_message=_last_failure(health),
+        start_period=(check.get("StartPeriod") or 0) / 1e9,
+        started=_moment(state.get("StartedAt", _NEVER)),
+        finished=_moment(state.get("FinishedAt", _NEVER)),
+        published=_published(host),
+        image=configuration.get("Image", ""),
+        labels=labels,
+        memory_limit=int(host.get("Memory") or 0),
+        done=_is_done(state, host),
+    )
+
+
+def _last_failure(health: Mapping[str, Any]) -> str:
+    """What the last health check said, if it failed."""
+    log = health.get("Log") or []
+    if not log or log[-1].get("ExitCode") == 0:
+        return ""
+    return " ".join(str(log[-1].get("Output", "")).split())
+
+
+def _moment(text: str) -> datetime | None:
+    """A time of the engine's (RFC 3339, nanoseconds); None for the year 1, which means never."""
+    if text.startswith("0001-"):
+        return None
+    whole = re.sub(r"(\.\d{6})\d*", r"\1", text)
+    return datetime.fromisoformat(whole).astimezone(UTC)
+
+
+def _is_done(state: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
+    policy = (host.get("RestartPolicy") or {}).get("Name") or NO_RESTART
+    return policy == NO_RESTART and state["Status"] == "exited" and not state.get("ExitCode")
+
+
+def _published(host: Mapping[str, Any]) -> tuple[Published, ...]:
+    bindings = host.get("PortBindings") or {}
+    return tuple(
+        Published(host=binding.get("HostIp", ""), port=int(binding["HostPort"]))
+        for each in bindings.values()
+        for binding in each or ()
+        if str(binding.get("HostPort", "")).isdigit()
+    )
+
+
+def _refused(failure: Exception) -> EngineError:
+    reason = failure.explanation if isinstance(failure, APIError) and failure.explanation else str(failure)
+    return EngineError(
+        f"Docker Engine: refused a request: {reason}", hint="`docker version` shows whether it answers"
+    )

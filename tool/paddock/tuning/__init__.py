@@ -1,0 +1,1 @@
+"""Sizing a VLM server for a card."""

@@ -1,0 +1,1 @@
+"""Model weights in a models directory: fetching, carrying in, checking, recording."""

@@ -1,0 +1,132 @@
+"""Looking at the sets in a models directory: what is there, and whether it is what the lock says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paddock.errors import WeightsError
+from paddock.matrix.records import Model, Source
+from paddock.report import Reporter
+from paddock.weights import lockfile, setfiles
+from paddock.weights.installing import compared
+from paddock.weights.lockfile import Kind, LockedFile, LockedSet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """One set in the models directory. `kind` None: the lock does not know it."""
+
+    name: str
+    path: Path
+    kind: Kind | None
+    source: Source | None
+    size: int  # bytes
+    files: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """One set after hashing all its files. A problem reads `<set>/<file>: found ..., expected ...`."""
+
+    name: str
+    kind: Kind | None
+    files: int
+    size: int  # bytes
+    problems: tuple[str, ...]
+
+
+# --- checking and listing -----------------------------------------------------------------------------------
+
+
+def kind_of(models_dir: Path, name: str) -> Kind | None:
+    """What the set in `models_dir` is; None when it is not there or the lock does not know it."""
+    locked = lockfile.read(models_dir).get(name)
+    return locked.kind if locked is not None and (models_dir / name).is_dir() else None
+
+
+def stored(models_dir: Path) -> tuple[Stored, ...]:
+    """Every set in `models_dir`, by name."""
+    lock = lockfile.read(models_dir)
+    return tuple(_stored(models_dir / name, lock.get(name)) for name in _directories(models_dir))
+
+
+def needed_by(name: str, models: Collection[Model]) -> tuple[str, ...]:
+    """The models that use a set of that name."""
+    return tuple(sorted(model.name for model in models if any(each.name == name for each in model.weights)))
+
+
+def inspect(models_dir: Path, names: Sequence[str] | None = None, *, report: Reporter) -> tuple[Checked, ...]:
+    """Hash the files of the named sets, or of all that are here or in the lock, and compare them with the
+    lock.
+    """
+    lock = lockfile.read(models_dir)
+    chosen = sorted({*lock, *_directories(models_dir)}) if names is None else list(names)
+    return tuple(_checked(models_dir / name, lock.get(name), report) for name in chosen)
+
+
+def check(models_dir: Path, names: Sequence[str] | None = None, *, report: Reporter) -> tuple[Checked, ...]:
+    """As `inspect`, but raises WeightsError that lists every problem, also when there is nothing to check."""
+    return refuse_problems(models_dir, inspect(models_dir, names, report=report))
+
+
+def refuse_problems(models_dir: Path, checked: Sequence[Checked]) -> tuple[Checked, ...]:
+    """Raise WeightsError that lists every problem in `checked`; return it when there is none."""
+    if not checked:
+        raise WeightsError(
+            f"{models_dir}: found no weights, expected at least one set", hint="paddock models fetch MODEL"
+        )
+    problems = [problem for each in checked for problem in each.problems]
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise WeightsError(
+            f"{models_dir}: {len(problems)} problem(s):{listed}", hint="fetch the set with --replace"
+        )
+    return tuple(checked)
+
+
+def _directories(models_dir: Path) -> list[str]:
+    if not models_dir.is_dir():
+        return []
+    return sorted(
+        path.name for path in models_dir.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+
+
+def _stored(directory: Path, locked: LockedSet | None) -> Stored:
+    sizes = [file.stat().st_size for file in setfiles.files_of(directory).values()]
+    return Stored(
+        name=directory.name,
+        path=directory,
+        kind=locked.kind if locked else None,
+        source=locked.source if locked else None,
+        size=sum(sizes),
+        files=len(sizes),
+    )
+
+
+def _checked(directory: Path, locked: LockedSet | None, report: Reporter) -> Checked:
+    found: Mapping[str, LockedFile] = {}
+    name = directory.name
+    try:
+        found = (
+            setfiles.measure(directory, label=f"check {name}", report=report) if directory.is_dir() else {}
+        )
+        problems = _set_problems(directory, locked, found)
+    except WeightsError as unsafe:
+        problems = (unsafe.message,)
+    size = sum(file.size for file in found.values())
+    return Checked(
+        name=name, kind=locked.kind if locked else None, files=len(found), size=size, problems=problems
+    )
+
+
+def _set_problems(
+    directory: Path, locked: LockedSet | None, found: Mapping[str, LockedFile]
+) -> tuple[str, ...]:
+    if not directory.is_dir():
+        return (f"{directory.name}: found no directory, expected the set",)
+    if locked is None:
+        return (f"{directory.name}: found no entry in {lockfile.NAME}, expected one",)
+    return tuple(f"{directory.name}/{problem}" for problem in compared(locked, found))

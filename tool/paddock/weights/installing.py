@@ -1,0 +1,284 @@
+"""Weight sets in a models directory: fetching them, carrying them in by hand, checking them.
+
+A set is one directory, named as upstream names it, and one entry in `models.lock.json`. It appears by the
+rename of a directory that is complete, agrees with the lock where there was an entry, and has been hashed.
+What is still on its way lies in `.partial-<name>/`, stays there after Ctrl-C or a failure, and is continued
+by the next attempt.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
+from paddock.matrix.records import Source, WeightSet
+from paddock.report import Reporter
+from paddock.weights import lockfile, setfiles
+from paddock.weights.lockfile import Kind, LockedFile, LockedSet
+from paddock.weights.markers import brought
+
+REPLACE_HINT = "if the new files are wanted, run it again with --replace; otherwise restore the old ones"
+
+
+class How(StrEnum):
+    """What an operation did about a set."""
+
+    FETCHED = "fetched"
+    COPIED = "copied"
+    MADE = "made"
+    HERE = "already here"
+    ADOPTED = "recorded"  # was in the directory, unknown to the lock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """One set after `fetch` or `carry`."""
+
+    name: str
+    path: Path
+    how: How
+    kind: Kind
+    source: Source | None
+    size: int  # bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Obtained:
+    """Files that lie complete in a partial directory, and where they came from."""
+
+    tree: Path
+    kind: Kind
+    source: Source | None = None
+    url: str | None = None
+    revision: str | None = None
+    archive: LockedFile | None = None
+
+
+# --- making a set visible -----------------------------------------------------------------------------------
+
+
+def publish(
+    tree: Path, weights: WeightSet, *, models_dir: Path, kind: Kind, report: Reporter, replace: bool = True
+) -> Outcome:
+    """Make the complete directory `tree` (on the same file system) the set of that name, and record it.
+
+    For weights made here; `tree` is moved away. Raises WeightsError when a file is lacking.
+    """
+    with _partial(models_dir, weights.name, report) as partial:
+        if not replace and (models_dir / weights.name).exists():
+            raise WeightsError(f"{models_dir / weights.name}: is already here")
+        return _accepted(
+            Obtained(tree=tree, kind=kind),
+            weights,
+            models_dir=models_dir,
+            partial=partial,
+            expected=None,
+            report=report,
+            how=How.MADE,
+        )
+
+
+def record(models_dir: Path, name: str, *, kind: Kind, report: Reporter) -> LockedSet:
+    """Hash the set that lies in `models_dir / name`, settle its modes and times, and write it to the lock."""
+    directory = models_dir / name
+    if not directory.is_dir():
+        raise WeightsError(f"{directory}: is not there, expected the weights to record")
+    entry = LockedSet(kind=kind, files=setfiles.measure(directory, label=f"hash {name}", report=report))
+    setfiles.normalise(directory, entry.files)
+    lockfile.put(models_dir, name, entry)
+    return entry
+
+
+_Obtain = Callable[[WeightSet, Path, LockedSet | None], Obtained]
+
+
+def installed(
+    weights: WeightSet, models_dir: Path, report: Reporter, *, replace: bool, obtain: _Obtain, how: How
+) -> Outcome:
+    """The set as it stands, or as `obtain` brings it."""
+    if not replace and (here := _here(weights, models_dir)):
+        return here
+    try:
+        with _partial(models_dir, weights.name, report) as partial:
+            if not replace and (here := _here(weights, models_dir) or _adopted(weights, models_dir, report)):
+                return here  # another process has brought it, or somebody has put it there
+            locked = lockfile.read(models_dir).get(weights.name)
+            if locked is not None and locked.kind is Kind.TEST:
+                report.say(f"{weights.name}: these weights will replace the test weights")
+            expected = None if replace or locked is None or locked.kind is Kind.TEST else locked
+            with _unusable_removed(partial):
+                return _accepted(
+                    obtain(weights, partial, expected),
+                    weights,
+                    models_dir=models_dir,
+                    partial=partial,
+                    expected=expected,
+                    report=report,
+                    how=how,
+                )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{weights.name}: interrupted",
+            hint="what has come is kept; the same command continues where this stopped",
+        ) from None
+
+
+def _here(weights: WeightSet, models_dir: Path) -> Outcome | None:
+    """The recorded set that can stay. Sizes are compared; `check` compares content. Writes nothing."""
+    directory = models_dir / weights.name
+    locked = lockfile.read(models_dir).get(weights.name)
+    if locked is None or locked.kind is Kind.TEST or not directory.is_dir():
+        return None
+    sizes = {path: file.stat().st_size for path, file in setfiles.files_of(directory).items()}
+    _refuse(directory, _differences(locked, sizes, {}))
+    return _outcome(weights, models_dir, locked, How.HERE)
+
+
+def _adopted(weights: WeightSet, models_dir: Path, report: Reporter) -> Outcome | None:
+    """A complete set that somebody has put into the models directory, now recorded."""
+    directory = models_dir / weights.name
+    if not directory.is_dir() or weights.name in lockfile.read(models_dir):
+        return None
+    setfiles.require(directory, weights)
+    kind = brought(directory)
+    report.warn(f"{directory}: was here but not in {lockfile.NAME}; recorded as {kind}")
+    entry = record(models_dir, weights.name, kind=kind, report=report)
+    return _outcome(weights, models_dir, entry, How.ADOPTED)
+
+
+def _accepted(
+    obtained: Obtained,
+    weights: WeightSet,
+    *,
+    models_dir: Path,
+    partial: Path,
+    expected: LockedSet | None,
+    report: Reporter,
+    how: How,
+) -> Outcome:
+    """Check, hash and settle what was obtained, then swap it in."""
+    root = setfiles.locate(obtained.tree, weights)
+    files = setfiles.measure(root, label=f"hash {weights.name}", report=report)
+    if expected is not None:
+        _refuse(models_dir / weights.name, compared(expected, files))
+    setfiles.normalise(root, files)
+    entry = LockedSet(
+        kind=obtained.kind,
+        files=files,
+        source=obtained.source,
+        url=obtained.url,
+        revision=obtained.revision,
+        archive=obtained.archive,
+    )
+    _swap_in(root, models_dir, weights.name, entry, partial)
+    return _outcome(weights, models_dir, entry, how)
+
+
+def _swap_in(root: Path, models_dir: Path, name: str, entry: LockedSet, partial: Path) -> None:
+    """Rename the new directory into place; on any failure the old one and its entry come back."""
+    target, old = models_dir / name, partial / "old"
+    before = lockfile.read(models_dir).get(name)
+    remove(old)
+    try:
+        if target.exists():
+            target.rename(old)
+        lockfile.put(models_dir, name, entry)
+        root.rename(target)
+    except BaseException:
+        if not target.exists():
+            if old.exists():
+                old.rename(target)
+            lockfile.put(models_dir, name, before)
+        raise
+    setfiles.normalise(target, entry.files)
+    remove(partial)
+
+
+@contextmanager
+def _partial(models_dir: Path, name: str, report: Reporter) -> Iterator[Path]:
+    """The directory in which a set grows, held against other processes. Only what can be continued stays in
+    it.
+    """
+    partial = models_dir / f".partial-{name}"
+    mark = partial / "lock"
+    waiting = f"{name}: another paddock works on it; waiting"
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as refused:
+        where = refused.filename or partial
+        raise PreflightError(
+            f"{where}: {refused.strerror}, expected a directory that can be written"
+        ) from refused
+    with lockfile.held(mark, waiting=lambda: report.say(waiting)):
+        try:
+            yield partial
+        finally:
+            remove(partial / "tree")
+            if not any(path.is_file() and path != mark for path in partial.rglob("*")):
+                remove(partial)
+
+
+@contextmanager
+def _unusable_removed(partial: Path) -> Iterator[None]:
+    """What came whole and cannot be used must not be found again by the next attempt."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except WeightsError:
+        for path in partial.iterdir():
+            if path.name != "lock":
+                remove(path)
+        raise
+
+
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _outcome(weights: WeightSet, models_dir: Path, entry: LockedSet, how: How) -> Outcome:
+    return Outcome(
+        name=weights.name,
+        path=models_dir / weights.name,
+        how=how,
+        kind=entry.kind,
+        source=entry.source,
+        size=entry.size,
+    )
+
+
+def compared(locked: LockedSet, found: Mapping[str, LockedFile]) -> tuple[str, ...]:
+    sizes = {path: file.size for path, file in found.items()}
+    return _differences(locked, sizes, {path: file.sha256 for path, file in found.items()})
+
+
+def _differences(locked: LockedSet, sizes: Mapping[str, int], hashes: Mapping[str, str]) -> tuple[str, ...]:
+    """Each file that is not what the lock says; hashes are compared where they are given."""
+    problems: list[str] = []
+    for path in sorted({*locked.files, *sizes}):
+        expected = locked.files.get(path)
+        if expected is None:
+            problems.append(f"{path}: found a file that is not in {lockfile.NAME}, expected none")
+        elif path not in sizes:
+            problems.append(
+                f"{path}: found no file, expected {expected.size:,} bytes, SHA-256 {expected.sha256}"
+            )
+        elif sizes[path] != expected.size:
+            problems.append(f"{path}: found {sizes[path]:,} bytes, expected {expected.size:,}")
+        elif hashes.get(path, expected.sha256) != expected.sha256:
+            problems.append(f"{path}: found SHA-256 {hashes[path]}, expected {expected.sha256}")
+    return tuple(problems)
+
+
+def _refuse(directory: Path, problems: Sequence[str]) -> None:
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise WeightsError(f"{directory}: differs from {lockfile.NAME}:{listed}", hint=REPLACE_HINT)
