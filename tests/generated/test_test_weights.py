@@ -244,7 +244,9 @@ def test_gguf_holds_the_same_numbers_and_template():
 
 @pytest.mark.parametrize("program", [testweights.LAYOUT_PROGRAM, embedded.LAYOUT_PROGRAM])
 def test_a_layout_program_needs_one_file_of_paddock(program: Path):
-    assert [name for name in imported(program) if name.startswith("paddock")] == ["paddock.ownweights.layoutfiles"]
+    assert [name for name in imported(program) if name.startswith("paddock")] == [
+        "paddock.ownweights.layoutfiles"
+    ]
 
 
 def test_what_layout_programs_share_stands_alone():

@@ -60,8 +60,8 @@ def test_what_runs_beside_us_is_ended_at_once(tmp_path: Path) -> None:
 
 def test_a_request_to_end_is_taken_for_ctrl_c_and_ctrl_c_can_be_ignored() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), process.ended_like_ctrl_c():
-        with process.deaf():
+    with pytest.raises(KeyboardInterrupt), process.termination_as_interrupt():
+        with process.ignoring_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()

@@ -1,27 +1,29 @@
-"""Files that are whole or not there, also after a power cut."""
+"""Writing to disks: files that are whole or not there even after a power cut, locks, and free space."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from paddock.errors import BundleError
+from paddock.errors import BundleError, PaddockError, PreflightError
 
 _WRITE_OUT_EVERY = 10  # seconds; more often, it holds up who writes
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What a disk refuses while `path` is written there, as an error that names it."""
+def writing(path: Path, *, raising: type[PaddockError] = BundleError) -> Iterator[None]:
+    """Turn what a disk refuses while `path` is written into an error of the class `raising` that names it."""
     try:
         yield
     except OSError as failed:
-        raise BundleError(
+        raise raising(
             f"{path}: cannot be written ({failed.strerror or failed})",
             hint="see that the disk has room and can be written, then repeat the command",
         ) from failed
@@ -103,3 +105,61 @@ def writing_out(folder: Path | None) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+@contextmanager
+def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[int]:
+    """Hold the lock file `path` against other processes; yields its descriptor.
+
+    The file is made when it is missing, and opened again when its holder removed it meanwhile. While another
+    process holds it, `waiting` is called once and then waited; without `waiting`, raises BlockingIOError.
+    """
+    descriptor = _open_locked(path, waiting)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, waiting: Callable[[], None] | None) -> int:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # its folder was removed just now
+            continue
+        try:
+            lock(descriptor, waiting=waiting)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def lock(descriptor: int, *, waiting: Callable[[], None] | None = None) -> None:
+    """Lock an open file or folder until it is closed; see `locked`."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if waiting is None:
+            raise
+        waiting()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Free bytes where `folder` is, or is to be made; None where the file system does not say."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    disk = shutil.disk_usage(there)
+    return disk.free if disk.total else None
+
+
+def require_room(
+    folder: Path, needed: int, what: str, *, hint: str, raising: type[PaddockError] = PreflightError
+) -> None:
+    """Raise an error of the class `raising` unless the disk of `folder` has `needed` bytes free for `what`."""
+    free = free_bytes(folder)
+    if free is not None and free < needed:
+        raise raising(f"{folder}: found {free:,} bytes free, expected {needed:,} for {what}", hint=hint)

@@ -1,8 +1,7 @@
-"""Docker: connecting to the engine, and finding the compose and buildx commands. Each refusal says what to
-install.
+"""Docker: connecting to the engine, and finding the compose and buildx commands.
 
-The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the
-local socket. Nothing here knows stacks; `paddock.containers` does.
+Each refusal says what to install. The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the
+local socket. Nothing here knows stacks; `paddock.stack.containers` does.
 """
 
 from __future__ import annotations
@@ -11,17 +10,43 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import docker
-import requests
-from docker.errors import DockerException
-
 from paddock import process
-from paddock.errors import EngineError, ProgramError
+from paddock.errors import EngineError, ProgramError, causes
+
+if TYPE_CHECKING:
+    import docker
+else:
+
+    class _LoadedOnFirstUse:
+        """Docker's SDK takes a fifth of a second to import; commands that refuse their arguments do without."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(import_module("docker"), name)
+
+    docker = _LoadedOnFirstUse()
+
+__all__ = [
+    "BUILDING_ENGINE",
+    "MINIMUM_COMPOSE",
+    "MINIMUM_ENGINE",
+    "TIMEOUT",
+    "Release",
+    "address",
+    "compose_argv",
+    "connect",
+    "docker",
+    "has_image",
+    "host",
+    "is_local",
+    "platform",
+    "require_buildx",
+]
 
 MINIMUM_ENGINE = (
     "20.10.10"  # to run stacks; older ones' seccomp profile breaks programs of current Debian (clone3)
@@ -54,11 +79,11 @@ def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -
     `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
     """
     try:
-        _knock(address())
+        _require_listener(address())
         client = docker.from_env(timeout=TIMEOUT, version="auto")
         version = str(client.version()["Version"])
         client.api.timeout = timeout  # type: ignore[assignment]  # requests knows None, too
-    except (DockerException, requests.RequestException, OSError, KeyError) as failure:
+    except (docker.errors.DockerException, OSError, KeyError) as failure:
         raise _no_engine(failure) from failure
     release, least = Release.of(version), Release.of(minimum)
     if release and least and release < least:
@@ -76,6 +101,19 @@ def platform(client: docker.DockerClient) -> str:
     return f"{found['Os']}/{found['Arch']}"
 
 
+def has_image(client: docker.DockerClient, reference: str) -> bool:
+    """Whether the engine holds an image of that name. Raises EngineError where it refuses to look."""
+    try:
+        client.images.get(reference)
+    except docker.errors.ImageNotFound:
+        return False
+    except docker.errors.APIError as failure:
+        raise EngineError(
+            f"Docker Engine: refused to look for {reference}: {failure.explanation}"
+        ) from failure
+    return True
+
+
 def address() -> str:
     """Where the engine is looked for."""
     named = os.environ.get("DOCKER_HOST")
@@ -83,7 +121,7 @@ def address() -> str:
         return named
     try:
         return docker.ContextAPI.kwargs_from_context(environment=os.environ).get("base_url", _DEFAULT_ADDRESS)
-    except (DockerException, OSError):
+    except (docker.errors.DockerException, OSError):
         return _DEFAULT_ADDRESS
 
 
@@ -119,7 +157,7 @@ def require_buildx() -> str:
         printed = process.capture(["docker", "buildx", "version"], timeout=_PROGRAM_TIMEOUT).stdout.split()
     except ProgramError as absent:
         raise EngineError(
-            f"Docker Buildx: found none ({_first_line(absent)}), expected the docker plugin buildx",
+            f"Docker Buildx: found none ({absent.last_line}), expected the docker plugin buildx",
             hint="install it (Debian: the package docker-buildx or `make engine`; elsewhere docker-buildx-plugin)",
         ) from absent
     return printed[1] if len(printed) > 1 else "unknown"
@@ -136,14 +174,8 @@ def _version_of(argv: tuple[str, ...]) -> str:
         return ""
 
 
-def _first_line(failure: ProgramError) -> str:
-    return failure.message.splitlines()[-1].removeprefix("  | ").strip()
-
-
-def _knock(where: str) -> None:
-    """Raise OSError when nobody listens at a socket: the SDK would tell less of it, and leave its own socket
-    open.
-    """
+def _require_listener(where: str) -> None:
+    """Raise OSError when nobody listens at a socket; the SDK would say less, and leave its own socket open."""
     if where.startswith("unix:"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect("/" + where.removeprefix("unix:").lstrip("/"))
@@ -151,7 +183,7 @@ def _knock(where: str) -> None:
 
 def _no_engine(failure: BaseException) -> EngineError:
     where = f"Docker Engine at {address()}"
-    causes = list(_causes(failure))
+    causes = list(causes(failure))
     if any(isinstance(cause, PermissionError) for cause in causes):
         return EngineError(
             f"{where}: permission denied for this user",
@@ -173,17 +205,3 @@ def _no_engine(failure: BaseException) -> EngineError:
     return EngineError(
         f"{where}: no usable answer: {reason}", hint="`docker version` shows what docker itself says"
     )
-
-
-def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """The failure and everything that it was made from; urllib3 keeps its reasons in the arguments."""
-    seen: set[int] = set()
-    pending: list[BaseException] = [failure]
-    while pending:
-        current = pending.pop()
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        linked = [current.__cause__, current.__context__, *current.args]
-        pending += [each for each in linked if isinstance(each, BaseException)]

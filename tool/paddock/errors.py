@@ -6,6 +6,7 @@ A message reads `<where>: <what>, found and expected`; the hint says what to do 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -54,9 +55,14 @@ class EngineError(PaddockError):
 
 
 class ProgramError(PaddockError):
-    """A program that we ran failed; the message ends with the last lines that it printed."""
+    """A program that we ran failed; the message ends with the last lines that it printed, each behind `  | `."""
 
     exit_code = 6
+
+    @property
+    def last_line(self) -> str:
+        """The last line that the program printed; what happened to it where it printed nothing."""
+        return self.message.splitlines()[-1].removeprefix("  | ").strip()
 
 
 class WeightsError(PaddockError):
@@ -95,3 +101,16 @@ class Interrupted(PaddockError):  # noqa: N818 - the word users know
     """Ctrl-C; everything half-written has been removed."""
 
     exit_code = 130
+
+
+def causes(failure: BaseException) -> Iterator[BaseException]:
+    """The failure and everything it was made from. requests and urllib3 keep causes in `args` and `reason`."""
+    seen: set[int] = set()
+    pending: list[object] = [failure]
+    while pending:
+        current = pending.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        pending += [current.__cause__, current.__context__, *current.args, getattr(current, "reason", None)]

@@ -148,32 +148,30 @@ class Background:
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
+def ignoring_interrupts() -> Iterator[None]:
     """Ignore Ctrl-C and requests to end; only the main thread of a process can."""
-    with _answering(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with _handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield
 
 
 @contextmanager
-def ended_like_ctrl_c() -> Iterator[None]:
-    """Take a request to end (SIGTERM), and a terminal that is gone, for Ctrl-C, so that what must be undone
-    is.
-    """
-    with _answering(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
+def termination_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C, so that the same clean-up runs."""
+    with _handling(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
         yield
 
 
 @contextmanager
-def _answering(handler: Callable[..., object] | signal.Handlers, *signals: signal.Signals) -> Iterator[None]:
+def _handling(handler: Callable[..., object] | signal.Handlers, *signals: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {each: signal.signal(each, handler) for each in signals}
+    previous = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for each, before in previous.items():
-            signal.signal(each, before)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -202,7 +202,11 @@ def test_ci_runs_the_two_commands_of_the_readme(readme: str) -> None:
 
 # --- scripts ------------------------------------------------------------------------------------------------
 
-SCRIPTS = [REPOSITORY / ".ci" / "run", *sorted((REPOSITORY / "scripts").rglob("*.*")), PACKAGE / "building" / "make-base.sh"]
+SCRIPTS = [
+    REPOSITORY / ".ci" / "run",
+    *sorted((REPOSITORY / "scripts").rglob("*.*")),
+    PACKAGE / "building" / "make-base.sh",
+]
 SHELL_SCRIPTS = [path for path in SCRIPTS if path.suffix in {".sh", ""} and path.is_file()]
 SCRIPTS = [path for path in SCRIPTS if path.suffix != ".pyc" and path.read_bytes().startswith(b"#!")]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from docker.errors import ImageNotFound
-
 from paddock import engine
+from paddock.engine import docker
 from paddock.errors import PreflightError
 from paddock.process import stream
 
@@ -64,7 +63,7 @@ def _require_image(image: str) -> None:
     with closing(engine.connect()) as client:
         try:
             client.images.get(image)
-        except ImageNotFound as absent:
+        except docker.errors.ImageNotFound as absent:
             raise PreflightError(
                 f"{image}: no such image here, expected the pipeline API image in which the layout model is made",
                 hint="build the images first: paddock build TARGET",

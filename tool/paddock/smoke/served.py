@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import docker
 import yaml
 
 from paddock import engine
+from paddock.engine import docker
 from paddock.errors import ConfigurationError
 from paddock.matrix.records import Task
 from paddock.smoke.verdicts import Expectation

@@ -13,10 +13,8 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
 
-import docker
-from docker.errors import APIError, DockerException, NotFound
-
 from paddock import engine
+from paddock.engine import docker
 from paddock.errors import EngineError
 from paddock.stack.configuration import NO_RESTART, Published
 
@@ -90,9 +88,9 @@ def last_lines(client: docker.DockerClient, container: Container, count: int = 2
             stderr=True,
             until=until.timestamp() if until else None,
         )
-    except NotFound:
+    except docker.errors.NotFound:
         return []
-    except APIError as failure:
+    except docker.errors.APIError as failure:
         raise _refused(failure) from failure
     lines = [line.rstrip() for line in raw.decode("utf-8", "replace").splitlines()]
     return [line for line in lines if line and not _NOISE.search(line)][-count:]
@@ -103,9 +101,9 @@ def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
     try:
         stream, _ = client.api.get_archive(container.id, path)
         stream.close()
-    except NotFound:
+    except docker.errors.NotFound:
         return False
-    except APIError as failure:
+    except docker.errors.APIError as failure:
         raise _refused(failure) from failure
     return True
 
@@ -116,9 +114,9 @@ def file_in(client: docker.DockerClient, container: Container, path: str) -> byt
         stream, _ = client.api.get_archive(container.id, path)
         with tarfile.open(fileobj=BytesIO(b"".join(stream))) as archive:
             files = [archive.extractfile(member) for member in archive.getmembers() if member.isfile()]
-    except NotFound:
+    except docker.errors.NotFound:
         return None
-    except APIError as failure:
+    except docker.errors.APIError as failure:
         raise _refused(failure) from failure
     return files[0].read() if files and files[0] else None
 
@@ -127,7 +125,7 @@ def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Contain
     try:
         found = client.api.containers(all=True, filters={"label": list(labels)})
         inspected = [each for one in found if (each := _inspected(client, one["Id"])) is not None]
-    except (DockerException, OSError) as failure:
+    except (docker.errors.DockerException, OSError) as failure:
         raise _refused(failure) from failure
     return tuple(sorted(inspected, key=lambda each: (each.project, each.service, each.name)))
 
@@ -135,7 +133,7 @@ def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Contain
 def _inspected(client: docker.DockerClient, identity: str) -> Container | None:
     try:
         return read(client.api.inspect_container(identity))
-    except NotFound:  # it went between the list and now
+    except docker.errors.NotFound:  # it went between the list and now
         return None
 
 
@@ -201,7 +199,11 @@ def _published(host: Mapping[str, Any]) -> tuple[Published, ...]:
 
 
 def _refused(failure: Exception) -> EngineError:
-    reason = failure.explanation if isinstance(failure, APIError) and failure.explanation else str(failure)
+    reason = (
+        failure.explanation
+        if isinstance(failure, docker.errors.APIError) and failure.explanation
+        else str(failure)
+    )
     return EngineError(
         f"Docker Engine: refused a request: {reason}", hint="`docker version` shows whether it answers"
     )

@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-import docker
-
 from paddock import engine, process
+from paddock.engine import docker
 from paddock.errors import EngineError, Interrupted, ProgramError
 from paddock.report import Reporter
 from paddock.stack import containers, diagnosis, preflight, weightsinuse
@@ -202,7 +201,7 @@ def _undo(folder: StackFolder, configuration: Configuration, before: _Before, *,
     if before.running:
         report.say(f"{folder.called}: it ran before; its containers are left as they are")
         return
-    with process.deaf():
+    with process.ignoring_interrupts():
         try:
             if before.existed:
                 _compose(folder, report, "stop")

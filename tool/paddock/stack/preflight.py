@@ -13,10 +13,8 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import docker
-from docker.errors import APIError, ImageNotFound
-
 from paddock import engine
+from paddock.engine import docker
 from paddock.errors import EngineError, PreflightError
 from paddock.matrix.images import TOOL
 from paddock.paths import on_host
@@ -166,9 +164,9 @@ def _build_commands(folder: StackFolder, missing: Sequence[str]) -> str:
 def _is_here(client: docker.DockerClient, image: str) -> bool:
     try:
         client.images.get(image)
-    except ImageNotFound:
+    except docker.errors.ImageNotFound:
         return False
-    except APIError as failure:
+    except docker.errors.APIError as failure:
         raise EngineError(f"Docker Engine: refused to look for {image}: {failure.explanation}") from failure
     return True
 

@@ -14,10 +14,9 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-import docker
 import requests
-from docker.errors import DockerException
 
+from paddock.engine import docker
 from paddock.matrix.fieldtypes import FrozenDict
 from paddock.parse import readiness
 from paddock.parse.readiness import Readiness
@@ -214,7 +213,7 @@ def _memory(client: docker.DockerClient, each: Container) -> int | None:
         return None
     try:
         found: dict[str, Any] = client.api.stats(each.id, stream=False, one_shot=True)
-    except (DockerException, requests.RequestException):
+    except (docker.errors.DockerException, requests.RequestException):
         return None  # it ended just now
     return used_memory(found)
 
@@ -241,5 +240,5 @@ def _packages(client: docker.DockerClient, each: Container) -> Mapping[str, str]
         if client.api.exec_inspect(created["Id"])["ExitCode"] != 0:
             return FrozenDict()
         return FrozenDict({str(name): str(version) for name, version in json.loads(printed).items()})
-    except (DockerException, requests.RequestException, ValueError):
+    except (docker.errors.DockerException, requests.RequestException, ValueError):
         return FrozenDict()

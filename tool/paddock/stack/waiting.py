@@ -8,8 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 
-import docker
-
+from paddock.engine import docker
 from paddock.errors import PaddockError, UnhealthyError
 from paddock.parse import readiness
 from paddock.parse.client import Client

@@ -16,9 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-import docker
-from docker.errors import DockerException
-
 from paddock.bundle.format.chainids import chain_ids
 from paddock.bundle.format.frames import FramedBlob, walk
 from paddock.bundle.format.manifest import Compression
@@ -29,6 +26,7 @@ from paddock.bundle.imagestore.tarsplit import open_layer
 from paddock.bundle.layers.carried import FramedLayer
 from paddock.bundle.layers.rawlayer import RawLayer
 from paddock.durable import writing
+from paddock.engine import docker
 from paddock.errors import BundleError, EngineError
 
 
@@ -190,7 +188,7 @@ class EngineLayers:
         """What the engine says that an image takes."""
         try:
             return int(self.client.images.get(image).attrs["Size"])
-        except (DockerException, OSError) as failure:
+        except (docker.errors.DockerException, OSError) as failure:
             raise store.refused(failure) from failure
 
     def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:

@@ -18,13 +18,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-import docker
 import requests
-from docker.errors import DockerException
 
 from paddock.bundle.format.libzstd import zstd
 from paddock.bundle.imagestore.store import refused
 from paddock.durable import writing
+from paddock.engine import docker
 from paddock.errors import EngineError
 
 PIECE = 1 << 20  # bytes handled at once
@@ -153,7 +152,7 @@ class SavedImage:
                 next(self._members)
             except StopIteration:
                 return
-            except (DockerException, requests.RequestException, tarfile.TarError) as failure:
+            except (docker.errors.DockerException, requests.RequestException, tarfile.TarError) as failure:
                 raise refused(failure) from failure
 
     def _read(self, client: docker.DockerClient) -> Generator[None]:

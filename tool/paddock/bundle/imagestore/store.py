@@ -14,11 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-
 from paddock import engine
 from paddock.bundle.format.chainids import chain_ids
+from paddock.engine import docker
 from paddock.errors import EngineError
 
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
@@ -105,7 +103,7 @@ def read(client: docker.DockerClient) -> EngineStore:
     """The store of the engine behind `client`."""
     try:
         info, version = client.info(), client.version()
-    except (DockerException, OSError) as failure:
+    except (docker.errors.DockerException, OSError) as failure:
         raise refused(failure) from failure
     status = dict(pair for pair in info.get("DriverStatus") or () if len(pair) == 2)
     return EngineStore(
@@ -122,7 +120,7 @@ def images(client: docker.DockerClient) -> tuple[EngineImage, ...]:
     try:
         ids = sorted({str(each["Id"]) for each in client.api.images(all=True)})
         found = [_inspected(client, each) for each in ids]
-    except (DockerException, OSError) as failure:
+    except (docker.errors.DockerException, OSError) as failure:
         raise refused(failure) from failure
     return tuple(each for each in found if each is not None)
 
@@ -131,7 +129,7 @@ def image(client: docker.DockerClient, reference: str) -> EngineImage | None:
     """The image behind a reference or an id; None where the engine has none."""
     try:
         return _inspected(client, reference)
-    except (DockerException, OSError) as failure:
+    except (docker.errors.DockerException, OSError) as failure:
         raise refused(failure) from failure
 
 
@@ -171,7 +169,11 @@ def blob_file(content: Path, digest: str) -> Path:
 
 def refused(failure: Exception) -> EngineError:
     """The error for a request that the engine did not do."""
-    reason = failure.explanation if isinstance(failure, APIError) and failure.explanation else str(failure)
+    reason = (
+        failure.explanation
+        if isinstance(failure, docker.errors.APIError) and failure.explanation
+        else str(failure)
+    )
     return EngineError(
         f"Docker Engine: refused a request: {reason}", hint="`docker version` shows whether it answers"
     )
@@ -192,7 +194,10 @@ def _small(content: Path, digest: str) -> dict[str, Any] | None:
 def _inspected(client: docker.DockerClient, name: str) -> EngineImage | None:
     try:
         found = client.images.get(name).attrs
-    except (ImageNotFound, NotFound):  # also one that went between the list and now
+    except (
+        docker.errors.ImageNotFound,
+        docker.errors.NotFound,
+    ):  # also one that went between the list and now
         return None
     return EngineImage(
         id=str(found["Id"]),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import docker
-from docker.errors import DockerException
-from docker.utils import parse_repository_tag
-
 from paddock.bundle.imagestore.store import refused
+from paddock.engine import docker
 
 _LONGEST_TAG = 128  # characters
 _PREVIOUS = "-previous"
@@ -14,14 +11,21 @@ _PREVIOUS = "-previous"
 
 def previous_name(reference: str) -> str:
     """The name that keeps the image which had `reference` before the last import; load.sh uses the same."""
-    repository, tag = parse_repository_tag(reference)
+    repository, tag = _split(reference)
     return f"{repository}:{(tag or 'latest')[: _LONGEST_TAG - len(_PREVIOUS)]}{_PREVIOUS}"
 
 
 def switch(client: docker.DockerClient, reference: str, image: str) -> None:
     """Give the image with this id the name `reference`, whoever had it."""
-    repository, tag = parse_repository_tag(reference)
+    repository, tag = _split(reference)
     try:
         client.api.tag(image, repository, tag or "latest")
-    except DockerException as failure:
+    except docker.errors.DockerException as failure:
         raise refused(failure) from failure
+
+
+def _split(reference: str) -> tuple[str, str | None]:
+    from docker.utils import parse_repository_tag  # noqa: PLC0415 - loads the SDK, as `engine.docker` does
+
+    repository, tag = parse_repository_tag(reference)
+    return repository, tag

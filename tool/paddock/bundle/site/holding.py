@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-import docker
-from docker.errors import DockerException
-
 from paddock.bundle.format.manifest import Carried, Layer, Manifest
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.imagestore.savedlayers import gives_layers
@@ -15,7 +12,7 @@ from paddock.bundle.imagestore.store import EngineImage, EngineStore, Store
 from paddock.bundle.layers.framewriter import COMPRESSION
 from paddock.bundle.layers.rawlayer import LayerSource
 from paddock.bundle.site.loadplan import Held, LoadPlan
-from paddock.engine import Release
+from paddock.engine import Release, docker
 from paddock.errors import BundleError
 
 _ZSTD_SINCE = "23.0"  # moby pull request 41759
@@ -94,6 +91,6 @@ def _of_known(
             for image in manifest.images:
                 if image.manifest in ids and gives_layers(client, image.manifest):
                     blobs.update(manifest.layer(each).digest for each in image.layers)
-    except DockerException as failure:
+    except docker.errors.DockerException as failure:
         raise image_store.refused(failure) from failure
     return frozenset(blobs)

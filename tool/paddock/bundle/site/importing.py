@@ -16,8 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import docker
-
 from paddock import engine
 from paddock.bundle.check import trust, verify
 from paddock.bundle.check.trust import Signed
@@ -40,6 +38,7 @@ from paddock.bundle.site.loading import EngineRefusedError, Loader
 from paddock.bundle.site.loadplan import Held, LoadPlan
 from paddock.bundle.site.state import GoodPart, Installed, Journal, SiteState, Switch
 from paddock.durable import flush_disk, writing, writing_out
+from paddock.engine import docker
 from paddock.errors import BundleError, EngineError, Interrupted
 from paddock.report import Reporter
 

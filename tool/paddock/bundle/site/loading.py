@@ -14,15 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
-import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound
 
 from paddock.bundle.format import archive
 from paddock.bundle.format.manifest import Image, Layer, Manifest
 from paddock.bundle.imagestore import store
 from paddock.bundle.imagestore.store import Store
 from paddock.bundle.site.loadplan import STAGING, Held, Staged, Step, staged
+from paddock.engine import docker
 from paddock.errors import BundleError, EngineError
 from paddock.report import Advance
 
@@ -165,7 +164,7 @@ def _naming(name: str) -> Iterator[None]:
     """Say of which step it was that the engine broke off."""
     try:
         yield
-    except (DockerException, requests.RequestException, OSError) as failure:
+    except (docker.errors.DockerException, requests.RequestException, OSError) as failure:
         raise BundleError(
             f"{name}: the engine broke off while it was being loaded: {_clipped(str(failure))}", hint=_AGAIN
         ) from failure
@@ -183,9 +182,9 @@ def remove_name(client: docker.DockerClient, reference: str) -> None:
     """Take a name away, and the image with its last one, unless a container uses it."""
     try:
         client.images.remove(reference)
-    except ImageNotFound:
+    except docker.errors.ImageNotFound:
         return
-    except APIError as failure:
+    except docker.errors.APIError as failure:
         raise store.refused(failure) from failure
 
 

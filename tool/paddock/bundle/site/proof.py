@@ -13,9 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 
-import docker
-from docker.errors import APIError, DockerException, NotFound
-
 from paddock.bundle.format.manifest import Image, Manifest
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.imagestore.savedlayers import gives_layers
@@ -24,6 +21,7 @@ from paddock.bundle.layers.rawlayer import LayerSource, RawLayer
 from paddock.bundle.layers.sampling import Sample, samples, visible
 from paddock.bundle.site.content import MadeLayer
 from paddock.bundle.site.loadplan import STAGING, complete, identity
+from paddock.engine import docker
 from paddock.errors import BundleError
 
 LAYERS = 4  # of an image: its largest ones
@@ -92,7 +90,7 @@ def _container(client: docker.DockerClient, image: str) -> Iterator[str]:
         container = str(
             client.api.create_container(image, command=["none"], name=name, network_disabled=True)["Id"]
         )
-    except DockerException as failure:
+    except docker.errors.DockerException as failure:
         raise image_store.refused(failure) from failure
     try:
         yield container
@@ -103,9 +101,9 @@ def _container(client: docker.DockerClient, image: str) -> Iterator[str]:
 def _remove(client: docker.DockerClient, container: str) -> None:
     try:
         client.api.remove_container(container, force=True, v=True)
-    except NotFound:
+    except docker.errors.NotFound:
         pass
-    except DockerException as failure:
+    except docker.errors.DockerException as failure:
         raise image_store.refused(failure) from failure
 
 
@@ -140,9 +138,9 @@ def _hash(client: docker.DockerClient, container: str, sample: Sample) -> str | 
         with tarfile.open(fileobj=BytesIO(_all(stream, sample.size + 64 * tarfile.BLOCKSIZE))) as archive:
             files = [archive.extractfile(member) for member in archive if member.isfile()]
             return hashlib.sha256(files[0].read()).hexdigest() if files and files[0] else None
-    except (NotFound, tarfile.TarError):
+    except (docker.errors.NotFound, tarfile.TarError):
         return None
-    except (APIError, DockerException) as failure:
+    except (docker.errors.APIError, docker.errors.DockerException) as failure:
         raise image_store.refused(failure) from failure
 
 

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import docker
-
 from paddock import __version__
 from paddock.bundle.format.chainids import chain_ids
 from paddock.bundle.format.receipt import FORMAT, HeldBundle, HeldImage, HeldLayer, Receipt
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.imagestore.store import EngineImage, EngineStore
 from paddock.bundle.site.state import Installed
+from paddock.engine import docker
 from paddock.stack import hostcards
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import docker
-
 from paddock import engine
 from paddock.bundle.imagestore import store
 from paddock.bundle.imagestore.tags import previous_name, switch
 from paddock.bundle.site import stack as site_stack
 from paddock.bundle.site import state as site_state
 from paddock.bundle.site.state import Installed, SiteState, Switch
+from paddock.engine import docker
 from paddock.errors import BundleError
 from paddock.report import Reporter
 

@@ -164,7 +164,7 @@ def private_engine(folder: Path, store: Store) -> Iterator[PrivateEngine]:
         engine.start()
         yield engine
     finally:
-        with process.deaf():
+        with process.ignoring_interrupts():
             engine.end()
 
 

@@ -87,7 +87,7 @@ def run_offline(
     """
     privateengine.require_means()
     with (
-        process.ended_like_ctrl_c(),
+        process.termination_as_interrupt(),
         _environment(dict.fromkeys(stackfiles.OF_THE_BUNDLE)),
         ExitStack() as stack,
     ):
@@ -230,7 +230,7 @@ def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
         folder.chmod(0o711)  # containers run as other users
         yield folder
     finally:
-        with process.deaf():
+        with process.ignoring_interrupts():
             try:
                 shutil.rmtree(folder)
             except OSError as failed:
