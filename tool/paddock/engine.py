@@ -183,20 +183,20 @@ def _require_listener(where: str) -> None:
 
 def _no_engine(failure: BaseException) -> EngineError:
     where = f"Docker Engine at {address()}"
-    causes = list(causes(failure))
-    if any(isinstance(cause, PermissionError) for cause in causes):
+    kinds = {type(cause) for cause in causes(failure)}
+    if PermissionError in kinds:
         return EngineError(
             f"{where}: permission denied for this user",
             hint="add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again), or use sudo",
         )
-    if any(isinstance(cause, FileNotFoundError) for cause in causes):
+    if FileNotFoundError in kinds:
         if shutil.which("docker") is None and shutil.which("dockerd") is None:
             return EngineError(f"{where}: Docker is not installed", hint=_INSTALL_HINT)
         return EngineError(
             f"{where}: there is no engine; it is not started, or listens elsewhere",
             hint="start it (`sudo systemctl start docker`, or `make engine`), or set DOCKER_HOST",
         )
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+    if ConnectionRefusedError in kinds:
         return EngineError(
             f"{where}: the engine does not answer: connection refused",
             hint="start it (`sudo systemctl start docker`), or correct DOCKER_HOST",
