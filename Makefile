@@ -15,6 +15,8 @@ MODEL ?= paddleocr-vl-1.6
 JOBS ?= 2
 #> WEIGHTS   test makes `make demo` use test weights at once (default: try upstream's first)
 WEIGHTS ?=
+#> LANES     how many lanes of tests run side by side; 0 for one after the other, in the order of the files (default: 2)
+LANES ?= 2
 #> ARGS      more arguments for pytest, such as ARGS='-k render -x' (default: empty)
 ARGS ?=
 
@@ -22,6 +24,7 @@ BIN := .venv/bin
 PADDOCK := $(BIN)/paddock
 PYTEST := $(BIN)/python -m pytest
 VARIANT := $(if $(filter-out 0 no false,$(OFFLINE)),--offline)
+SIDE_BY_SIDE := $(if $(filter-out 0,$(LANES)),-n $(LANES) --dist loadgroup --no-loadscope-reorder)
 SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh scripts/*/*.sh) tool/paddock/building/make-base.sh $(shell find templates -name '*.sh' | LC_ALL=C sort)
 DOCKERFILES = $(shell find images -name Dockerfile 2>/dev/null | LC_ALL=C sort)
 
@@ -37,21 +40,18 @@ demo: setup ## set everything up, build, start the cpu stack and parse a documen
 	@JOBS='$(JOBS)' MODEL='$(MODEL)' WEIGHTS='$(WEIGHTS)' scripts/demo.sh
 
 .PHONY: test
-test: setup fonts fat ## run every test except the benchmark; needs the engine, and starts it
-	@PADDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests --ignore=tests/bench $(ARGS)
+test: setup test-programs ## run every test except the benchmark; needs the engine, and starts it
+	@PADDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests --ignore=tests/bench $(SIDE_BY_SIDE) \
+	    --durations-to .paddock/durations.tsv $(ARGS)
 
 # --- setting up -------------------------------------------------------------------------------------------------------
 
 .PHONY: setup
 setup: python engine ## make .venv, and have a Docker Engine that answers
 
-.PHONY: fonts
-fonts: ## have the fonts that tests draw pages with
-	@scripts/setup/fonts.sh
-
-.PHONY: fat
-fat: ## have what tests make and mount FAT32 and exFAT sticks with
-	@scripts/setup/fat.sh
+.PHONY: test-programs
+test-programs: ## have what tests need beside an engine: fonts, file systems, skopeo, minisign
+	@scripts/setup/test-programs.sh
 
 .PHONY: python
 python: ## make .venv with paddock and the development tools
@@ -74,6 +74,10 @@ models: python ## fetch the weights of MODEL into models/
 .PHONY: render
 render: python ## write images/ and compose/ from templates/
 	@$(PADDOCK) render
+
+.PHONY: tables
+tables: python ## write the tables of the documents from code, data and results
+	@$(BIN)/python scripts/maintain/write-tables.py
 
 .PHONY: build
 build: setup ## build the two images of TARGET
@@ -119,7 +123,6 @@ lint: python ## ruff, mypy, shellcheck, hadolint, actionlint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/mypy scripts/maintain/make-sample.py
 	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
 	@test -n '$(DOCKERFILES)' || { echo 'error: images/: found no Dockerfile to check' >&2; exit 1; }
 	@$(BIN)/hadolint $(DOCKERFILES)

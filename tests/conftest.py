@@ -1,9 +1,11 @@
-"""Rules for every test: which need an engine, what happens without one, and that unit tests cannot reach one."""
+"""Rules for every test: which need an engine, which run side by side, and how long they took."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -24,11 +26,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")
+BUNDLES = TESTS / "integration" / "bundles"
+BUNDLES_ON_THE_HOST = {"test_air_gap.py", "test_offline_run.py"}  # build, or run stacks, on the host's engine
+HOST_ENGINE, SITE_ENGINES = "host-engine", "site-engines"  # lanes of tests
+LONGEST_FILES = 25  # shown
 ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--run-gpu`: this machine has an NVIDIA card, and the tests in tests/gpu are to be run on it."""
+    """`--run-gpu`: this machine has an NVIDIA card, and the tests in tests/gpu are to be run on it.
+
+    `--durations-to FILE`: how long each test took, as tab-separated values, and a table of the longest files.
+    """
+    parser.addoption("--durations-to", type=Path, metavar="FILE", help="write how long each test took")
     parser.addoption(
         "--run-gpu", action="store_true", help="run tests/gpu on the NVIDIA card of this machine"
     )
@@ -47,23 +57,44 @@ def repository() -> Path:
     return TESTS.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything that NEEDS_ENGINE `engine`, so that nobody can forget to."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark everything that NEEDS_ENGINE `engine`, so that nobody can forget to, and say what runs together.
+
+    With `-n`, tests of one lane run one after the other. The two lanes that use engines come first: they take
+    longest, and the files of the other tests fill the time that one of them leaves.
+    """
     for item in items:
         if any(folder in item.path.parents for folder in NEEDS_ENGINE):
             item.add_marker("engine")
+        item.add_marker(pytest.mark.xdist_group(lane(item)))
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist
+        order = [HOST_ENGINE, SITE_ENGINES]
+        items.sort(key=lambda item: order.index(found) if (found := lane(item)) in order else len(order))
+
+
+def lane(item: pytest.Item) -> str:
+    """Tests on the host's engine are one lane, those on private engines of their own another; else a file."""
+    if item.get_closest_marker("engine") is None:
+        return item.path.relative_to(TESTS).as_posix()
+    private = BUNDLES in item.path.parents and item.path.name not in BUNDLES_ON_THE_HOST
+    return SITE_ENGINES if private else HOST_ENGINE
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Without an engine a test that needs one is skipped, but fails where an engine was promised."""
-    if item.get_closest_marker("engine") is None:
-        return
-    why = engine_trouble()
-    if not why:
-        return
-    if engine_required():
-        pytest.fail(f"no Docker Engine: {why}", pytrace=False)
-    pytest.skip(f"no Docker Engine: {why}")
+    """A test that needs what is missing here is skipped, but fails where everything was promised."""
+    why = engine_trouble() if item.get_closest_marker("engine") is not None else ""
+    needed = [name for marker in item.iter_markers("needs") for name in marker.args]
+    if missing := [name for name in needed if not is_here(name)]:
+        why = f"found no {', '.join(missing)}; scripts/setup/test-programs.sh installs what tests need"
+    if why and engine_required():
+        pytest.fail(why, pytrace=False)
+    if why:
+        pytest.skip(why)
+
+
+def is_here(name: str) -> bool:
+    """Whether a program is on PATH, or a path is there."""
+    return Path(name).exists() if name.startswith("/") else shutil.which(name) is not None
 
 
 def engine_required() -> bool:
@@ -85,14 +116,46 @@ def engine_trouble() -> str:
             check=False,
         )
     except FileNotFoundError:
-        return "there is no docker on PATH"
+        return "no Docker Engine: there is no docker on PATH"
     except subprocess.TimeoutExpired:
-        return f"docker gave no answer in {ENGINE_ANSWERS_WITHIN} s"
+        return f"no Docker Engine: docker gave no answer in {ENGINE_ANSWERS_WITHIN} s"
     return (
         ""
         if asked.returncode == 0
         else asked.stderr.strip() or f"docker version: exit status {asked.returncode}"
     )
+
+
+class Durations:
+    """How long each test took, setting up and tidying up included: node id -> seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = re.sub(r"@[\w./-]+$", "", report.nodeid)  # pytest-xdist adds the lane
+        self.seconds[name] = self.seconds.get(name, 0.0) + report.duration
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        longest_first = sorted(self.seconds.items(), key=lambda item: -item[1])
+        lines = [f"{seconds:.2f}\t{name}\n" for name, seconds in longest_first]
+        self.path.write_text("".join(lines), "utf-8")
+        by_file: dict[str, list[float]] = {}
+        for name, seconds in longest_first:
+            by_file.setdefault(name.partition("::")[0], []).append(seconds)
+        terminalreporter.section(f"longest files ({self.path} has every test)")
+        for file, seconds_each in sorted(by_file.items(), key=lambda item: -sum(item[1]))[:LONGEST_FILES]:
+            terminalreporter.line(f"{sum(seconds_each):8.1f} s  {len(seconds_each):4d} tests  {file}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have durations written where `--durations-to` asks for it; a process of pytest-xdist only reports."""
+    path = config.getoption("--durations-to")
+    if path is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Durations(path))
 
 
 @pytest.fixture(autouse=True)

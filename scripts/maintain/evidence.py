@@ -1,8 +1,7 @@
-"""What proves that a stack is right without its hardware, and what has really been run: read from
-tests/proofs/data.
+"""What proves a stack without its hardware, and what has really been run: read from tests/proofs/data.
 
 `options/<package>-<version>.json` holds what a server's command line takes, recorded from that server's own
-parser by scripts/maintain/record-options.py, or written by hand from documents where no such server can be had.
+parser by scripts/maintain/record-options.py, or written by hand from documents where there is no such server.
 `results.yaml` holds what was run and built, by whom it was seen and when. Used by the tests here, by the
 integration tests and by that script.
 """
@@ -50,9 +49,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """How many values an option takes (0, 1 or argparse's sign), the name of their type, the choices if
-    limited.
-    """
+    """How many values an option takes (0, 1 or argparse's sign), their type's name, and any choices."""
 
     values: int | str
     type: str
@@ -61,7 +58,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """The recorded command line of one server. `parser` is False where it was written by hand from documents."""
+    """The recorded command line of one server; `parser` is False where it was written down from documents."""
 
     parser: bool
     source: str
@@ -79,7 +76,7 @@ class Options:
         given = value if isinstance(value, list) else [value]
         if len(given) != 1 and option.values in (1, "?"):
             return f"--{name}: takes one value, found {value!r}"
-        return next((reason for each in given if (reason := _reason_against_value(option, name, each))), "")
+        return next(filter(None, (_reason_against_value(option, name, item) for item in given)), "")
 
 
 def _reason_against_value(option: Option, name: str, value: object) -> str:
@@ -125,9 +122,15 @@ def write_options(
 ) -> None:
     """Record a command line, one option a line so that a new version shows as a difference."""
     lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(options[name])}" for name in sorted(options))
-    head = f'"kind": {json.dumps(kind)},\n  "source": {json.dumps(source)},\n  "accepted": {json.dumps(accepted)}'
-    body = f'"options": {{\n{lines}\n  }},\n  "environment": {json.dumps(sorted(environment))}'
-    table.write_text(f"{{\n  {head},\n  {body}\n}}\n", "utf-8")
+    fields = {
+        "kind": json.dumps(kind),
+        "source": json.dumps(source),
+        "accepted": json.dumps(accepted),
+        "options": f"{{\n{lines}\n  }}",
+        "environment": json.dumps(sorted(environment)),
+    }
+    body = ",\n".join(f"  {json.dumps(name)}: {value}" for name, value in fields.items())
+    table.write_text(f"{{\n{body}\n}}\n", "utf-8")
 
 
 def held(image: Image, platform: Platform) -> Mapping[str, str]:
@@ -141,9 +144,8 @@ def server_of(stack: Stack, platform: Platform) -> Server:
     for package in SERVERS:
         if package in packages:
             return Server(package=package, version=packages[package])
-    raise AssertionError(
-        f"{stack.name}: its image holds none of {', '.join(SERVERS)}, found {', '.join(packages)}"
-    )
+    expected, found = ", ".join(SERVERS), ", ".join(packages)
+    raise AssertionError(f"{stack.name}: its image holds none of {expected}, found {found}")
 
 
 def servers_of(stack: Stack) -> Iterator[Server]:
@@ -170,7 +172,7 @@ def configuration_of(stack: Stack, renderer: Renderer) -> tuple[str, str]:
 
 def started_with(stack: Stack, renderer: Renderer) -> set[str]:
     """The long options that the image's start script gives the server."""
-    (image,) = (each for each in stack_images(stack) if each.role == "vlm")
+    (image,) = (image for image in stack_images(stack) if image.role == "vlm")
     script = renderer.contexts(stack)[PurePosixPath(image.context) / "serve.sh"]
     code = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("#"))
     return set(_LONG_OPTION.findall(code))

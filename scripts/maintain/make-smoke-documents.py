@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draw the documents that `paddock smoke` sends, and write down what stands on them.
 
-Writes tool/paddock/smoke/drawn/: one picture a task, a page as PNG, two pages as PDF, the same in lines
-of plain print for the embedded model, and answers.json. What is drawn and what is written down come from the
+Writes tool/paddock/smoke/drawn/: one picture a task, a page as PNG, two pages as PDF, the same in lines of
+plain print for the embedded model, and answers.json. What is drawn and what is written down come from the
 same constants, so they cannot differ. Same bytes each time.
 """
 
@@ -35,10 +35,8 @@ CHART_TITLE = "Bales sold"
 CHART = (("North", 20), ("East", 35), ("South", 10), ("West", 25))
 SEAL = "MILLBROOK SADDLERY"
 CLOSING = "Goods can be returned within 21 days."
-PLAIN = (
-    (*RECEIPT, CLOSING),
-    ("Horseshoe nails 250 pieces 37.50", "Curry comb 7 pieces 41.30"),
-)  # lines of two pages
+# The lines of two pages.
+PLAIN = ((*RECEIPT, CLOSING), ("Horseshoe nails 250 pieces 37.50", "Curry comb 7 pieces 41.30"))
 
 
 def main() -> None:
@@ -54,12 +52,8 @@ def main() -> None:
     first = _page((("receipt", 200), ("table", 480)), pictures, title=TITLE, closing=CLOSING)
     second = _page((("formula", 200), ("chart", 480)), pictures, title="APPENDIX", closing="")
     plain = [_plain_page(lines) for lines in PLAIN]
-    for name, picture in {
-        **pictures,
-        "page": first,
-        "plain-line": _plain_line(),
-        "plain-page": plain[0],
-    }.items():
+    pages = {"page": first, "plain-line": _plain_line(), "plain-page": plain[0]}
+    for name, picture in (pictures | pages).items():
         picture.save(OUT / f"{name}.png", optimize=True, dpi=(DPI, DPI))
     _write_pdf("pages.pdf", first, second)
     _write_pdf("plain-pages.pdf", *plain)
@@ -139,11 +133,8 @@ def _table() -> Image.Image:
 def _formula() -> Image.Image:
     """FORMULA as it is set in print: letters slanted, numbers upright."""
     picture, draw = _sheet(560, 180)
-    letter, digit, small = (
-        _font("DejaVuSerif-Italic.ttf", 54),
-        _font("DejaVuSerif.ttf", 54),
-        _font("DejaVuSerif.ttf", 32),
-    )
+    letter, digit = _font("DejaVuSerif-Italic.ttf", 54), _font("DejaVuSerif.ttf", 54)
+    small = _font("DejaVuSerif.ttf", 32)
     placed = (
         (30, 60, "E", letter),
         (96, 60, "=", digit),

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Records what the command line of a server takes, from that server's own parser, into
-tests/proofs/data/options.
+"""Records what a server's command line takes, asked of its own parser, into tests/proofs/data/options.
 
 For maintainers, after a pin moved: the tests then say which file is missing. Takes the server's wheel from
 PyPI and puts it, without its dependencies, in front of the packages of an interpreter that has another
 version of it or most of what it imports: a parser needs neither a card nor the compiled parts. The parser is
-also given the configuration of every stack that it serves, and has to take all of them and to refuse a wrong
+also given the configuration of every stack that it serves: it has to accept all of them and to refuse a wrong
 one.
 
 usage: record-options.py PACKAGE VERSION --python INTERPRETER [--with PACKAGE]... [--empty PACKAGE]...
@@ -28,12 +27,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 import evidence
 from paddock import paths
 from paddock.matrix.load import load_registry
 from paddock.render.renderer import Renderer
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 Configurations = dict[str, dict[str, str]]  # stack -> {"file": name, "text": content}
 WRONG = "an option that does not exist"
 _WITHOUT = "without its compiled parts, on packages of another version"
@@ -45,11 +44,8 @@ def from_image(package: str, image: str, configurations: Configurations) -> dict
     """What the server in one of our images answers."""
     if package == "llama-cpp-python":
         answer = llama_help(capture([*ISOLATED, "llama-server", image, "--help"]))
-        refused = {
-            name: reason
-            for name, each in configurations.items()
-            if (reason := llama_reason(image, each["text"]))
-        }
+        reasons = {name: llama_reason(image, given["text"]) for name, given in configurations.items()}
+        refused = {name: reason for name, reason in reasons.items() if reason}
         return {**answer, "refused": refused}
     return ask([*ISOLATED, "python", image], server_name(package), configurations)
 
@@ -70,23 +66,14 @@ def from_wheel(given: argparse.Namespace, configurations: Configurations) -> dic
         wheels, unpacked, added = Path(folder, "wheels"), Path(folder, "unpacked"), Path(folder, "added")
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         # A wheel for another Python or system holds the same parser.
-        wanted = [
-            "--no-deps",
-            "--only-binary=:all:",
-            "--platform=manylinux_2_34_x86_64",
-            "--platform=manylinux1_x86_64",
-        ]
-        wanted += [
-            "--platform=manylinux_2_28_x86_64",
-            "--platform=manylinux_2_31_x86_64",
-            "--python-version=3.11",
-        ]
+        platforms = ("manylinux_2_34", "manylinux1", "manylinux_2_28", "manylinux_2_31")
+        wanted = ["--no-deps", "--only-binary=:all:", "--python-version=3.11"]
+        wanted += [f"--platform={platform}_x86_64" for platform in platforms]
         capture([*pip, "download", *wanted, f"--dest={wheels}", f"{given.package}=={given.version}"])
         for wheel in wheels.glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(
-                    unpacked, [each for each in archive.namelist() if not each.endswith(".so")]
-                )
+                names = [name for name in archive.namelist() if not name.endswith(".so")]
+                archive.extractall(unpacked, names)
         if given.extra:
             capture([*pip, "install", "--no-deps", f"--target={added}", *given.extra])
         environment = {**os.environ, "PYTHONPATH": f"{unpacked}:{added}"}
@@ -123,28 +110,26 @@ def llama_help(text: str) -> dict[str, Any]:
         if not line.startswith("-") or line.startswith("-----"):
             continue
         usage = re.split(r"\s{2,}", re.sub(r",\s+", ", ", line), maxsplit=1)[0].strip()
-        found = _HELP_LINE.match(usage)
-        if found is None:
+        line_of_option = _HELP_LINE.match(usage)
+        if line_of_option is None:
             continue
-        kind = "int" if (found["value"] or "").strip() == "N" else "str"
-        for name in found["names"].split(", "):
-            options[name] = [1 if found["value"] else 0, kind if found["value"] else "str", []]
+        value = (line_of_option["value"] or "").strip()
+        for name in line_of_option["names"].split(", "):
+            options[name] = [1 if value else 0, "int" if value == "N" else "str", []]
     return {"version": "", "options": options, "environment": []}
 
 
 def configurations_for(server: evidence.Server) -> Configurations:
     """What every stack of that server is started with, and one with an option that no server has."""
     renderer = Renderer(paths.templates())
-    found: Configurations = {}
+    configurations: Configurations = {}
     for stack in load_registry(paths.templates()).all_stacks():
         if server in evidence.servers_of(stack):
             file, text = evidence.configuration_of(stack, renderer)
-            found[stack.name] = {"file": file, "text": text}
-            found[WRONG] = {
-                "file": file,
-                "text": text + ("no-such-option: 1\n" if file.endswith(".yaml") else "no-such-option 1\n"),
-            }
-    return found
+            configurations[stack.name] = {"file": file, "text": text}
+            wrong = "no-such-option: 1\n" if file.endswith(".yaml") else "no-such-option 1\n"
+            configurations[WRONG] = {"file": file, "text": text + wrong}
+    return configurations
 
 
 def server_name(package: str) -> str:
@@ -178,19 +163,15 @@ def main() -> None:
     server = evidence.Server(package=given.package, version=given.version)
     configurations = configurations_for(server)
     if given.image:
-        answer, source = (
-            from_image(given.package, given.image, configurations),
-            "its own parser, in our image",
-        )
+        answer = from_image(given.package, given.image, configurations)
+        source = "its own parser, in our image"
     else:
-        answer, source = (
-            from_wheel(given, configurations),
-            f"its own parser, from the wheel on PyPI; {_WITHOUT}",
-        )
+        answer = from_wheel(given, configurations)
+        source = f"its own parser, from the wheel on PyPI; {_WITHOUT}"
         source += f"; empty: {', '.join(given.empty)}" if given.empty else ""
-    found = answer["version"].partition("+")[0]
-    if found and found != given.version:
-        sys.exit(f"{given.package}: found version {found}, expected {given.version}")
+    version = answer["version"].partition("+")[0]
+    if version and version != given.version:
+        sys.exit(f"{given.package}: found version {version}, expected {given.version}")
     refused = answer["refused"]
     if configurations and not refused.pop(WRONG, ""):
         sys.exit(f"{given.package}: took --no-such-option, so it would take anything")

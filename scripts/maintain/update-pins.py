@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Writes templates/lock.yaml: asks container registries for the digests of images, Hugging Face for
-revisions.
+"""Writes templates/lock.yaml: asks container registries for digests of images, Hugging Face for revisions.
 
 Changes that file and nothing else. What cannot be asked keeps the value that it had, or says why it has none.
 
-usage: update_pins.py [--check]
+usage: update-pins.py [--check]
   --check   ask nothing: exit 4 when the file does not hold exactly what the data in templates/ calls for
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -33,14 +33,18 @@ from paddock.matrix.records import Platform, Source, WeightSet
 from paddock.matrix.registry import Registry
 from paddock.weights.sources import Endpoints
 
-HEADER = """\
-# What every image and stack comes to, exactly. Written by scripts/maintain/update-pins.py; `paddock doctor --online` compares.
-# `unpinned` says why something has no exact value. Versions of packages are in templates/locks, one file an image.
-"""
+HEADER = (
+    "# What every image and stack comes to, exactly. Written by scripts/maintain/update-pins.py; "
+    "`paddock doctor --online` compares.\n"
+    "# `unpinned` says why something has no exact value. "
+    "Versions of packages are in templates/locks, one file an image.\n"
+)
 NO_LIST = "installs no Python packages: its own are the base image's, or what templates/targets pins"
 TOOL_LIST = "constraints.txt at the top of the checkout lists the packages of paddock itself"
 NO_REVISION = {
-    Source.BOS: "the object store publishes neither revision nor hash; `paddock models fetch` records what it got",
+    Source.BOS: (
+        "the object store publishes neither revision nor hash; `paddock models fetch` records what it got"
+    ),
     Source.MODELSCOPE: "asked by branch; every file is checked against the hash that is published with it",
 }
 
@@ -64,10 +68,10 @@ class Asking:
         if answer.verdict is Verdict.PRESENT and answer.digest:
             return PinnedBase(digest=answer.digest)
         say(f"{image} for {platform}: {answer.verdict}: {answer.detail}")
+        if old and old.digest:
+            return old
         host = containerregistry.Reference.of(image).host
-        return (
-            old if old and old.digest else PinnedBase(unpinned=f"{host} could not be asked on {self._today}")
-        )
+        return PinnedBase(unpinned=f"{host} could not be asked on {self._today}")
 
     def weights(self, source: Source, repository: str, old: PinnedWeights | None) -> PinnedWeights:
         """The commit of a repository of weights."""
@@ -82,11 +86,9 @@ class Asking:
             return PinnedWeights(revision=answer.json()["sha"])
         except (requests.RequestException, ValueError, KeyError) as failure:
             say(f"{repository}: {type(failure).__name__}")
-            return (
-                old
-                if old and old.revision
-                else PinnedWeights(unpinned=f"could not be asked on {self._today}")
-            )
+            if old and old.revision:
+                return old
+            return PinnedWeights(unpinned=f"could not be asked on {self._today}")
 
 
 def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
@@ -98,10 +100,10 @@ def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
         packages |= {name: lists(name, target.platforms, templates) for name in doctor.images_of(target)}
     packages[TOOL.name] = {platform: PinnedPackages(unpinned=TOOL_LIST) for platform in tool.platforms}
     weights: dict[str, dict[Source, PinnedWeights]] = {}
-    for each_set in sorted(all_weights(data), key=lambda one: one.name):
-        known = old.weights.get(each_set.name, {})
-        weights[each_set.name] = {
-            source: asking.weights(source, where, known.get(source)) for source, where in sources(each_set)
+    for weight_set in sorted(all_weights(data), key=lambda weight_set: weight_set.name):
+        known = old.weights.get(weight_set.name, {})
+        weights[weight_set.name] = {
+            source: asking.weights(source, where, known.get(source)) for source, where in sources(weight_set)
         }
     return Pins(
         bases=digests(doctor.wanted(targets, tool), old.bases, asking),
@@ -115,30 +117,30 @@ def digests(
     images: Iterable[Wanted], old: Mapping[str, Mapping[Platform, PinnedBase]], asking: Asking
 ) -> dict[str, dict[Platform, PinnedBase]]:
     """The digest of each image on each platform."""
-    found: dict[str, dict[Platform, PinnedBase]] = {}
-    for each in sorted(images, key=lambda one: (one.image, one.platform)):
-        before = old.get(each.image, {}).get(each.platform)
-        found.setdefault(each.image, {})[each.platform] = asking.base(each.image, each.platform, before)
-    return found
+    pinned: dict[str, dict[Platform, PinnedBase]] = {}
+    for wanted in sorted(images, key=lambda wanted: (wanted.image, wanted.platform)):
+        image, platform = wanted.image, wanted.platform
+        before = old.get(image, {}).get(platform)
+        pinned.setdefault(image, {})[platform] = asking.base(image, platform, before)
+    return pinned
 
 
 def lists(image: str, platforms: Iterable[Platform], templates: Path) -> dict[Platform, PinnedPackages]:
     """The lists of packages of one image."""
-    found = {}
+    pinned = {}
     for platform in platforms:
         path = templates / "locks" / f"{image}.{platform.rpartition('/')[2]}.txt"
-        found[platform] = PinnedPackages(unpinned=NO_LIST)
+        pinned[platform] = PinnedPackages(unpinned=NO_LIST)
         if path.is_file():
             digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-            found[platform] = PinnedPackages(lock=path.name, digest=digest)
-    return found
+            pinned[platform] = PinnedPackages(lock=path.name, digest=digest)
+    return pinned
 
 
 def all_weights(data: Registry) -> Iterator[WeightSet]:
     """Each weight set once."""
-    yield from {
-        each.name: each for model in data.models.values() for each in model.weights if not each.made
-    }.values()
+    sets = (weights for model in data.models.values() for weights in model.weights if not weights.made)
+    yield from {weights.name: weights for weights in sets}.values()
 
 
 def sources(weights: WeightSet) -> Iterator[tuple[Source, str]]:
@@ -159,12 +161,11 @@ def text_of(pinned: Pins) -> str:
         lines.append(f"{part}:")
         for name, places in getattr(pinned, part).items():
             lines.append(f"  {json.dumps(name)}:")
-            for place, one in places.items():
+            for place, pin in places.items():
                 lines.append(f"    {place}:")
-                values = {key: getattr(one, key) for key in type(one).__dataclass_fields__}
-                lines += [
-                    f"      {key}: {json.dumps(value)}" for key, value in values.items() if value is not None
-                ]
+                values = {field.name: getattr(pin, field.name) for field in dataclasses.fields(pin)}
+                given = {key: value for key, value in values.items() if value is not None}
+                lines += [f"      {key}: {json.dumps(value)}" for key, value in given.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,4 @@
-"""Lines of text as the pipeline cuts them from a page and its processor scales them, with the place of each
-character.
+"""Lines of text as the pipeline cuts them and its processor scales them, with the place of each character.
 
 Fonts are Debian's packages fonts-dejavu-core (Bitstream Vera licence), fonts-liberation (SIL OFL 1.1) and
 fonts-freefont-ttf (GPL with font exception); words are Debian's wamerican (public domain). Only pictures of
@@ -49,8 +48,9 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """A picture of a line, scaled for the model; `spans` are the left and right end of each character's ink
-    in it.
+    """A picture of a line, scaled for the model.
+
+    `spans` are the left and right end of each character's ink in it.
     """
 
     pixels: Pixels
@@ -141,7 +141,7 @@ def _drawn(r: random.Random, line: str, name: str, rows: int, damaged: bool) -> 
 def _scaled(
     r: random.Random, picture: Image.Image, size: tuple[int, int], *, boxed: bool
 ) -> tuple[Image.Image, float, int]:
-    """As vLLM and PaddleX scale, or as llama.cpp does, which keeps the shape and fills the rest with black."""
+    """Scale as vLLM and PaddleX do, or as llama.cpp, which keeps the shape and fills up with black."""
     if not boxed:
         return picture.resize(size, Image.Resampling.BICUBIC), size[0] / picture.width, 0
     scale = min(size[0] / picture.width, size[1] / picture.height)

@@ -105,8 +105,7 @@ class Tower(nn.Module):
                 layer.look(head, down, across, sharp)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, bottom: bool) -> tuple[Tensor, Tensor]:
-        """Patches to characters (pages, rows, columns, CHARACTERS) and whether there is one (pages, rows,
-        columns).
+        """Patches to characters and whether there is one, with CHARACTERS scores for each half token.
 
         Rows are tokens, columns patches. `bottom`: the bottom row alone, for less than half the work; the
         last layer then sees nothing else.

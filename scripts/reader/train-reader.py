@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Train the vision tower of the embedded model, and pack it for paddock (docs/embedded-model.md).
+"""Train the vision tower of the embedded model, and pack it for paddock (docs/reference/embedded-model.md).
 
     scripts/reader/train-reader.py --minutes 60 --out /var/tmp/reader        # again: goes on where it was
-    scripts/reader/train-reader.py --out /var/tmp/reader --pack tool/paddock/ownweights/embedded/vision.safetensors
+    scripts/reader/train-reader.py --out /var/tmp/reader --pack FILE    # for embedded/vision.safetensors
 
 Needs torch, numpy, Pillow and safetensors, matplotlib for the curve, and Debian's fonts-dejavu-core,
 fonts-liberation, fonts-freefont-ttf and wamerican. On a CPU several workers of one thread train the same
@@ -51,9 +51,8 @@ def main() -> None:
         save_file(hub_tensors(tower), chosen.pack)
     for damaged in (False, True):
         for font, (wrong, exact) in report(tower, count=100, seed=2, damaged=damaged).items():
-            print(
-                f"{font}{' (damaged)' if damaged else ''}: {wrong:.2%} of the characters wrong, {exact:.0%} exact"
-            )
+            name = f"{font} (damaged)" if damaged else font
+            print(f"{name}: {wrong:.2%} of the characters wrong, {exact:.0%} exact")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import random
 import time
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import lines
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tower import Tower, patches, rotary
 
 WINDOW, BATCH = 32, 24  # columns of a window; windows of a step
@@ -76,6 +77,17 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """What the processes share: the tower, its running average, drawn lines, seconds spent, steps made."""
+
+    tower: Tower
+    average: Tower
+    pools: list[Pool]
+    spent: Synchronized[float]
+    step: Synchronized[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """Pictures; the text of each (-1: no more), the place of each character; the columns that are judged."""
 
@@ -96,8 +108,9 @@ def places(line: lines.Line) -> list[int]:
 
 
 def log_probability(glyphs: Tensor, here: Tensor, batch: Batch, slack: int) -> Tensor:
-    """The log probability that exactly the text is read, each character at most `slack` columns from its
-    place.
+    """The log probability that exactly the text is read.
+
+    Each character may be at most `slack` columns from its place.
     """
     count, columns = here.shape
     quiet, says = F.logsigmoid(-here), F.logsigmoid(here)
@@ -180,10 +193,8 @@ def train(plan: Plan) -> None:
     pools = [Pool(rows, size) for rows, size in LINES.items()]
     drawing = mp.Process(target=_draw, args=(pools, plan.seed + step.value), daemon=True)
     workers = plan.workers if plan.device == "cpu" else 1
-    working = [
-        mp.Process(target=_work, args=(number, plan, tower, average, pools, spent, step))
-        for number in range(workers)
-    ]
+    shared = Shared(tower=tower, average=average, pools=pools, spent=spent, step=step)
+    working = [mp.Process(target=_work, args=(number, plan, shared)) for number in range(workers)]
     for process in (drawing, *working):
         process.start()
     for process in working:
@@ -198,68 +209,101 @@ def _draw(pools: list[Pool], seed: int) -> None:
     while True:
         pool = pools[int(r.random() < 0.3)]
         pool.put(lines.draw(r, rows=pool.rows))
-        if sum(each.drawn.value for each in pools) > 1000:
+        if sum(filled.drawn.value for filled in pools) > 1000:
             time.sleep(0.012)  # lines may be seen more than once: drawing must not take the workers' time
 
 
-def _work(number: int, plan: Plan, tower: Tower, average: Tower, pools: list[Pool], spent, step) -> None:  # noqa: ANN001, PLR0917
-    torch.set_num_threads(1)
-    g = np.random.default_rng((plan.seed, number, step.value))
-    shared, local = list(tower.parameters()), tower if plan.device == "cpu" else Tower().to(plan.device)
-    if local is not tower:
-        local.load_state_dict(tower.state_dict())
-    weights = list(local.parameters())
-    groups = [
-        {"params": [each for each in weights if each.ndim > 1], "weight_decay": 0.01},
-        {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, RATE, betas=(0.9, 0.98))
-    memory = plan.out / f"optimizer-{number}.pt"
-    if memory.exists():
-        optimizer.load_state_dict(torch.load(memory))
-    while min(pool.drawn.value for pool in pools) < 60:
-        time.sleep(0.2)
-    losses: list[float] = []
-    last = saved = time.time()
-    while spent.value < plan.seconds:
-        share = spent.value / plan.seconds
+class _Worker:
+    """One process that trains the shared tower; number 0 also keeps average, time and checkpoint."""
+
+    def __init__(self, number: int, plan: Plan, shared: Shared) -> None:
+        torch.set_num_threads(1)
+        self._number, self._plan, self._shared = number, plan, shared
+        self._chance = np.random.default_rng((plan.seed, number, shared.step.value))
+        self._tower = shared.tower if plan.device == "cpu" else Tower().to(plan.device)
+        if self._tower is not shared.tower:
+            self._tower.load_state_dict(shared.tower.state_dict())
+        self._weights = list(self._tower.parameters())
+        self._optimizer = _optimizer(self._weights)
+        self._memory = plan.out / f"optimizer-{number}.pt"
+        if self._memory.exists():
+            self._optimizer.load_state_dict(torch.load(self._memory))
+        self._losses: list[float] = []
+
+    def run(self) -> None:
+        """Train until the time is over."""
+        spent = self._shared.spent
+        while min(pool.drawn.value for pool in self._shared.pools) < 60:
+            time.sleep(0.2)
+        last = saved = time.time()
+        while spent.value < self._plan.seconds:
+            self._learn()
+            if self._number == 0:
+                now = time.time()
+                spent.value += min(now - last, 5.0)  # a stopped process does not count
+                last = now
+                self._keep_average()
+            if time.time() - saved > 60 or spent.value >= self._plan.seconds:
+                saved = time.time()
+                self._save()
+
+    def _learn(self) -> None:
+        plan, step = self._plan, self._shared.step
+        share = self._shared.spent.value / plan.seconds
         whole = step.value % WHOLE == WHOLE - 1
-        batch = windows(pools[int(g.random() < 0.3)], g, whole=whole)
+        batch = windows(self._shared.pools[int(self._chance.random() < 0.3)], self._chance, whole=whole)
         batch = Batch(**{name: getattr(batch, name).to(plan.device) for name in Batch.__slots__})
-        for group in optimizer.param_groups:
-            warm = min(1.0, (step.value + 1) / 200)
-            group["lr"] = warm * (
-                LEAST_RATE + (RATE - LEAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-            )
-        found = loss(local, batch, bottom=not whole, slack=int(share > PLACED), device=plan.device)
-        optimizer.zero_grad()
+        for group in self._optimizer.param_groups:
+            group["lr"] = _rate(step.value, share)
+        found = loss(self._tower, batch, bottom=not whole, slack=int(share > PLACED), device=plan.device)
+        self._optimizer.zero_grad()
         found.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        losses.append(found.item())
+        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
+        self._optimizer.step()
+        self._losses.append(found.item())
         with step.get_lock():
             step.value += 1
-        if number == 0:
-            now = time.time()
-            spent.value += min(now - last, 5.0)  # a stopped process does not count
-            last = now
-            keep = min(0.998, (1 + step.value) / (20 + step.value))
-            torch._foreach_lerp_(
-                list(average.parameters()), [each.detach().cpu() for each in weights], 1 - keep
-            )
-            if len(losses) == 100:
-                _log(plan.out, step.value, spent.value, sum(losses) / len(losses))
-                losses.clear()
-        if time.time() - saved > 60 or spent.value >= plan.seconds:
-            saved = time.time()
-            _save(optimizer.state_dict(), memory)
-            if number == 0:
-                if local is not tower:
-                    for kept, now_at in zip(shared, weights, strict=True):
-                        kept.data.copy_(now_at.data)
-                state = {"tower": tower.state_dict(), "average": average.state_dict()}
-                _save({**state, "spent": spent.value, "step": step.value}, plan.checkpoint)
-                _curve(plan.out)
+
+    def _keep_average(self) -> None:
+        step, losses = self._shared.step.value, self._losses
+        keep = min(0.998, (1 + step) / (20 + step))
+        weights = [weight.detach().cpu() for weight in self._weights]
+        torch._foreach_lerp_(list(self._shared.average.parameters()), weights, 1 - keep)
+        if len(losses) == 100:
+            _log(self._plan.out, step, self._shared.spent.value, sum(losses) / len(losses))
+            losses.clear()
+
+    def _save(self) -> None:
+        _save(self._optimizer.state_dict(), self._memory)
+        if self._number != 0:
+            return
+        shared = self._shared
+        if self._tower is not shared.tower:
+            for kept, weight in zip(shared.tower.parameters(), self._weights, strict=True):
+                kept.data.copy_(weight.data)
+        state = {"tower": shared.tower.state_dict(), "average": shared.average.state_dict()}
+        _save({**state, "spent": shared.spent.value, "step": shared.step.value}, self._plan.checkpoint)
+        _curve(self._plan.out)
+
+
+def _work(number: int, plan: Plan, shared: Shared) -> None:
+    _Worker(number, plan, shared).run()
+
+
+def _optimizer(weights: list[nn.Parameter]) -> torch.optim.AdamW:
+    """An optimizer that lets matrices decay, but not biases and the weights of normalisations."""
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": 0.01},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, RATE, betas=(0.9, 0.98))
+
+
+def _rate(step: int, share: float) -> float:
+    """The learning rate: it warms up over 200 steps and falls as a cosine over the time."""
+    warm = min(1.0, (step + 1) / 200)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return warm * (LEAST_RATE + (RATE - LEAST_RATE) * cosine)
 
 
 def _save(what: object, path: Path) -> None:

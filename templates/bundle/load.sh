@@ -65,7 +65,7 @@ if [ $check = no ]; then
     case $version in
         [0-9].* | 1[0-9].* | 2[0-2].*)
             fail 7 "this host: found Docker Engine $version, expected 23.0 or later, for docker load reads zstd since then" \
-                "the tool brings the bundle into older ones: docs/airgap.md, section \"An old Docker Engine\""
+                "the tool brings the bundle into older ones: docs/guides/airgap.md, section \"An old Docker Engine\""
             ;;
     esac
 fi

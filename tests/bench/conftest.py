@@ -1,13 +1,9 @@
-"""What the benchmarks share: the stacks to compare, the pages, and the book of figures that is printed at the
-end.
-"""
+"""What the benchmarks share: the stacks to compare, and the book of figures that is printed at the end."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +16,7 @@ from paddock.building.settings import BuildSettings
 from paddock.matrix.images import stack_images
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
+from programs import PADDOCK, run
 from repository import REPOSITORY
 
 from . import images
@@ -43,6 +40,11 @@ class Plan:
     starts: int = int(os.environ.get("BENCH_STARTS") or 2)
     port: int = int(os.environ.get("BENCH_PORT") or 8090)  # and the one after it
 
+    @property
+    def summary(self) -> str:
+        pages = f"{self.pages} pages at concurrency {self.concurrency}"
+        return f"{pages}, {self.rounds} rounds; {self.starts} starts"
+
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
@@ -65,7 +67,7 @@ def book(pytestconfig: pytest.Config, stack: Stack, build_settings: BuildSetting
     facts = {
         **circumstances(),
         "weights": "test weights: real programs, small random models" if test_weights else "as fetched",
-        "plan": f"{plan.pages} pages at concurrency {plan.concurrency}, {plan.rounds} rounds; {plan.starts} starts",
+        "plan": plan.summary,
     }
     book = Book(folder=OUT, circumstances=facts)
     pytestconfig.stash[_book_key] = book
@@ -111,10 +113,8 @@ def models_dir(stack: Stack, build_settings: BuildSettings, say: Say) -> Path:
     if _weights(stack, build_settings.models_dir):
         return build_settings.models_dir
     made = OUT / "models"
-    say(
-        f"{build_settings.models_dir}: found not all weights of {stack.model.name}; making test weights in {made}"
-    )
-    argv = [sys.executable, "-m", "paddock", "models", "make-test", stack.model.name, "--to", str(made)]
+    say(f"{build_settings.models_dir}: lacks weights of {stack.model.name}; making test weights in {made}")
+    argv = [*PADDOCK, "models", "make-test", stack.model.name, "--to", str(made)]
     process.stream(argv, on_line=say)
     return made
 
@@ -171,6 +171,5 @@ def _memory() -> int:
 
 
 def _commit() -> str:
-    asked = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+    described = run("git", "-C", REPOSITORY, "describe", "--always", "--dirty", "--abbrev=12")
+    return described.stdout.strip() or "unknown"

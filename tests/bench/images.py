@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from paddock import process
 from paddock.building.settings import BuildSettings
 from paddock.matrix.images import stack_images
 from paddock.matrix.records import Stack
+from programs import PADDOCK
 
 HERE = Path(__file__).parent
 PREFIX = "paddock-bench/"
+BUILD = ("docker", "buildx", "build", "--progress=plain", "--load")
 
 Say = Callable[[str], None]
 
@@ -51,7 +52,7 @@ def ours(stack: Stack, settings: BuildSettings, say: Say) -> Pair:
     pair = Pair(api=found["api"], vlm=found["vlm"])
     if not all(_is_present(reference) for reference in pair.both):
         say(f"building {' and '.join(pair.both)}")
-        process.stream([sys.executable, "-m", "paddock", "build", stack.name], on_line=say)
+        process.stream([*PADDOCK, "build", stack.name], on_line=say)
     return pair
 
 
@@ -62,15 +63,8 @@ def without_byte_code(pair: Pair, say: Say) -> Iterator[Pair]:
     with _removed_at_the_end(made.both):
         for source, tag in zip(pair.both, made.both, strict=True):
             say(f"building {tag}")
-            argv = [
-                "docker",
-                "buildx",
-                "build",
-                "--progress=plain",
-                f"--build-arg=IMAGE={source}",
-                f"--tag={tag}",
-            ]
-            process.stream([*argv, "--load", str(HERE / "upstream")], on_line=_keep_quiet)
+            argv = [*BUILD, f"--build-arg=IMAGE={source}", f"--tag={tag}", str(HERE / "upstream")]
+            process.stream(argv, on_line=_keep_quiet)
         yield made
 
 
@@ -86,21 +80,12 @@ def plain_build(
         f"--build-context=locks={repository / 'images' / stack.target.name}",
         *_network(settings),
         *([f"--build-arg=VENDOR_INDEX={index}"] if index else []),
-        "--load",
         str(HERE / "plain"),
     ]
     with _removed_at_the_end((*made.both, base)):
         for target, tag in (("python", base), ("api", made.api), ("vllm", made.vlm)):
             say(f"building {tag}")
-            argv = [
-                "docker",
-                "buildx",
-                "build",
-                "--progress=plain",
-                f"--target={target}",
-                f"--tag={tag}",
-                *common,
-            ]
+            argv = [*BUILD, f"--target={target}", f"--tag={tag}", *common]
             process.stream(argv, on_line=_keep_quiet, environment=_environment(settings))
         yield made, base
 
@@ -108,7 +93,7 @@ def plain_build(
 def sizes(pair: Pair, base: str) -> Sizes:
     """Sizes as the engine stores them. `base` counts as shared only where its layers begin both images."""
     api, vlm, below = (_inspected(reference) for reference in (*pair.both, base))
-    begins_both = all(each.layers[: len(below.layers)] == below.layers for each in (api, vlm))
+    begins_both = all(image.layers[: len(below.layers)] == below.layers for image in (api, vlm))
     return Sizes(api=api.size, vlm=vlm.size, shared=below.size if begins_both else 0)
 
 
@@ -119,8 +104,8 @@ class _Image:
 
 
 def _inspected(reference: str) -> _Image:
-    found = json.loads(process.capture(["docker", "image", "inspect", reference]).stdout)[0]
-    return _Image(size=found["Size"], layers=found["RootFS"]["Layers"])
+    (state,) = json.loads(process.capture(["docker", "image", "inspect", reference]).stdout)
+    return _Image(size=state["Size"], layers=state["RootFS"]["Layers"])
 
 
 def _is_present(reference: str) -> bool:
@@ -128,17 +113,17 @@ def _is_present(reference: str) -> bool:
 
 
 def _network(settings: BuildSettings) -> list[str]:
-    """The same surroundings that `paddock build` hands in."""
-    found = [f"--build-context=wheels={settings.wheelhouse}"] if settings.wheelhouse else []
-    found += [f"--secret=id=ca-bundle,src={settings.ca_bundle}"] if settings.ca_bundle else []
-    found += ["--secret=id=pip-index-url,env=PIP_INDEX_URL"] if settings.pip_index_url else []
-    found += ["--secret=id=apt-mirror,env=APT_MIRROR"] if settings.apt_mirror else []
+    """The options for this machine's network, as `paddock build` gives them."""
+    options = [f"--build-context=wheels={settings.wheelhouse}"] if settings.wheelhouse else []
+    options += [f"--secret=id=ca-bundle,src={settings.ca_bundle}"] if settings.ca_bundle else []
+    options += ["--secret=id=pip-index-url,env=PIP_INDEX_URL"] if settings.pip_index_url else []
+    options += ["--secret=id=apt-mirror,env=APT_MIRROR"] if settings.apt_mirror else []
     proxies = {
         "HTTP_PROXY": settings.http_proxy,
         "HTTPS_PROXY": settings.https_proxy,
         "NO_PROXY": settings.no_proxy,
     }
-    return found + [f"--build-arg={name}={value}" for name, value in proxies.items() if value]
+    return options + [f"--build-arg={name}={value}" for name, value in proxies.items() if value]
 
 
 def _environment(settings: BuildSettings) -> dict[str, str]:

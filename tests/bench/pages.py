@@ -10,11 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 WIDTH, HEIGHT = 1240, 1754
 MARGIN = 110
 _WORDS = """
-    account amount annual balance before between carried certain charge clause company copy current customer date
-    delivery document during each estimate figure first form general goods however interest invoice item letter list
-    market meeting month notice number office order other paid paper party period person place price product purchase
-    quality quarter receipt record report result return second section service several stock supply table tax term
-    total under until value volume water week weight within work year
+    account amount annual balance before between carried certain charge clause company copy current
+    customer date delivery document during each estimate figure first form general goods however interest
+    invoice item letter list market meeting month notice number office order other paid paper party period
+    person place price product purchase quality quarter receipt record report result return second section
+    service several stock supply table tax term total under until value volume water week weight within
+    work year
 """.split()  # noqa: SIM905 - reads better than seventy quoted words
 
 
@@ -44,9 +45,8 @@ def small_page() -> bytes:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(
-        size
-    )  # Pillow's own, so that the pages do not depend on this machine's fonts
+    """Pillow's own, so that the pages do not depend on this machine's fonts."""
+    return ImageFont.load_default(size)
 
 
 def _text(chosen: random.Random, words: int) -> str:

@@ -1,6 +1,4 @@
-"""Running stacks: ours as rendered, upstream's as its compose file has it, and the client that both are asked
-by.
-"""
+"""Running stacks: ours as rendered, upstream's as its compose file has it, and the client that asks both."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ class Service:
         return process.capture(argv, environment=environment, timeout=START_LIMIT).stdout
 
     def start(self) -> None:
-        """`docker compose up --detach`; returns when that does. Raises BenchError with the stack's last
-        lines.
-        """
+        """`docker compose up --detach`; returns when that does. A BenchError has the stack's last lines."""
         try:
             self.compose("up", "--detach", "--no-build")
         except ProgramError as failure:
@@ -140,7 +136,7 @@ class Batch:
 
     @property
     def blocks(self) -> int:
-        return sum(each.blocks for each in self.parsed)
+        return sum(page.blocks for page in self.parsed)
 
 
 def parse_all(service: Service, bodies: Sequence[bytes], *, concurrency: int) -> Batch:

@@ -1,4 +1,4 @@
-"""The benchmarks of `make bench`, in the order of what they cost. Method and goals: docs/performance.md.
+"""The benchmarks of `make bench`, in the order of what they cost. docs/guides/performance.md has the method.
 
 They fail when they could not measure, when a request failed, or when both sides did not do the same work; a
 missed goal is printed and written, and fails nothing: it depends on the machine.
@@ -7,8 +7,6 @@ missed goal is printed and written, and fails nothing: it depends on the machine
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from paddock.building.settings import BuildSettings
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
+from programs import paddock
 
 from . import images, pages
 from .conftest import Plan, upstream_service
@@ -29,12 +28,11 @@ GB = 1e9
 
 
 def test_render_of_everything(book: Book, repository: Path) -> None:
-    """`paddock render --check`: reads the data, renders every file, compares it; as a program and inside one."""
+    """`paddock render --check` reads the data, renders and compares; as a program and inside one."""
     as_program, inside = [], []
     for _ in range(5):
         begin = time.monotonic()
-        argv = [sys.executable, "-m", "paddock", "render", "--check"]
-        done = subprocess.run(argv, cwd=repository, capture_output=True, text=True, check=False)
+        done = paddock("render", "--check", cwd=repository)
         as_program.append(time.monotonic() - begin)
         assert done.returncode in (0, OUT_OF_DATE), done.stderr
         begin = time.monotonic()
@@ -48,7 +46,7 @@ def test_render_of_everything(book: Book, repository: Path) -> None:
 def test_size(
     book: Book, stack: Stack, build_settings: BuildSettings, our_images: Pair, repository: Path, say: Say
 ) -> None:
-    """Our two images against a plain build of the same packages. Sizes do not depend on the machine's load."""
+    """Our two images against a plain build of the same packages, which no load of the machine changes."""
     small = images.sizes(our_images, stack.vlm.image.base.image)
     with images.plain_build(stack, build_settings, repository, say) as (plain, base):
         large = images.sizes(plain, base)
@@ -87,7 +85,7 @@ def test_throughput(
             value=statistics.median(theirs_seconds) / statistics.median(ours_seconds),
             value_unit="times the throughput",
             goal=Goal(bound="at least", limit=2.5),
-            note="the same two images on both sides; upstream's runs one request at a time, which is PaddleX's default",
+            note="the same two images on both sides; upstream's takes one request at a time, as PaddleX does",
         )
     )
 
@@ -95,7 +93,7 @@ def test_throughput(
 def test_time_to_first_page(
     book: Book, our_service: Service, our_images: Pair, models_dir: Path, plan: Plan, say: Say
 ) -> None:
-    """From `up` to the first parsed page, in turns, after one start of each whose files came from the disk."""
+    """From `up` to the first parsed page, in turns; the first start of each reads its files from the disk."""
     body = request_of(pages.small_page())
     samples: dict[str, list[float]] = {"ours": [], "no byte code": [], "with byte code": []}
     with images.without_byte_code(our_images, say) as bare:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from paddock import process
 from paddock.building.settings import BuildSettings
+from programs import PADDOCK
 
 from .conftest import OUT, TARGET, Plan
 from .figures import Book, Figure, Goal
@@ -25,7 +25,7 @@ def test_embedded_model_reads_the_demo_page(
     book: Book, build_settings: BuildSettings, plan: Plan, repository: Path, say: Say
 ) -> None:
     models = OUT / "embedded-models"
-    fetch = [sys.executable, "-m", "paddock", "models", "fetch", "embedded", "--to", str(models)]
+    fetch = [*PADDOCK, "models", "fetch", "embedded", "--to", str(models)]
     process.stream(fetch, on_line=say)
     service = Service(
         project="paddock-bench-embedded",

@@ -1,29 +1,25 @@
-"""Continuous integration builds the tool's image and all that stacks run online: once a platform, and nothing
-else.
-"""
+"""Continuous integration builds the tool's image and all images of online stacks, once for each platform."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-import yaml
 
-from paddock import __version__, paths
+from paddock import __version__
 from paddock.matrix.images import TOOL, stack_images
-from paddock.matrix.load import load_registry, load_tool
+from paddock.matrix.load import load_tool
 from paddock.matrix.records import Variant
-from paddock.render.renderer import CI_FILES, PUBLISH_SCRIPT, Files, Renderer
+from paddock.render.renderer import CI_FILES, PUBLISH_SCRIPT, Files
 from paddock.render.workspace import Fault, differences, write_files
+from programs import run, succeeded
+from rendered import REGISTRY, RENDERER, TEMPLATES, parsed
 
-TEMPLATES = paths.templates()
-REGISTRY = load_registry(TEMPLATES)
 GITHUB, GITLAB = CI_FILES
 EXPECTED = sorted(
     {
@@ -37,18 +33,18 @@ EXPECTED = sorted(
 )
 BUILT_FROM = {
     image.target: image.name
-    for image in [TOOL, *(each for stack in REGISTRY.stacks() for each in stack_images(stack))]
+    for image in [TOOL, *(image for stack in REGISTRY.stacks() for image in stack_images(stack))]
 }
 
 
 @pytest.fixture(scope="module")
 def files() -> Files:
-    return Renderer(TEMPLATES).all(REGISTRY)
+    return RENDERER.all(REGISTRY)
 
 
 def read(files: Files, path: PurePosixPath) -> dict[str, Any]:
     # YAML 1.1 takes the key `on` for a truth value
-    return {str(key): value for key, value in yaml.safe_load(files[path]).items()}
+    return {str(key): value for key, value in parsed(files[path]).items()}
 
 
 def github(files: Files, job: str) -> list[dict[str, str]]:
@@ -61,11 +57,12 @@ def gitlab(files: Files, job: str) -> list[dict[str, str]]:
     return [{name.lower(): value for name, value in row.items()} for row in rows]
 
 
+Matrix = Callable[[Files, str], list[dict[str, str]]]
 both = pytest.mark.parametrize("matrix", [github, gitlab])
 
 
 @both
-def test_every_image_is_built_once_for_each_platform(files: Files, matrix: Any) -> None:
+def test_every_image_is_built_once_for_each_platform(files: Files, matrix: Matrix) -> None:
     rows = matrix(files, "build")
     assert sorted((row["image"], row["platform"]) for row in rows) == EXPECTED
     for target in REGISTRY.targets:
@@ -75,14 +72,15 @@ def test_every_image_is_built_once_for_each_platform(files: Files, matrix: Any) 
 
 
 @both
-def test_every_image_is_published_with_all_its_platforms(files: Files, matrix: Any) -> None:
+def test_every_image_is_published_with_all_its_platforms(files: Files, matrix: Matrix) -> None:
     rows = matrix(files, "publish")
-    assert sorted((row["image"], each) for row in rows for each in row["platforms"].split()) == EXPECTED
+    published = [(row["image"], platform) for row in rows for platform in row["platforms"].split()]
+    assert sorted(published) == EXPECTED
     assert len(rows) == len({name for name, _ in EXPECTED})
 
 
 @both
-def test_nothing_is_emulated(files: Files, matrix: Any) -> None:
+def test_nothing_is_emulated(files: Files, matrix: Matrix) -> None:
     """Each platform has a runner of its own architecture."""
     runners = {row["platform"]: row["runner"] for row in matrix(files, "build")}
     assert set(runners) == {platform for _, platform in EXPECTED}
@@ -132,8 +130,8 @@ def test_missing_and_different_files_are_found_and_neighbours_are_not(files: Fil
     assert differences(files, tmp_path) == []
     (tmp_path / GITHUB).write_text("on: push\n", "utf-8")
     (tmp_path / GITLAB).unlink()
-    found = {each.path: each.fault for each in differences(files, tmp_path)}
-    assert found == {GITHUB: Fault.DIFFERENT, GITLAB: Fault.MISSING}
+    faults = {difference.path: difference.fault for difference in differences(files, tmp_path)}
+    assert faults == {GITHUB: Fault.DIFFERENT, GITLAB: Fault.MISSING}
 
 
 # --- the script ---------------------------------------------------------------------------------------------
@@ -152,24 +150,10 @@ def test_bake_understands_what_the_script_sets(files: Files, tmp_path: Path) -> 
     write_files(files, tmp_path)
     overrides = [f"--set={text}" for text in sets_of(files[PUBLISH_SCRIPT])]
     assert len(overrides) == 5
-    command = [
-        "docker",
-        "buildx",
-        "bake",
-        "--print",
-        "--file",
-        "images/docker-bake.hcl",
-        "cpu-api",
-        *overrides,
-    ]
-    done = subprocess.run(
-        [*command, "--provenance=mode=max", "--sbom=true"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    target = json.loads(done.stdout)["target"]["cpu-api"]
+    bake = ("docker", "buildx", "bake", "--print", "--file=images/docker-bake.hcl", "cpu-api")
+    attests = ("--provenance=mode=max", "--sbom=true")
+    printed = succeeded(run(*bake, *overrides, *attests, cwd=tmp_path))
+    target = json.loads(printed)["target"]["cpu-api"]
     assert target["platforms"] == ["linux/amd64"]
     assert target["tags"] == ["registry.example/team/cpu-api"]
     assert "push-by-digest=true" in json.dumps(target["output"])
@@ -180,22 +164,14 @@ def test_bake_understands_what_the_script_sets(files: Files, tmp_path: Path) -> 
 def test_a_release_has_the_version_of_its_tag(files: Files, tmp_path: Path) -> None:
     write_files(files, tmp_path)
     author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    subprocess.run(
-        ["git", "-C", tmp_path, *author, "commit", "--quiet", "--allow-empty", "-m", "one"], check=True
-    )
-    done = subprocess.run(
-        ["bash", PUBLISH_SCRIPT, "join", "cpu-api", "linux/amd64"],
-        check=False,
-        cwd=tmp_path,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "IMAGE_PREFIX": "registry.example/",
-            "VERSION": "0.1.0",
-            "TAG": "v9.9.9",
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    succeeded(run("git", "init", "--quiet", tmp_path))
+    succeeded(run("git", "-C", tmp_path, *author, "commit", "--quiet", "--allow-empty", "-m", "one"))
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "IMAGE_PREFIX": "registry.example/",
+        "VERSION": "0.1.0",
+        "TAG": "v9.9.9",
+    }
+    join = ("bash", str(PUBLISH_SCRIPT), "join", "cpu-api", "linux/amd64")
+    done = run(*join, cwd=tmp_path, environment=environment, inherit=False)
     assert (done.returncode, done.stderr) == (3, "error: found the tag v9.9.9, expected v0.1.0\n")

@@ -1,132 +1,95 @@
-"""The documents say what is so: tables equal the data, commands exist, links lead somewhere, both READMEs
-keep step.
+"""The documents say what is so: tables are current, commands exist, links lead somewhere, READMEs keep step.
 
-A table that comes from data stands between `<!-- table: NAME -->` and `<!-- end -->`.
+A table that is made from code or data stands between `<!-- table: NAME -->` and `<!-- end -->`;
+scripts/maintain/write-tables.py writes it.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 import shlex
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 
-from paddock import __version__, errors, paths
-from paddock.building import settings
+import blocks
+from paddock import __version__, paths
 from paddock.cli import COMMANDS, paddock
-from paddock.errors import PaddockError
 from paddock.matrix.images import TOOL, stack_images
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Variant
-from paddock.render.renderer import Renderer
-from paddock.stack import diagnosis
 from paddock.weights import markers
 from repository import REPOSITORY
+from tables import documents, out_of_date
+from variable_tables import groups
 
-PACKAGE = REPOSITORY / "tool" / "paddock"
 ENGLISH = REPOSITORY / "README.md"
 CHINESE = REPOSITORY / "README.zh-CN.md"
 DOCUMENTS = [
     *(REPOSITORY / name for name in ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
+# Folders whose files may name a document or a file of the repository.
+NAMING = ("compose", "images", "scripts", "templates", "tests", "tool")
 REGISTRY = load_registry(paths.templates())
 STACKS = list(REGISTRY.stacks())
 
-TABLE = re.compile(r"^<!-- table: (?P<name>[a-z ]+) -->\n(?P<lines>(?:\|.*\n)+)<!-- end -->$", re.MULTILINE)
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
-VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+):-(?P<default>[^}]*)\}")
 EXAMPLE = re.compile(r"^#?(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)$", re.MULTILINE)
-READ_FROM_SHELL = re.compile(r"""(?:environ(?:ment)?(?:\.get\(|\[)|envvar=)["']([A-Z_]+)["']""")
+ELSEWHERE = {"docs/airgap.md"}  # in a bundle that a test makes
+MENTION = re.compile(r"(?<![\w/])docs/[\w/-]+\.md")
 
 every_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: path.relative_to(REPOSITORY).as_posix()
 )
 
 
-def table(document: Path, name: str) -> list[list[str]]:
-    """The rows below the heading of the table with that name; each cell without its spaces."""
-    found = [match for match in TABLE.finditer(document.read_text("utf-8")) if match["name"] == name]
-    assert len(found) == 1, f"{document.name}: found {len(found)} tables {name}, expected one"
-    lines = found[0]["lines"].splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    assert rows, f"{document.name}: table {name} is empty"
-    assert {len(row) for row in rows} == {lines[0].count("|") - 1}
-    return rows
-
-
 def prose(document: Path) -> str:
     return FENCE.sub("", document.read_text("utf-8"))
 
 
-def code(names: Iterable[str], default: str = "") -> str:
-    return ", ".join(f"`{name}`" + (" (default)" if name == default else "") for name in names)
+# --- tables -------------------------------------------------------------------------------------------------
 
 
-# --- tables from the registry -------------------------------------------------------------------------------
+def test_the_tables_are_current() -> None:
+    stale = [path.relative_to(REPOSITORY).as_posix() for path in out_of_date()]
+    assert not stale, "run scripts/maintain/write-tables.py"
 
 
-def support() -> list[list[str]]:
-    return [
-        [
-            f"`{target.name}`",
-            target.description,
-            ", ".join(target.platforms),
-            code(target.backends, target.default_backend),
-            code(
-                sorted({stack.model.name for stack in REGISTRY.all_stacks() if stack.target == target}),
-                target.default_model,
-            ),
-        ]
-        for target in REGISTRY.targets.values()
-    ]
-
-
-def test_the_support_table_is_the_registry() -> None:
-    assert table(ENGLISH, "support") == support()
-
-
-def test_the_chinese_support_table_names_the_same() -> None:
-    translated = [
-        [cell.replace("（默认）", " (default)").replace("、", ", ") for cell in row]
-        for row in table(CHINESE, "support")
-    ]
-    assert [row[:1] + row[2:] for row in translated] == [row[:1] + row[2:] for row in support()]
+def test_a_table_that_was_changed_is_found_and_made_again(tmp_path: Path) -> None:
+    for path in documents(REPOSITORY):
+        copy = tmp_path / path.relative_to(REPOSITORY)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    models = tmp_path / "docs/guides/models.md"
+    right = models.read_text("utf-8")
+    models.write_text(right.replace("| `embedded` |", "| `embeded` |"), "utf-8")
+    assert out_of_date(tmp_path)[models] == right
 
 
 def test_every_stack_of_the_support_table_is_rendered() -> None:
     """The README promises both variants of each target with each of its backends."""
+    rows = blocks.body(ENGLISH.read_text("utf-8"), "support").splitlines()[2:]
     promised = {
-        f"{target[0]}/{backend}"
-        for target in table(ENGLISH, "support")
-        for backend in SPAN.findall(target[3])
+        f"{SPAN.findall(target)[0]}/{backend}"
+        for _, target, _, _, backends, *_ in (row.split("|") for row in rows)
+        for backend in SPAN.findall(backends)
     }
+    assert promised
     for variant in Variant:
         committed = {
-            f"`{each.target.name}`/{each.backend.name}" for each in STACKS if each.variant is variant
+            f"{stack.target.name}/{stack.backend.name}" for stack in STACKS if stack.variant is variant
         }
         assert committed == promised
-
-
-def test_the_table_of_models_is_the_registry() -> None:
-    assert table(REPOSITORY / "docs/models.md", "models") == [
-        [
-            f"`{model.name}`",
-            f"`{model.pipeline.layout_model}`" if model.pipeline else "",
-            f"`{model.served_name}`",
-        ]
-        for _, model in sorted(REGISTRY.models.items())
-    ]
 
 
 def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
@@ -144,49 +107,6 @@ def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
     )
 
 
-# --- tables from the code -----------------------------------------------------------------------------------
-
-
-def exit_codes() -> dict[str, str]:
-    """Each code with the first line of the class that brings it in, or of both."""
-    found: dict[str, str] = {}
-    for each in vars(errors).values():
-        if isinstance(each, type) and issubclass(each, PaddockError) and "exit_code" in vars(each):
-            code, line = str(each.exit_code), (each.__doc__ or "").splitlines()[0]
-            found[code] = f"{found[code]} {line}" if code in found else line
-    return found
-
-
-def test_the_table_of_exit_codes_is_errors_py() -> None:
-    found = {row[0]: row[1] for row in table(ENGLISH, "exit codes")}
-    expected = exit_codes()
-    assert len(expected) > 8
-    assert set(found) == {"0", *expected}
-    assert {each: found[each] for each in found if each not in "01"} == {
-        each: text for each, text in expected.items() if each not in "01"
-    }
-    assert [row[0] for row in table(CHINESE, "exit codes")] == list(found)
-
-
-def test_the_table_of_meanings_is_diagnosis_py() -> None:
-    meanings = [cause.meaning for cause in diagnosis._CAUSES] + [diagnosis._OUT_OF_MEMORY, diagnosis._KILLED]
-    assert table(REPOSITORY / "docs/operating.md", "diagnosis") == [
-        [each.what, each.step] for each in meanings
-    ]
-
-
-def test_every_message_of_the_table_is_in_the_code() -> None:
-    said = [
-        node.value
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    for message, *_ in table(REPOSITORY / "docs/operating.md", "messages"):
-        (words,) = SPAN.findall(message)
-        assert any(words in text for text in said), words
-
-
 def test_figures_of_the_scripts() -> None:
     script = (REPOSITORY / "scripts/setup/start-engine.sh").read_text("utf-8")
     (wanted,) = re.findall(r"room_wanted_gb=(\d+)", script)
@@ -194,86 +114,15 @@ def test_figures_of_the_scripts() -> None:
         assert f" {wanted} GB" in readme.read_text("utf-8")
 
 
-# --- variables ----------------------------------------------------------------------------------------------
-
-CONFIGURATION = REPOSITORY / "docs/configuration.md"
-
-
-def variables(*kinds: str) -> dict[str, str]:
-    """Variables of the tables of these kinds with their defaults, without the code quotes."""
-    rows = [row for kind in kinds for row in table(CONFIGURATION, f"variables {kind}")]
-    names = [row[0].strip("`") for row in rows]
-    assert len(set(names)) == len(names)
-    return {row[0].strip("`"): row[1].strip("`") for row in rows}
-
-
-def read_by_builds() -> set[str]:
-    """The names in settings.py, without those of other programs that mean the same."""
-    tree = ast.parse((PACKAGE / "building" / "settings.py").read_text("utf-8"))
-    constants = (
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+def test_env_example_has_each_variable_once_below_a_comment() -> None:
+    text = (REPOSITORY / ".env.example").read_text("utf-8")
+    names = [variable["name"] for variable in EXAMPLE.finditer(text)]
+    kinds = ("both", "build", "stack")
+    assert sorted(names) == sorted(
+        name for kind in kinds for group in groups(kind) for name in group.defaults
     )
-    others = {each for same in settings._SAME_AS.values() for each in same}
-    return {each for each in constants if re.fullmatch(r"[A-Z][A-Z_]+", each)} - others
-
-
-def read_by_stacks() -> dict[str, set[str]]:
-    """Variables of all compose files with the defaults that they have there."""
-    found: dict[str, set[str]] = {}
-    for path, text in Renderer(paths.templates()).all(REGISTRY).items():
-        if path.name == "compose.yaml" or (path.parts[0], path.parent.name) == ("compose", "images"):
-            for use in VARIABLE.finditer(text):
-                found.setdefault(use["name"], set()).add(use["default"])
-    return found
-
-
-def test_env_example_has_each_variable_once() -> None:
-    text = (REPOSITORY / ".env.example").read_text("utf-8")
-    names = [found["name"] for found in EXAMPLE.finditer(text)]
-    assert len(names) == len(set(names))
-    assert set(names) == read_by_builds() | set(read_by_stacks())
-    assert set(names) == set(variables("both", "build", "stack"))
-
-
-def test_every_variable_of_env_example_is_explained_and_has_its_default() -> None:
-    text = (REPOSITORY / ".env.example").read_text("utf-8")
-    example = {found["name"]: found["value"] for found in EXAMPLE.finditer(text)}
-    documented = variables("both", "build", "stack")
-    for name, defaults in read_by_stacks().items():
-        if name == "MODELS_DIR":  # relative to two different places: the example leaves it empty
-            assert example[name] == ""
-            continue
-        assert example[name] in defaults, name
-        assert documented[name] in defaults, name
-    for name in read_by_builds() - set(read_by_stacks()):
-        assert example[name] == documented[name] == "", name
-    for before, after in zip(text.splitlines(), text.splitlines()[1:], strict=False):
-        if EXAMPLE.match(after):
-            assert before.startswith("#"), f"{after}: no comment above it"
-
-
-def test_the_variables_of_each_kind() -> None:
-    both = read_by_builds() & set(read_by_stacks())
-    assert set(variables("both")) == both
-    assert set(variables("build")) == read_by_builds() - both
-    assert set(variables("stack")) == set(read_by_stacks()) - both
-
-
-def test_the_variables_of_the_tool_are_those_that_it_reads() -> None:
-    read = {
-        name for path in PACKAGE.rglob("*.py") for name in READ_FROM_SHELL.findall(path.read_text("utf-8"))
-    }
-    assert len(read) > 8
-    assert set(variables("tool")) == read
-
-
-def test_names_that_mean_the_same_are_all_told() -> None:
-    text = CONFIGURATION.read_text("utf-8")
-    for name, others in settings._SAME_AS.items():
-        for each in (name, *others):
-            assert f"`{each}`" in text, each
+    for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False):
+        assert not EXAMPLE.match(line) or before.startswith("#"), f"{line}: no comment above it"
 
 
 # --- commands -----------------------------------------------------------------------------------------------
@@ -358,7 +207,37 @@ def test_make_targets_and_scripts_exist(document: Path) -> None:
         if found := re.match(r"make ([a-z-]+)", span):
             assert re.search(rf"^{found[1]}:", makefile, re.MULTILINE), span
         if found := re.match(r"(scripts/[\w./-]+|\.ci/\w+)", span):
-            assert (REPOSITORY / found[1]).is_file(), span
+            assert (REPOSITORY / found[1]).exists(), span
+
+
+# Modules in this form, such as `parse/batch.py`, are meant from tool/paddock; whole paths from the top.
+MODULE = re.compile(r"`((?:[a-z]+/)+[a-z_]+\.py)`")
+STANDS_FOR = re.compile(r"NAME|ROOM|MODULE")
+PLACE = re.compile(r"`((?:tool|tests|scripts|templates|images|compose|docs)/[\w./-]+)`")
+
+
+@every_document
+def test_files_that_the_text_names_exist(document: Path) -> None:
+    text = prose(document)
+    for name in MODULE.findall(text):
+        assert any((place / name).is_file() for place in (REPOSITORY, REPOSITORY / "tool/paddock")), name
+    for name in PLACE.findall(text):
+        assert STANDS_FOR.search(name) or (REPOSITORY / name).exists(), name
+
+
+def test_documents_that_files_name_exist() -> None:
+    named = {
+        (file.relative_to(REPOSITORY), name)
+        for folder in NAMING
+        for kind in ("*.py", "*.sh", "*.j2", "*.yaml", "*.yml")
+        for file in (REPOSITORY / folder).rglob(kind)
+        for name in MENTION.findall(file.read_text("utf-8", errors="replace"))
+    }
+    assert named
+    lost = {
+        (file, name) for file, name in named if name not in ELSEWHERE and not (REPOSITORY / name).is_file()
+    }
+    assert not lost
 
 
 # --- structure and links ------------------------------------------------------------------------------------
@@ -379,7 +258,7 @@ def shape(document: Path) -> Shape:
     return Shape(
         headings=[len(found[1]) for found in HEADING.finditer(FENCE.sub("", text))],
         fences=[found[0] for found in FENCE.finditer(text)],
-        tables=[found["name"] for found in TABLE.finditer(text)],
+        tables=blocks.names(text),
         links=Counter(link.partition("#")[0] for link in links(text) if not link.startswith("README")),
     )
 

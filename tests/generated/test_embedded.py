@@ -1,5 +1,4 @@
-"""The embedded model as it is written: its files, and that its computed language model copies what it is
-shown.
+"""The embedded model as it is written: its files, and that its computed language model copies what it sees.
 
 The language model is run here in plain Python from the matrices, as a transformer of its shape is defined.
 """
@@ -80,7 +79,8 @@ def run(tokens: Sequence[Vector], layers: Sequence[copier.Layer]) -> list[Vector
 def attended(
     queries: Sequence[Vector], keys: Sequence[Vector], values: Sequence[Vector], place: int
 ) -> Vector:
-    size, out = copier.HEAD_SIZE, {}
+    size = copier.HEAD_SIZE
+    out: Vector = {}
     for head in range(copier.HEADS):
         shared = head // copier.SHARED
         query = turned(queries[place], head * size, place)
@@ -161,16 +161,18 @@ PROMPT = (vlm.PROMPT, tokenizer.NEWLINE, vlm.REPLY, tokenizer.NEWLINE)
         ([("", "")], ""),
     ],
 )
-def test_the_language_model_copies_what_the_vision_tower_says(halves: list[tuple[str, str]], text: str):
+def test_the_language_model_copies_what_the_vision_tower_says(
+    halves: list[tuple[str, str]], text: str
+) -> None:
     assert answered(picture([*QUIET, *halves]), PROMPT) == text
 
 
-def test_another_question_gets_no_answer():
+def test_another_question_gets_no_answer() -> None:
     words = (*"Table", ":", tokenizer.NEWLINE, vlm.REPLY, tokenizer.NEWLINE)
     assert not answered(picture([("A", "b")]), words)
 
 
-def test_a_long_line_is_counted_to_its_end():
+def test_a_long_line_is_counted_to_its_end() -> None:
     text = "".join(chr(0x21 + place % 90) for place in range(copier.LONGEST))
     first = embedded()[vlm.vocabulary().id_of(tokenizer.SENTENCE_START)]
     shown = picture(zip(text[::2], text[1::2], strict=True))
@@ -179,14 +181,14 @@ def test_a_long_line_is_counted_to_its_end():
         assert token[copier.RIGHT_CODE + 2 * place + 1] > 0.9
 
 
-def test_the_layers_have_room_for_all_that_is_put_into_them():
+def test_the_layers_have_room_for_all_that_is_put_into_them() -> None:
     assert copier.RIGHT_GLYPH + copier.CHARACTERS <= copier.HIDDEN
     for layer in copier.layers():
         for matrix in (layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down):
             assert all(row < matrix.rows and column < matrix.columns for row, column in matrix.numbers)
 
 
-def test_the_same_bytes_each_time_and_not_too_many():
+def test_the_same_bytes_each_time_and_not_too_many() -> None:
     for files_of in (vlm.hub_files, vlm.gguf_files):
         files = files_of(name="embedded", served_name=SERVED)
         assert files == files_of(name="embedded", served_name=SERVED)
@@ -194,7 +196,7 @@ def test_the_same_bytes_each_time_and_not_too_many():
         assert files[EMBEDDED_MARKER].decode().startswith(f"# {NOTICE}\n")
 
 
-def test_configuration_and_tensors_agree():
+def test_configuration_and_tensors_agree() -> None:
     files = vlm.hub_files(name="embedded", served_name=SERVED)
     config = json.loads(files["config.json"])
     (size,) = struct.unpack_from("<Q", files["model.safetensors"])
@@ -211,13 +213,13 @@ def test_configuration_and_tensors_agree():
     assert config["num_key_value_heads"] < config["num_attention_heads"]
 
 
-def test_every_character_can_be_written_with_one_token():
+def test_every_character_can_be_written_with_one_token() -> None:
     ids = {piece.text: number for number, piece in enumerate(vlm.vocabulary().pieces)}
     assert len(ids) == len(vlm.vocabulary())
     assert all(chr(code) in ids for code in range(0x21, 0x7F))
 
 
-def test_it_is_a_model_of_the_registry_served_in_float32():
+def test_it_is_a_model_of_the_registry_served_in_float32() -> None:
     known = load_registry(templates())
     for backend in ("vllm", "llama.cpp"):
         stack = known.stack(target="cpu", backend=backend, model="embedded")
@@ -226,7 +228,7 @@ def test_it_is_a_model_of_the_registry_served_in_float32():
     assert known.stack(target="cpu").settings["dtype"] == "auto"
 
 
-def test_make_demo_leaves_the_checkout_as_it_was(repository: Path):
+def test_make_demo_leaves_the_checkout_as_it_was(repository: Path) -> None:
     """Its stack is committed: rendering it, as scripts/demo.sh does, changes nothing."""
     known = load_registry(templates())
     stacks = [*present_stacks(known, repository), known.stack(target="cpu", model="embedded")]

@@ -1,5 +1,4 @@
-"""What is committed in images/ and compose/ is what the templates give, and every stack keeps what we promise
-of it.
+"""What is committed in images/ and compose/ is what the templates give, and every stack keeps our promises.
 
 Each promise is checked on every stack that can be rendered, not only on the committed ones: a new target,
 backend or model is held to it from its first day.
@@ -7,53 +6,64 @@ backend or model is held to it from its first day.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-import yaml
 
-from paddock import paths
 from paddock.matrix import upstream
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack, Variant, WeightsRole
 from paddock.render.renderer import Files, Renderer
 from paddock.render.workspace import differences, present_stacks, write_files
 from paddock.weights.setfiles import EPOCH
+from programs import run
+from rendered import (
+    COMMITTED,
+    REGISTRY,
+    STACKS,
+    TEMPLATES,
+    UNHURRIED,
+    document,
+    every_stack,
+    everything,
+    needs_compose,
+    parsed,
+    stack_files,
+)
 
-TEMPLATES = paths.templates()
-REGISTRY = load_registry(TEMPLATES)
-STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
-COMMITTED = {stack.name: stack for stack in REGISTRY.stacks()}
-
+# What no service may ask of a host.
+FORBIDDEN = {
+    "build",
+    "cap_add",
+    "container_name",
+    "ipc",
+    "network_mode",
+    "pid",
+    "privileged",
+    "runtime",
+    "userns_mode",
+}
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?P<default>:-[^}]*)?\}")
 ASSIGNMENT = re.compile(r"^(?P<name>[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
-UNHURRIED = 120  # seconds for Compose on a busy machine; it opens no connection
-
-every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
-
-
-def rendered() -> Files:
-    """Everything, with the stacks of every model; a Renderer of its own each time."""
-    return Renderer(TEMPLATES).all(load_registry(TEMPLATES), also=STACKS.values())
 
 
 @pytest.fixture(scope="session")
 def files() -> Files:
-    return rendered()
+    return everything()
 
 
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
-    """A folder with every file as it comes from the templates, whatever somebody set in this checkout's .env."""
+    """A folder with every file as it comes from the templates, whatever this checkout's .env may say."""
     folder = tmp_path_factory.mktemp("rendered")
-    write_files(files, folder)
+    assert len(write_files(files, folder)) == len(files)
     return folder
 
 
@@ -63,23 +73,23 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, files: Files) -> Path:
 def test_committed_files_equal_a_fresh_render(repository: Path) -> None:
     committed = Renderer(TEMPLATES).all(REGISTRY, also=present_stacks(REGISTRY, repository))
     assert len(committed) > 20
-    found = [f"{each.fault} {each.path}" for each in differences(committed, repository)]
-    assert not found, "run `paddock render`"
+    faults = [f"{difference.fault} {difference.path}" for difference in differences(committed, repository)]
+    assert not faults, "run `paddock render`"
 
 
-def test_rendering_twice_gives_the_same_bytes(files: Files, tmp_path: Path) -> None:
-    assert dict(rendered()) == dict(files)
-    assert write_files(files, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    assert write_files(files, tmp_path) == []
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+def test_rendering_twice_gives_the_same_bytes(files: Files, workspace: Path) -> None:
+    again = Renderer(TEMPLATES).all(load_registry(TEMPLATES), also=STACKS.values())
+    assert dict(again) == dict(files)
+    before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*")}
+    assert write_files(files, workspace) == []
+    assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*")} == before
 
 
 def test_all_layers_have_one_time(files: Files) -> None:
     """That of the weights, whichever program sets it: else the same content would be other layers."""
     images = [text for path, text in files.items() if path.parts[0] == "images"]
-    times = {int(found) for text in images for found in re.findall(r"(?:--date=@|MOMENT = )(\d+)", text)}
-    assert times == {EPOCH}
+    times = {time for text in images for time in re.findall(r"(?:--date=@|MOMENT = )(\d+)", text)}
+    assert times == {str(EPOCH)}
 
 
 def test_every_target_and_backend_is_committed() -> None:
@@ -89,7 +99,8 @@ def test_every_target_and_backend_is_committed() -> None:
         for backend in target.backends
         for variant in Variant
     }
-    assert {(each.target.name, each.backend.name, each.variant) for each in COMMITTED.values()} == expected
+    committed = {(stack.target.name, stack.backend.name, stack.variant) for stack in COMMITTED.values()}
+    assert committed == expected
     assert set(COMMITTED) <= set(STACKS)
 
 
@@ -97,9 +108,8 @@ def test_generated_files_are_plain_text(files: Files) -> None:
     for path, text in files.items():
         assert text.endswith("\n"), path
         assert not re.search(r"[ \t]+$|\t|\r", text, re.MULTILINE), path
-        assert "{{" not in text.replace("${{ ", "").replace("{{.", ""), (
-            path
-        )  # these are GitHub's own, and Docker's
+        ours = text.replace("${{ ", "").replace("{{.", "")  # GitHub's own braces, and Docker's
+        assert "{{" not in ours, path
         assert "{%" not in text, path
         assert "Generated by `paddock render`" in "".join(text.splitlines(keepends=True)[:2]), path
 
@@ -107,19 +117,13 @@ def test_generated_files_are_plain_text(files: Files) -> None:
 # --- the services of a stack --------------------------------------------------------------------------------
 
 
-def compose(files: Files, stack: Stack) -> dict[str, Any]:
-    return dict(yaml.safe_load(files[PurePosixPath("compose") / stack.name / "compose.yaml"]))
-
-
-def services(files: Files, stack: Stack, images: str = "own") -> dict[str, dict[str, Any]]:
+def services(stack: Stack, images: str = "own") -> dict[str, dict[str, Any]]:
     """The services as Compose joins them with the file that IMAGES names."""
-    found: dict[str, dict[str, Any]] = compose(files, stack)["services"]
-    parts = yaml.safe_load(files[PurePosixPath("compose") / stack.name / "images" / f"{images}.yaml"])[
-        "services"
-    ]
+    listed: dict[str, dict[str, Any]] = document(stack)["services"]
+    parts: dict[str, dict[str, Any]] = document(stack, f"images/{images}.yaml")["services"]
     expected = {"vlm"} if stack.model.pipeline is None else {"api", "vlm"}
-    assert set(found) == set(parts) == expected
-    return {name: joined(name, service, parts[name]) for name, service in found.items()}
+    assert set(listed) == set(parts) == expected
+    return {name: joined(name, service, parts[name]) for name, service in listed.items()}
 
 
 def joined(name: str, service: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,23 +136,25 @@ def joined(name: str, service: Mapping[str, Any], part: Mapping[str, Any]) -> di
 
 
 @every_stack
-def test_every_service_is_locked_down(files: Files, stack: Stack) -> None:
-    for name, service in services(files, stack).items():
-        is_locked_down(name, service)
+def test_every_service_is_locked_down(stack: Stack) -> None:
+    for name, service in services(stack).items():
+        require_locked_down(name, service)
         assert re.fullmatch(r"\$\{RUN_AS:-[1-9][0-9]*:0\}", service["user"]), name
+    for name, part in document(stack, "images/upstream.yaml")["services"].items():
+        assert not FORBIDDEN & set(part), name
 
 
-def is_locked_down(name: str, service: Mapping[str, Any]) -> None:
+def require_locked_down(name: str, service: Mapping[str, Any]) -> None:
     assert service["read_only"] is True, name
     assert service["cap_drop"] == ["ALL"], name
     assert service["security_opt"] == ["no-new-privileges:true"], name
-    for forbidden in ("privileged", "cap_add", "container_name", "network_mode", "pid", "ipc", "build"):
-        assert forbidden not in service, f"{name}: {forbidden}"
+    assert not FORBIDDEN & set(service), name
+    assert "docker.sock" not in str(service["volumes"]), name
 
 
 @every_stack
-def test_every_service_is_kept_alive_and_within_limits(files: Files, stack: Stack) -> None:
-    for name, service in services(files, stack).items():
+def test_every_service_is_kept_alive_and_within_limits(stack: Stack) -> None:
+    for name, service in services(stack).items():
         assert service["init"] is True, name
         assert service["restart"] == "unless-stopped", name
         assert service["pull_policy"] == "${PULL_POLICY:-never}", name
@@ -165,23 +171,22 @@ def test_every_service_is_kept_alive_and_within_limits(files: Files, stack: Stac
 
 
 @every_stack
-def test_only_the_pipeline_api_is_published(files: Files, stack: Stack) -> None:
-    document = compose(files, stack)
-    found = document["services"]
+def test_only_the_pipeline_api_is_published(stack: Stack) -> None:
+    compose = document(stack)
+    vlm, api = compose["services"]["vlm"], compose["services"].get("api")
     if stack.model.pipeline is None:  # served alone: the server itself is what clients reach, with its key
-        assert found["vlm"]["ports"] == [f"${{API_BIND:-127.0.0.1}}:${{API_PORT:-8180}}:{stack.backend.port}"]
+        assert vlm["ports"] == [f"${{API_BIND:-127.0.0.1}}:${{API_PORT:-8180}}:{stack.backend.port}"]
         return
-    assert "ports" not in found["vlm"]
-    assert found["vlm"]["networks"] == ["inside"]
-    assert document["networks"]["inside"]["internal"] is True
-    if "api" in found:
-        assert found["api"]["ports"] == ["${API_BIND:-127.0.0.1}:${API_PORT:-8080}:8080"]
+    assert "ports" not in vlm
+    assert vlm["networks"] == ["inside"]
+    assert compose["networks"]["inside"]["internal"] is True
+    assert api["ports"] == ["${API_BIND:-127.0.0.1}:${API_PORT:-8080}:8080"]
 
 
 @every_stack
-def test_nothing_on_the_host_can_be_written(files: Files, stack: Stack) -> None:
+def test_nothing_on_the_host_can_be_written(stack: Stack) -> None:
     """The only volume that a container writes is the one of the key, and only the VLM server writes it."""
-    for name, service in services(files, stack).items():
+    for name, service in services(stack).items():
         for volume in service["volumes"]:
             if isinstance(volume, dict):
                 assert volume["read_only"] is True, name
@@ -192,49 +197,54 @@ def test_nothing_on_the_host_can_be_written(files: Files, stack: Stack) -> None:
 
 
 @every_stack
-def test_an_offline_stack_needs_no_weights_of_the_host(files: Files, stack: Stack) -> None:
-    for name, service in services(files, stack).items():
-        mounted = [
-            each for each in service["volumes"] if isinstance(each, dict) and each["target"] == "/models"
-        ]
-        assert bool(mounted) == (stack.variant is Variant.ONLINE), name
+def test_an_offline_stack_needs_no_weights_of_the_host(stack: Stack) -> None:
+    for name, service in services(stack).items():
+        binds = [volume for volume in service["volumes"] if isinstance(volume, dict)]
+        mounts_models = any(volume["target"] == "/models" for volume in binds)
+        assert mounts_models == (stack.variant is Variant.ONLINE), name
         assert ("offline" in service["image"]) == (stack.variant is Variant.OFFLINE), name
 
 
 @every_stack
 def test_weights_that_come_at_the_first_start(files: Files, stack: Stack) -> None:
-    """One more service, as locked down as the others; it alone has a way out, and writes where the others
-    only read.
-    """
-    path = PurePosixPath("compose") / stack.name / "fetch.yaml"
+    """One more service, locked down like the others; it alone has a way out, and writes what they read."""
     if stack.variant is Variant.OFFLINE:
-        assert path not in files
+        assert PurePosixPath("compose") / stack.name / "fetch.yaml" not in files
         return
-    document = yaml.safe_load(files[path])
-    weights = document["services"].pop("weights")
+    fetch = document(stack, "fetch.yaml")
+    weights = fetch["services"]["weights"]
+    others = {name: service for name, service in fetch["services"].items() if name != "weights"}
     assert weights["command"][:3] == ["models", "fetch", stack.model.name]
     assert weights["command"][4] == stack.backend.name
     for name in ("read_only", "cap_drop", "security_opt", "user", "pull_policy", "logging", "init"):
-        assert weights[name] == services(files, stack)["vlm"][name], name
+        assert weights[name] == services(stack)["vlm"][name], name
     assert weights["restart"] == "no"
-    assert weights["networks"] == list(document["networks"]) == ["download"]
-    assert not set(document["networks"]) & set(compose(files, stack)["networks"])
-    assert set(document["services"]) == set(services(files, stack))
-    for service in document["services"].values():
+    assert weights["networks"] == list(fetch["networks"]) == ["download"]
+    assert not set(fetch["networks"]) & set(document(stack)["networks"])
+    assert set(others) == set(services(stack))
+    for service in others.values():
         assert service["depends_on"] == {"weights": {"condition": "service_completed_successfully"}}
         assert service["volumes"] == [
             {"type": "volume", "source": "weights", "target": "/models", "read_only": True}
         ]
 
 
-def test_projects_and_images_have_names_of_their_own(files: Files) -> None:
-    projects = [compose(files, stack)["name"] for stack in STACKS.values()]
+def test_projects_and_images_have_names_of_their_own() -> None:
+    projects = [document(stack)["name"] for stack in STACKS.values()]
     assert len(set(projects)) == len(projects) > 1
     assert all(re.fullmatch(r"paddock-[a-z0-9_-]+", name) for name in projects)
     for stack in STACKS.values():
-        for service in services(files, stack).values():
-            assert ":latest" not in service["image"]
+        for service in services(stack).values():
             assert service["image"].startswith("${IMAGE_PREFIX:-paddock/}")
+
+
+def test_nothing_rendered_says_latest(files: Files) -> None:
+    for path, text in files.items():
+        assert not re.search(r":latest\b|[\"']latest[\"']", text), path
+        for line in text.splitlines():
+            if path.name == "Dockerfile" and re.match(r"FROM \S*/\S+|FROM \$\{BASE_REGISTRY\}", line):
+                assert re.search(r":[\w.-]+( AS \S+)?$", line), f"{path}: {line} has no tag"
+        assert "privileged: true" not in text, path
 
 
 # --- the two sides agree ------------------------------------------------------------------------------------
@@ -244,12 +254,12 @@ def vlm_options(files: Files, stack: Stack) -> Mapping[str, str]:
     """What the VLM server's configuration says about name, port and folder, whichever server it is."""
     path = PurePosixPath("compose") / stack.name / stack.backend.configuration
     if path.suffix == ".yaml":
-        options = {name: str(value) for name, value in yaml.safe_load(files[path]).items()}
+        options = {name: str(value) for name, value in parsed(files[path]).items()}
     else:
         lines = [line.partition(" ") for line in files[path].splitlines() if line and line[0] != "#"]
         options = {name: value for name, _, value in lines}
     names = stack.backend.options
-    environment = services(files, stack)["vlm"]["environment"]
+    environment = services(stack)["vlm"]["environment"]
     folder = options[names.model] if names.model else environment["PADDOCK_MODEL_DIR"]
     return {"name": options[names.served_name], "port": options["port"], "folder": folder}
 
@@ -257,7 +267,7 @@ def vlm_options(files: Files, stack: Stack) -> Mapping[str, str]:
 @every_stack
 def test_the_two_sides_agree(files: Files, stack: Stack) -> None:
     server = vlm_options(files, stack)
-    service = services(files, stack)["vlm"]
+    service = services(stack)["vlm"]
     assert server["name"] == service["environment"]["PADDOCK_SERVED_NAME"] == stack.model.served_name
     weights = stack.model.weight_set(stack.backend.weights_role)
     assert weights is not None
@@ -266,7 +276,7 @@ def test_the_two_sides_agree(files: Files, stack: Stack) -> None:
     assert f"port={server['port']}\n" in health
     if stack.model.pipeline is None:
         return
-    pipeline = yaml.safe_load(files[PurePosixPath("compose") / stack.name / "pipeline.yaml"])
+    pipeline = document(stack, "pipeline.yaml")
     recognition = pipeline["SubModules"]["VLRecognition"]
     assert pipeline["pipeline_name"] == stack.model.pipeline.name
     assert recognition["model_name"] == server["name"]
@@ -277,15 +287,14 @@ def test_the_two_sides_agree(files: Files, stack: Stack) -> None:
     assert layout_weights is not None
     assert layout["model_dir"] == f"/models/{layout_weights.name}"
     assert layout["model_name"] == stack.model.pipeline.layout_model
-    assert pipeline["Serving"]["extra"]["max_num_input_imgs"] is None, (
-        "PaddleX would drop all pages after the tenth"
-    )
+    page_limit = pipeline["Serving"]["extra"]["max_num_input_imgs"]
+    assert page_limit is None, "PaddleX would drop all pages after the tenth"
 
 
 @every_stack
-def test_no_configuration_holds_a_key(files: Files, stack: Stack) -> None:
-    for path, text in files.items():
-        if path.parts[:2] == ("compose", stack.name) and path.suffix not in (".sh", ".py"):
+def test_no_configuration_holds_a_key(stack: Stack) -> None:
+    for path, text in stack_files(stack).items():
+        if path.suffix not in (".sh", ".py"):
             assert not re.search(r"api[-_]key\s*[:=]\s*\S", text, re.IGNORECASE), path
 
 
@@ -303,10 +312,10 @@ def test_every_image_has_one_of_upstreams_or_a_reason_why_not() -> None:
 
 
 @every_stack_on_upstream
-def test_upstreams_images_run_as_locked_down_as_ours(files: Files, stack: Stack) -> None:
-    own = services(files, stack)
-    for name, service in services(files, stack, "upstream").items():
-        is_locked_down(name, service)
+def test_upstreams_images_run_as_locked_down_as_ours(stack: Stack) -> None:
+    own = services(stack)
+    for name, service in services(stack, "upstream").items():
+        require_locked_down(name, service)
         assert re.fullmatch(r"[1-9][0-9]*:0", service["user"]), name
         assert service["pull_policy"] == ("never" if stack.variant is Variant.OFFLINE else "missing"), name
         assert set(own[name]["environment"]) <= set(service["environment"]), name
@@ -316,16 +325,16 @@ def test_upstreams_images_run_as_locked_down_as_ours(files: Files, stack: Stack)
                 assert volume["bind"] == {"create_host_path": False}, name
             elif volume != "key-in-memory:/var/lib/paddock" or name != "vlm":
                 assert volume.endswith(":ro"), f"{name}: {volume}"
-    volume = compose(files, stack)["volumes"]["key-in-memory"]["driver_opts"]
+    volume = document(stack)["volumes"]["key-in-memory"]["driver_opts"]
     assert volume["o"] == f"uid={stack.target.upstream[stack.backend.name].uid},gid=0,mode=2750"
 
 
 @every_stack_on_upstream
-def test_every_program_that_upstreams_images_lack_is_beside_the_stack(files: Files, stack: Stack) -> None:
-    folder = PurePosixPath("compose") / stack.name / "images/upstream"
-    present = {path.name for path in files if path.parent == folder}
+def test_every_program_that_upstreams_images_lack_is_in_compose_upstream(files: Files, stack: Stack) -> None:
+    folder = PurePosixPath("compose/upstream")
+    present = {path.name for path in stack_files(stack) if path.parent == folder}
     named: set[str] = set()
-    for service in services(files, stack, "upstream").values():
+    for service in services(stack, "upstream").values():
         words = [*service["entrypoint"], *service["healthcheck"]["test"]]
         named |= {word.removeprefix("/opt/paddock/") for word in words if word.startswith("/opt/paddock/")}
     assert named
@@ -339,7 +348,7 @@ def test_a_stack_without_upstreams_images_says_why(files: Files, stack: Stack) -
     text = files[PurePosixPath("compose") / stack.name / "images/upstream.yaml"]
     reason = upstream.reason_against(stack)
     assert ("NO_UPSTREAM_IMAGES" in text) == bool(reason)
-    assert not reason or text.count(f"${{NO_UPSTREAM_IMAGES:?{reason}}}") == len(services(files, stack))
+    assert not reason or text.count(f"${{NO_UPSTREAM_IMAGES:?{reason}}}") == len(services(stack))
     assert not re.search(r"[}$]", reason), "Compose would cut it"
 
 
@@ -377,70 +386,44 @@ def empty(folder: Path) -> dict[str, str]:
     return dict.fromkeys(names, "")
 
 
-@pytest.fixture(scope="session")
-def plain(workspace: Path) -> Callable[[str], str]:
-    """What Compose makes of a stack as it is rendered, each asked once."""
-    known: dict[str, str] = {}
-
-    def of(name: str) -> str:
-        if name not in known:
-            known[name] = config(workspace / "compose" / name)
-        return known[name]
-
-    return of
+@functools.cache
+def as_rendered(folder: Path) -> str:
+    """What Compose makes of a stack as it is rendered."""
+    return config(folder)
 
 
 def config(
     folder: Path, extra: Mapping[str, str] | None = None, *, files: Sequence[str] = ("compose.yaml",)
 ) -> str:
-    """The JSON that Compose makes of a folder, with nothing of this process's environment that could decide."""
+    """The JSON that Compose makes of a folder; nothing in this process's environment can decide for it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
     for part in (*(folder / name for name in files), *(folder / "images").glob("*.yaml")):
-        for found in VARIABLE.finditer(part.read_text("utf-8")):
-            clean.pop(found["name"], None)
+        for use in VARIABLE.finditer(part.read_text("utf-8")):
+            clean.pop(use["name"], None)
     chosen = [f"--file={name}" for name in files]
-    for arguments in (["--quiet"], ["--format", "json"]):
-        ran = subprocess.run(
-            ["docker", "compose", *chosen, "config", *arguments],
-            cwd=folder,
-            env=clean | dict(extra or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=UNHURRIED,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert not ran.stderr, "Compose warns"
-    return ran.stdout
+    compose = ("docker", "compose", *chosen, "config", "--format", "json")
+    environment = {**clean, **(extra or {})}
+    done = run(*compose, cwd=folder, environment=environment, inherit=False, limit=UNHURRIED)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, "Compose warns"
+    return done.stdout
 
 
-def has_compose() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    ran = subprocess.run(
-        ["docker", "compose", "version"], capture_output=True, check=False, timeout=UNHURRIED
-    )
-    return ran.returncode == 0
-
-
-@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
-@pytest.mark.parametrize("settings", [as_it_is, unset, empty])
+@needs_compose
+@pytest.mark.parametrize("settings", [unset, empty])
 @pytest.mark.parametrize("name", COMMITTED)
 def test_compose_accepts_a_stack_and_makes_the_same_of_it(
-    name: str,
-    settings: Callable[[Path], dict[str, str]],
-    workspace: Path,
-    plain: Callable[[str], str],
-    tmp_path: Path,
+    name: str, settings: Callable[[Path], dict[str, str]], workspace: Path, tmp_path: Path
 ) -> None:
+    """The same as with the settings that are rendered."""
     folder = tmp_path / "compose" / name
     shutil.copytree(workspace / "compose" / name, folder)
     assert settings_of(folder)
-    found = config(folder, settings(folder))
-    assert json.loads(found.replace(str(tmp_path), str(workspace))) == json.loads(plain(name))
+    made = config(folder, settings(folder)).replace(str(tmp_path), str(workspace))
+    assert json.loads(made) == json.loads(as_rendered(workspace / "compose" / name))
 
 
-@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
+@needs_compose
 @pytest.mark.parametrize("settings", [as_it_is, unset, empty])
 @pytest.mark.parametrize("name", sorted(set(ON_UPSTREAM) & set(COMMITTED)))
 def test_compose_takes_upstreams_images_with_one_variable(
@@ -448,26 +431,26 @@ def test_compose_takes_upstreams_images_with_one_variable(
 ) -> None:
     folder = tmp_path / "compose" / name
     shutil.copytree(workspace / "compose" / name, folder)
-    found = json.loads(config(folder, {**settings(folder), "IMAGES": "upstream"}))
+    made = json.loads(config(folder, {**settings(folder), "IMAGES": "upstream"}))
     stack = ON_UPSTREAM[name]
     for service, image in upstream.images(stack).items():
-        assert found["services"][service]["image"] == image.image_of(stack.variant)
-        assert found["services"][service]["user"] == f"{image.uid}:0"
-    assert set(found["volumes"]) == {"key-in-memory"}
+        assert made["services"][service]["image"] == image.image_of(stack.variant)
+        assert made["services"][service]["user"] == f"{image.uid}:0"
+    assert set(made["volumes"]) == {"key-in-memory"}
 
 
-@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
+@needs_compose
 @pytest.mark.parametrize(
     "name", [name for name, stack in COMMITTED.items() if stack.variant is Variant.ONLINE]
 )
 def test_compose_puts_the_volume_in_place_of_the_folder(name: str, workspace: Path) -> None:
-    found = json.loads(config(workspace / "compose" / name, files=("compose.yaml", "fetch.yaml")))
-    for service in found["services"].values():
-        (models,) = [each for each in service["volumes"] if each["target"] == "/models"]
+    made = json.loads(config(workspace / "compose" / name, files=("compose.yaml", "fetch.yaml")))
+    for service in made["services"].values():
+        (models,) = [volume for volume in service["volumes"] if volume["target"] == "/models"]
         assert (models["type"], models["source"]) == ("volume", "weights")
 
 
-@pytest.mark.skipif(not has_compose(), reason="there is no docker compose here (it needs no engine for this)")
+@needs_compose
 @pytest.mark.parametrize("name", sorted(set(STACKS) - set(COMMITTED)))
 def test_compose_accepts_the_stacks_of_the_other_models(name: str, workspace: Path) -> None:
     config(workspace / "compose" / name)

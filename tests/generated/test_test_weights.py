@@ -1,8 +1,7 @@
-"""The small test weights that are made without an engine: their bytes, and that they answer what they
-promise.
+"""The test weights that are made without an engine: their bytes, and that they answer what they promise.
 
-A reader of each file format is written here anew from the format's description: writer and reader can
-disagree.
+Each file format has a reader here that was written from the format's description, so it does not repeat a
+mistake of the writer.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 import ast
 import json
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
@@ -26,38 +24,20 @@ from paddock.ownweights.testweights import sets as testweights
 from paddock.ownweights.testweights import vlm
 from paddock.ownweights.testweights.sets import make_test
 from paddock.ownweights.testweights.vlm import gguf_files
-from paddock.report import Advance, Unit
-from paddock.weights import checking, installing, markers
+from paddock.weights import checking, installing
 from paddock.weights.lockfile import Kind
-from paddock.weights.markers import TEST_MARKER
+from paddock.weights.markers import DEFAULT_TEXT, TEST_MARKER
+from recording import Recorder
 
 SERVED = "PaddleOCR-VL-1.6-0.9B"
 SETTLED = 315532800  # 1980-01-01T00:00:00Z
 ASKED = [{"role": "user", "content": [{"type": "text", "text": "OCR:"}, {"type": "image"}]}]
 GGUF_FORMS = {4: "<I", 5: "<i", 6: "<f", 7: "<?"}
-LONGEST = " ".join(f"word{number}" for number in range(vlm.MAX_WORDS))
+LONGEST_TEXT = " ".join(f"word{number}" for number in range(vlm.MAX_WORDS))
 IMAGE = "<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>"
 
 
-class Recorder:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.warned: list[str] = []
-
-    def say(self, message: str, /) -> None:
-        self.said.append(message)
-
-    def warn(self, message: str, /) -> None:
-        self.warned.append(message)
-
-    @contextmanager
-    def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
-        yield lambda amount: None
-
-
-def hub(text: str = markers.DEFAULT_TEXT) -> dict[str, bytes]:
+def hub(text: str = DEFAULT_TEXT) -> dict[str, bytes]:
     return vlm.hub_files(name="PaddleOCR-VL-1.6", served_name=SERVED, text=text)
 
 
@@ -100,17 +80,17 @@ class GgufReader:
             name: (shape, data[body + offset :][: 4 * count]) for name, shape, count, offset in entries
         }
 
-    def take(self, form: str):
-        (found,) = struct.unpack_from(form, self.data, self.at)
+    def take(self, form: str) -> Any:
+        (value,) = struct.unpack_from(form, self.data, self.at)
         self.at += struct.calcsize(form)
-        return found
+        return value
 
     def string(self) -> str:
         size = self.take("<Q")
         self.at += size
         return self.data[self.at - size : self.at].decode()
 
-    def value(self, kind: int):
+    def value(self, kind: int) -> Any:
         if kind == 8:
             return self.string()
         if kind == 9:
@@ -129,21 +109,21 @@ class GgufReader:
         return name, shape, count, offset
 
 
-def test_the_same_arguments_give_the_same_bytes():
+def test_the_same_arguments_give_the_same_bytes() -> None:
     assert hub() == hub()
     assert gguf_files(name="x", served_name=SERVED) == gguf_files(name="x", served_name=SERVED)
 
 
-def test_the_sets_are_small():
+def test_the_sets_are_small() -> None:
     assert sum(map(len, hub().values())) < 5_000_000
     assert sum(map(len, gguf_files(name="x", served_name=SERVED).values())) < 5_000_000
 
 
-@pytest.mark.parametrize(
-    "text", [markers.DEFAULT_TEXT, "one", " ".join(f"word{number}" for number in range(vlm.MAX_WORDS))]
-)
+@pytest.mark.parametrize("text", [DEFAULT_TEXT, "one", LONGEST_TEXT])
 @pytest.mark.parametrize("prompt_ends_with", ["<0x0A>", "\u2581", ":"])
-def test_the_chain_leads_from_the_prompt_through_the_text_to_the_end(text: str, prompt_ends_with: str):
+def test_the_chain_leads_from_the_prompt_through_the_text_to_the_end(
+    text: str, prompt_ends_with: str
+) -> None:
     files = hub(text)
     tensors = read_safetensors(files["model.safetensors"])
     embedding, head = rows(tensors["model.embed_tokens.weight"]), rows(tensors["lm_head.weight"])
@@ -169,7 +149,7 @@ def test_the_chain_leads_from_the_prompt_through_the_text_to_the_end(text: str, 
         ("a page", "text: begins with 'a', expected a word of at least two letters"),
     ],
 )
-def test_a_text_that_cannot_be_a_chain_is_refused(text: str, complaint: str):
+def test_a_text_that_cannot_be_a_chain_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ValueError) as refused:
         hub(text)
     assert str(refused.value) == complaint
@@ -183,7 +163,7 @@ def test_a_text_that_cannot_be_a_chain_is_refused(text: str, complaint: str):
         ("PaddleOCR-VL-1.6-0.9B", "Assistant:\n"),
     ],
 )
-def test_the_chat_template_writes_upstreams_prompt(served: str, reply: str):
+def test_the_chat_template_writes_upstreams_prompt(served: str, reply: str) -> None:
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(hub_ownweights.chat_template(served))
     start = "<|begin_of_sentence|>"
@@ -192,7 +172,7 @@ def test_the_chat_template_writes_upstreams_prompt(served: str, reply: str):
     assert template.render(messages=plain, add_generation_prompt=False) == f"{start}User: OCR:\n{reply}x</s>"
 
 
-def test_configuration_tokenizer_and_tensors_agree():
+def test_configuration_tokenizer_and_tensors_agree() -> None:
     files = hub()
     config, tokenizer = (json.loads(files[name]) for name in ("config.json", "tokenizer.json"))
     tensors = read_safetensors(files["model.safetensors"])
@@ -205,7 +185,7 @@ def test_configuration_tokenizer_and_tensors_agree():
     assert len(layers) == config["num_hidden_layers"]
 
 
-def test_sentencepiece_has_the_same_vocabulary():
+def test_sentencepiece_has_the_same_vocabulary() -> None:
     files = hub()
     vocabulary = sorted(
         json.loads(files["tokenizer.json"])["model"]["vocab"].items(), key=lambda entry: entry[1]
@@ -220,7 +200,7 @@ def test_sentencepiece_has_the_same_vocabulary():
     assert pieces == [text for text, _ in vocabulary]
 
 
-def test_gguf_holds_the_same_numbers_and_template():
+def test_gguf_holds_the_same_numbers_and_template() -> None:
     files = gguf_files(name="PaddleOCR-VL-1.6-GGUF", served_name=SERVED)
     assert sorted(files) == ["PaddleOCR-VL-1.6-GGUF-mmproj.gguf", "PaddleOCR-VL-1.6-GGUF.gguf", TEST_MARKER]
     language = GgufReader(files["PaddleOCR-VL-1.6-GGUF.gguf"])
@@ -243,13 +223,13 @@ def test_gguf_holds_the_same_numbers_and_template():
 
 
 @pytest.mark.parametrize("program", [testweights.LAYOUT_PROGRAM, embedded.LAYOUT_PROGRAM])
-def test_a_layout_program_needs_one_file_of_paddock(program: Path):
+def test_a_layout_program_needs_one_file_of_paddock(program: Path) -> None:
     assert [name for name in imported(program) if name.startswith("paddock")] == [
         "paddock.ownweights.layoutfiles"
     ]
 
 
-def test_what_layout_programs_share_stands_alone():
+def test_what_layout_programs_share_stands_alone() -> None:
     names = imported(LAYOUT_FILES)
     assert names and not any(name.startswith("paddock") for name in names)
 
@@ -264,7 +244,7 @@ def imported(program: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", ["testweights", "embedded"])
-def test_the_layout_container_is_shut_in(tmp_path: Path, folder: str):
+def test_the_layout_container_is_shut_in(tmp_path: Path, folder: str) -> None:
     package = Path(embedded.__file__).parents[1]
     program = package / folder / "layout.py"
     assert program in (testweights.LAYOUT_PROGRAM, embedded.LAYOUT_PROGRAM)
@@ -299,15 +279,18 @@ def model(served_name: str = SERVED) -> Model:
     )
 
 
-def test_sets_are_settled_marked_and_recorded_as_test_weights(tmp_path: Path):
+def test_sets_are_settled_marked_and_recorded_as_test_weights(tmp_path: Path) -> None:
     report = Recorder()
     made = make_test(model(), models_dir=tmp_path, api_image="none", report=report)
-    assert [(each.name, each.kind) for each in made] == [("set-vlm", Kind.TEST), ("set-gguf", Kind.TEST)]
+    assert [(outcome.name, outcome.kind) for outcome in made] == [
+        ("set-vlm", Kind.TEST),
+        ("set-gguf", Kind.TEST),
+    ]
     assert "set-unwarping: there are no test weights of this kind, and stacks start without it" in report.said
-    assert any(markers.DEFAULT_TEXT in warning for warning in report.warned)
-    for each in made:
-        assert "Test weights, not a model" in (each.path / TEST_MARKER).read_text(encoding="utf-8")
-        for path in (each.path, *each.path.iterdir()):
+    assert any(DEFAULT_TEXT in warning for warning in report.warned)
+    for outcome in made:
+        assert "Test weights, not a model" in (outcome.path / TEST_MARKER).read_text(encoding="utf-8")
+        for path in (outcome.path, *outcome.path.iterdir()):
             assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
             assert (path.stat().st_mtime == SETTLED) is path.is_dir()
     assert not checking.inspect(tmp_path, report=report)[0].problems
@@ -319,7 +302,7 @@ def test_sets_are_settled_marked_and_recorded_as_test_weights(tmp_path: Path):
     ]
 
 
-def test_test_weights_are_made_anew_and_nothing_else_is_replaced(tmp_path: Path):
+def test_test_weights_are_made_anew_and_nothing_else_is_replaced(tmp_path: Path) -> None:
     for text in ("first text", "second text"):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text=text)
     assert "second text" in (tmp_path / "set-vlm" / TEST_MARKER).read_text(encoding="utf-8")
@@ -330,12 +313,11 @@ def test_test_weights_are_made_anew_and_nothing_else_is_replaced(tmp_path: Path)
     ):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text="third text")
     assert "second text" in (tmp_path / "set-vlm" / TEST_MARKER).read_text(encoding="utf-8")
-    assert (
-        tmp_path / "models.lock.json"
-    ).read_bytes() != before  # set-gguf is recorded as carried, and stays so
+    after = (tmp_path / "models.lock.json").read_bytes()
+    assert after != before  # set-gguf is recorded as carried, and stays so
 
 
-def test_what_cannot_be_made_leaves_nothing(tmp_path: Path):
+def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--text: the word 'a' is there twice"):
         make_test(model(), models_dir=tmp_path, api_image="none", report=Recorder(), text="word a a")
     with pytest.raises(ConfigurationError, match="no test weights for ERNIE"):

@@ -1,5 +1,4 @@
-"""On a machine with an NVIDIA card: `pytest --run-gpu tests/gpu`. Builds, starts and asks the target of that
-card.
+"""On a machine with an NVIDIA card: `pytest --run-gpu tests/gpu` builds, starts and asks its target.
 
 Collected with --run-gpu only, and then nothing is skipped: without a card or a target for it these tests
 fail. Takes the models directory of the checkout; where the weights are missing it makes test weights, which
@@ -11,44 +10,34 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from packaging.specifiers import SpecifierSet
 
+import programs
+from compose_projects import containers_of
 from paddock import __version__, paths
 from paddock.matrix.load import load_registry
-from paddock.matrix.records import Accelerator, Stack, WeightsRole
+from paddock.matrix.records import NvidiaCards, Stack, WeightsRole
+from programs import docker, free_port, run, succeeded
 from repository import REPOSITORY
 
 REGISTRY = load_registry(paths.templates())
-LIMIT = 7200  # seconds; images of many GB are fetched
+LIMIT = 7200.0  # seconds; images of many GB are fetched
 PROJECT = f"paddock-gpu-{os.getpid()}"
 
 
-def paddock(*arguments: str, **environment: str) -> str:
+def paddock(*arguments: str | Path) -> str:
     """Run the real program; its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "paddock", *arguments],
-        env={**os.environ, "PADDOCK_ROOT": str(REPOSITORY), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, f"paddock {' '.join(arguments)}\n{done.stderr[-6000:]}"
-    return done.stdout
+    return succeeded(programs.paddock(*arguments, limit=LIMIT, PADDOCK_ROOT=str(REPOSITORY)))
 
 
 @pytest.fixture(scope="module")
 def card() -> str:
     """The compute capability of the first card."""
-    asked = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.split()[0]
+    return succeeded(run("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")).split()[0]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +46,9 @@ def stack(card: str) -> Stack:
     fitting = [
         target
         for target in REGISTRY.targets.values()
-        if target.accelerator is Accelerator.NVIDIA
+        if isinstance(target.cards, NvidiaCards)
         and target.api
-        and card in SpecifierSet(target.compute_capability or "")
+        and card in SpecifierSet(target.cards.compute_capability)
     ]
     assert fitting, f"no target is for compute capability {card}"
     return REGISTRY.stack(target=fitting[0].name)
@@ -72,10 +61,8 @@ def running(stack: Stack) -> Iterator[str]:
     paddock("build", stack.target.name)
     if weights is not None and not (REPOSITORY / "models" / weights.name).is_dir():
         image = f"paddock/{stack.target.name}-api:{__version__}"
-        paddock("models", "make-test", stack.model.name, "--to", str(REPOSITORY / "models"), "--image", image)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        paddock("models", "make-test", stack.model.name, "--to", REPOSITORY / "models", "--image", image)
+    port = str(free_port())
     try:
         paddock("up", stack.target.name, "--project", PROJECT, "--port", port)
         yield f"http://127.0.0.1:{port}"
@@ -87,27 +74,9 @@ def test_the_containers_see_the_card(running: str, stack: Stack) -> None:
     listed = json.loads(paddock("status", stack.target.name, "--project", PROJECT, "--json"))
     assert listed
     for service in ("api", "vlm"):
-        found = subprocess.run(
-            [
-                "docker",
-                "ps",
-                "--quiet",
-                f"--filter=label=com.docker.compose.project={PROJECT}",
-                f"--filter=label=com.docker.compose.service={service}",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout.strip()
-        seen = subprocess.run(
-            ["docker", "exec", found, "nvidia-smi", "--list-gpus"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        assert len(seen.stdout.splitlines()) == 1, "device_ids gives one card"
+        (container,) = containers_of(PROJECT, service)
+        cards = docker("exec", container, "nvidia-smi", "--list-gpus").splitlines()
+        assert len(cards) == 1, "device_ids gives one card"
 
 
 def test_every_task_is_answered(running: str, stack: Stack) -> None:
@@ -115,5 +84,5 @@ def test_every_task_is_answered(running: str, stack: Stack) -> None:
 
 
 def test_a_document_is_parsed(running: str, tmp_path: Path) -> None:
-    paddock("parse", str(REPOSITORY / "docs/sample/receipt.png"), "--output", str(tmp_path), "--url", running)
+    paddock("parse", REPOSITORY / "docs/sample/receipt.png", "--output", tmp_path, "--url", running)
     assert list(tmp_path.rglob("*.md"))

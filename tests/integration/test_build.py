@@ -6,37 +6,26 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import programs
+from compose_projects import inspected
 from paddock import __version__
+from programs import PADDOCK, Finished, docker, succeeded
 from repository import REPOSITORY
+from workshop import Workshop
 
-PADDOCK = [sys.executable, "-m", "paddock"]
-BUILD_LIMIT = 1800  # seconds
-
-
-def paddock(*arguments: str, root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the real program in a workspace of its own."""
-    return subprocess.run(
-        [*PADDOCK, *arguments],
-        env={**os.environ, "PADDOCK_ROOT": str(root), **environment},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_LIMIT,
-        check=False,
-    )
+BUILD_LIMIT = 1800.0  # seconds
 
 
-def docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=300
-    ).stdout
+def paddock(*arguments: str, root: Path, **environment: str) -> Finished:
+    """Run `paddock` in a workspace of its own."""
+    own = {"PADDOCK_ROOT": str(root), **environment}
+    return programs.paddock(*arguments, limit=BUILD_LIMIT, environment=own)
 
 
 @pytest.fixture
@@ -57,6 +46,12 @@ def prefix() -> Iterator[str]:
         docker("image", "rm", "--force", *made)
 
 
+def add_before_user(dockerfile: Path, instructions: str) -> None:
+    """Add instructions that a build runs before the image gets its user."""
+    text = dockerfile.read_text("utf-8")
+    dockerfile.write_text(text.replace("USER 10001:0", f"{instructions}\nUSER 10001:0"), "utf-8")
+
+
 def test_images_carry_labels_and_run_as_anyone(workspace: Path, prefix: str) -> None:
     built = paddock(
         "build", "cpu", "--json", root=workspace, IMAGE_PREFIX=prefix, SOURCE_DATE_EPOCH="1700000000"
@@ -65,10 +60,10 @@ def test_images_carry_labels_and_run_as_anyone(workspace: Path, prefix: str) -> 
     images = json.loads(built.stdout)["images"]
     assert images == [f"{prefix}cpu-api:{__version__}", f"{prefix}cpu-vllm:{__version__}"]
     for image, backend in zip(images, ("paddlex", "vllm"), strict=True):
-        found = json.loads(docker("image", "inspect", image))[0]["Config"]
-        assert found["User"] == "10001:0"
-        assert found["Healthcheck"]
-        labels = found["Labels"]
+        config = inspected(image)["Config"]
+        assert config["User"] == "10001:0"
+        assert config["Healthcheck"]
+        labels = config["Labels"]
         assert labels["org.opencontainers.image.created"] == "2023-11-14T22:13:20Z"
         assert labels["org.opencontainers.image.version"] == __version__
         assert labels["org.opencontainers.image.revision"]
@@ -84,16 +79,12 @@ def test_images_hold_no_compiler_no_cache_and_no_secret(images: tuple[str, ...],
         for place in /root/.cache /var/cache/uv /run/secrets /tmp/uv; do
             [ -z "$(ls -A $place 2>/dev/null)" ] || { ls -lA $place; exit 1; }
         done
-        [ ! -d /opt/venv ] || [ -n "$(find /opt/venv -name '*.pyc' | head -n 1)" ] || { echo no byte code; exit 1; }
+        if [ -d /opt/venv ] && [ -z "$(find /opt/venv -name '*.pyc' | head -n 1)" ]; then
+            echo no byte code; exit 1
+        fi
         [ -z "$(find / -xdev -type f \\( -perm /6000 -path '/opt/*' -o -perm /0002 \\) | tee /dev/stderr)" ]
     """
-    done = subprocess.run(
-        ["docker", "run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = programs.run("docker", "run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     history = docker("image", "history", "--no-trunc", image)
     assert "BEGIN CERTIFICATE" not in history
@@ -115,11 +106,7 @@ def test_a_change_of_a_late_file_repeats_no_installation(workspace: Path, prefix
 
 def test_a_failing_step_shows_its_own_last_lines(workspace: Path, prefix: str) -> None:
     dockerfile = workspace / "images/cpu/vllm/Dockerfile"
-    dockerfile.write_text(
-        dockerfile.read_text().replace(
-            "USER 10001:0", "RUN seq 1 2000 && echo it broke here >&2 && exit 3\nUSER 10001:0"
-        )
-    )
+    add_before_user(dockerfile, "RUN seq 1 2000 && echo it broke here >&2 && exit 3")
     built = paddock("build", "cpu", root=workspace, IMAGE_PREFIX=prefix)
     assert built.returncode == 6
     assert "it broke here" in built.stderr
@@ -131,8 +118,8 @@ def test_a_failing_step_shows_its_own_last_lines(workspace: Path, prefix: str) -
 
 def test_a_full_disk_is_named(workspace: Path, prefix: str) -> None:
     dockerfile = workspace / "images/cpu/vllm/Dockerfile"
-    full = "RUN --mount=type=tmpfs,target=/full,size=1048576 dd if=/dev/zero of=/full/file bs=1M count=2\nUSER 10001:0"
-    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", f"USER 0:0\n{full}"))
+    fill = "RUN --mount=type=tmpfs,target=/full,size=1048576 dd if=/dev/zero of=/full/file bs=1M count=2"
+    add_before_user(dockerfile, f"USER 0:0\n{fill}")
     built = paddock("build", "cpu", root=workspace, IMAGE_PREFIX=prefix)
     assert built.returncode == 5, built.stderr
     assert "ran out of disk space" in built.stderr
@@ -141,15 +128,9 @@ def test_a_full_disk_is_named(workspace: Path, prefix: str) -> None:
 
 def test_ctrl_c_ends_a_build_with_130_and_no_image(workspace: Path, prefix: str) -> None:
     dockerfile = workspace / "images/cpu/vllm/Dockerfile"
-    dockerfile.write_text(dockerfile.read_text().replace("USER 10001:0", "RUN sleep 600\nUSER 10001:0"))
-    running = subprocess.Popen(
-        [*PADDOCK, "build", "cpu"],
-        env={**os.environ, "PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    add_before_user(dockerfile, "RUN sleep 600")
+    environment = {"PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix}
+    running = programs.start(*PADDOCK, "build", "cpu", environment=environment, new_session=True)
     with running:
         assert running.stderr is not None
         for line in running.stderr:
@@ -163,20 +144,18 @@ def test_ctrl_c_ends_a_build_with_130_and_no_image(workspace: Path, prefix: str)
     assert f"{prefix}cpu-vllm" not in docker("image", "ls")
 
 
-def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str, shop) -> None:
-    built = [_offline_vlm(workspace, f"{prefix}first-", shop.models)]
+def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str, shop: Workshop) -> None:
+    built = [offline_vlm(workspace, f"{prefix}first-", shop.models)]
     # Other content below the weights, and weights that somebody copied with other times and modes.
     dockerfile = workspace / "images/cpu/vllm/Dockerfile"
-    dockerfile.write_text(
-        dockerfile.read_text().replace("USER 10001:0", "RUN echo other > /other\nUSER 10001:0")
-    )
+    add_before_user(dockerfile, "RUN echo other > /other")
     copied = workspace / "copied"
     for name in ("PaddleOCR-VL-1.6", "PP-DocLayoutV3"):
         shutil.copytree(shop.models / name, copied / name, copy_function=shutil.copyfile)
         for path in (copied / name).iterdir():
             path.chmod(0o600)
-    built.append(_offline_vlm(workspace, f"{prefix}second-", copied))
-    layers = [json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"] for image in built]
+    built.append(offline_vlm(workspace, f"{prefix}second-", copied))
+    layers = [layers_of(image) for image in built]
     assert layers[0] != layers[1]
     assert layers[0][-7:-2] == layers[1][-7:-2], "weights, and four layers of packages"
     listed = docker(
@@ -187,9 +166,7 @@ def test_weights_make_the_same_layer_in_every_image(workspace: Path, prefix: str
 
 
 def test_packages_make_the_same_layers_in_every_build(workspace: Path, prefix: str) -> None:
-    """Installed anew, without any cache of the engine; then with another version of one package of the last
-    layer.
-    """
+    """Installed anew without any build cache; then with another version of one package of the last layer."""
     context = workspace / "images/cpu/api"
     dockerfile = context / "Dockerfile"
     build, _, rest = dockerfile.read_text().partition("FROM os AS system\n")
@@ -209,19 +186,23 @@ def test_packages_make_the_same_layers_in_every_build(workspace: Path, prefix: s
         image = f"{prefix}{number}"
         secret = [f"--secret=id=ca-bundle,src={os.environ['PIP_CERT']}"] if "PIP_CERT" in os.environ else []
         docker("buildx", "build", "--quiet", "--no-cache", "--load", *secret, "--tag", image, str(context))
-        built.append(json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"])
+        built.append(layers_of(image))
     assert built[0] == built[1]
     assert built[0][:2] == built[2][:2], "compute, libraries"
     assert built[0][2] != built[2][2], "packages"
 
 
-def _offline_vlm(workspace: Path, prefix: str, models: Path) -> str:
-    built = paddock(
-        "build", "cpu-offline", "--json", root=workspace, IMAGE_PREFIX=prefix, MODELS_DIR=str(models)
-    )
-    assert built.returncode == 0, built.stderr
-    image: str = json.loads(built.stdout)["images"][1]
+def offline_vlm(workspace: Path, prefix: str, models: Path) -> str:
+    """Build an image with these weights; its reference."""
+    settings = {"IMAGE_PREFIX": prefix, "MODELS_DIR": str(models)}
+    built = succeeded(paddock("build", "cpu-offline", "--json", root=workspace, **settings))
+    image: str = json.loads(built)["images"][1]
     return image
+
+
+def layers_of(image: str) -> list[str]:
+    layers: list[str] = inspected(image)["RootFS"]["Layers"]
+    return layers
 
 
 def test_weights_that_are_missing_are_named(workspace: Path) -> None:

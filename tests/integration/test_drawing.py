@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+from programs import run
 
 PROGRAM = """
 import sys
@@ -43,9 +43,7 @@ print(f"compared {compared}")
 
 
 def test_drawing_equals_paddlex_pixel_by_pixel(images: tuple[str, ...]) -> None:
-    argv = ["docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=python", images[0]]
-    done = subprocess.run(
-        [*argv, "-"], input=PROGRAM, capture_output=True, text=True, timeout=300, check=False
-    )
+    python = ("docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=python", images[0])
+    done = run(*python, "-", stdin=PROGRAM)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.endswith("compared 25\n")

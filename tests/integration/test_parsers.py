@@ -1,15 +1,13 @@
-"""Every configuration that we render is taken by the program that reads it: asked of the program itself, in
-our images.
+"""Every configuration that we render is accepted by the program that reads it: asked of it in our images.
 
 Nothing is served and no weights are needed: an argument parser, PaddleX's loading of a pipeline, and
-llama-server up to the point at which it wants its model. What stands for servers whose images are not here:
-tests/proofs.
+llama-server up to the point at which it wants its model. tests/proofs covers the servers that have no image
+here.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,32 +21,25 @@ from paddock.matrix.images import stack_images
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
+from programs import run, succeeded
 
 REGISTRY = load_registry(paths.templates())
 RENDERER = Renderer(paths.templates())
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
-LIMIT = 300  # seconds, on a busy machine
 ISOLATED = ("docker", "run", "--rm", "--interactive", "--network=none", "--read-only", "--tmpfs=/tmp")
 
 
 def ask(image: str, program: str, request: object, *arguments: str) -> dict[str, Any]:
     """The answer of one of tests/proofs/programs, run by the interpreter of an image without network."""
     text = (evidence.PROGRAMS / program).read_text("utf-8")
-    done = subprocess.run(
-        [*ISOLATED, "--entrypoint=python", image, "-c", text, *arguments],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    asking = (*ISOLATED, "--entrypoint=python", image, "-c", text, *arguments)
+    printed = succeeded(run(*asking, stdin=json.dumps(request)))
+    answer: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return answer
 
 
 def image_of(stack: Stack, role: str, prefix: str) -> str:
-    (image,) = (each for each in stack_images(stack) if each.role == role)
+    (image,) = (image for image in stack_images(stack) if image.role == role)
     return image.reference(prefix=prefix).removesuffix(image.suffix)
 
 
@@ -57,7 +48,7 @@ def run_by(package: str) -> dict[str, Stack]:
     return {
         name: stack
         for name, stack in STACKS.items()
-        if package in {each.package for each in servers_of(stack)}
+        if any(server.package == package for server in servers_of(stack))
     }
 
 
@@ -100,9 +91,10 @@ def test_the_recorded_command_line_is_that_of_the_image(vllm: Mapping[str, Any])
     (server,) = set(servers_of(STACKS["cpu"]))
     recorded = read_options(server.table)
     assert vllm["version"].partition("+")[0] == server.version
-    assert {
-        name: [each.values, each.type, list(each.choices)] for name, each in recorded.options.items()
-    } == vllm["options"]
+    options = {
+        name: [option.values, option.type, list(option.choices)] for name, option in recorded.options.items()
+    }
+    assert options == vllm["options"]
     assert recorded.environment == set(vllm["environment"])
 
 
@@ -115,26 +107,20 @@ def llama_image(stack_prefix: str) -> str:
 
 
 def llama_says(image: str, text: str, folder: Path) -> str:
-    """What the image's own start script ends with: its options from `text`, and two files that are no models."""
+    """What the image's start script ends with, given options from `text` and two files that are no models."""
     models = folder / "models"
     models.mkdir()
     for name in ("model.gguf", "mmproj.gguf"):
         (models / name).write_bytes(b"no model")
     (folder / "vlm.conf").write_text(text, "utf-8")
     folder.chmod(0o755)
-    done = subprocess.run(
-        [
-            *ISOLATED,
-            "--tmpfs=/var/lib/paddock:mode=1777",
-            f"--volume={folder / 'vlm.conf'}:/etc/paddock/vlm.conf:ro",
-            f"--volume={models}:/models:ro",
-            "--env=PADDOCK_MODEL_DIR=/models",
-            image,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT,
+    done = run(
+        *ISOLATED,
+        "--tmpfs=/var/lib/paddock:mode=1777",
+        f"--volume={folder / 'vlm.conf'}:/etc/paddock/vlm.conf:ro",
+        f"--volume={models}:/models:ro",
+        "--env=PADDOCK_MODEL_DIR=/models",
+        image,
     )
     assert done.returncode != 0
     return done.stdout + done.stderr
@@ -151,9 +137,8 @@ def test_llama_server_takes_every_option_and_stops_at_the_model(
 
 @pytest.mark.parametrize("line", ["ctx-sice 65536", "parallel many"])
 def test_llama_server_refuses_wrong_options(line: str, llama_image: str, tmp_path: Path) -> None:
-    said = llama_says(
-        llama_image, configuration_of(STACKS["cpu-llama.cpp"], RENDERER)[1] + f"{line}\n", tmp_path
-    )
+    _, text = configuration_of(STACKS["cpu-llama.cpp"], RENDERER)
+    said = llama_says(llama_image, f"{text}{line}\n", tmp_path)
     assert "failed to load model" not in said, said[-2000:]
     assert "error" in said
 

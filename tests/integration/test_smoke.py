@@ -1,24 +1,18 @@
-"""`paddock smoke` on a real stack: llama-server with test weights, asked from inside and from outside, and
-broken.
-"""
+"""`paddock smoke` on a real stack with test weights: asked from inside and from outside, and broken."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from programs import Finished, docker, free_port, paddock, succeeded
 from repository import REPOSITORY
 
-PADDOCK = [sys.executable, "-m", "paddock"]
-LIMIT = 900  # seconds
 TEXT = "every word of this was put there by a test"
 STACK = ("cpu", "--backend", "llama.cpp")
 
@@ -31,30 +25,11 @@ class Running:
     port: int
     environment: dict[str, str]
 
-    def paddock(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PADDOCK, *arguments],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
+    def paddock(self, *arguments: str) -> Finished:
+        return paddock(*arguments, environment=self.environment)
 
-    def smoke(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def smoke(self, *arguments: str) -> Finished:
         return self.paddock("smoke", *STACK, "--project", self.project, *arguments)
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=300
-    ).stdout
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +39,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     shutil.copytree(REPOSITORY / "compose", root / "compose")
     environment = {"PADDOCK_ROOT": str(root), "MODELS_DIR": str(root / "models")}
     stack = Running(project=f"paddock-test-smoke-{os.getpid()}", port=free_port(), environment=environment)
-    made = stack.paddock("models", "make-test", "paddleocr-vl-1.6", "--text", TEXT)
-    assert made.returncode == 0, made.stderr
-    started = stack.paddock("up", *STACK, "--project", stack.project, "--port", str(stack.port))
+    succeeded(stack.paddock("models", "make-test", "paddleocr-vl-1.6", "--text", TEXT))
     try:
-        assert started.returncode == 0, started.stderr
+        succeeded(stack.paddock("up", *STACK, "--project", stack.project, "--port", str(stack.port)))
         yield stack
     finally:
         stack.paddock("down", *STACK, "--project", stack.project, "--volumes")
@@ -77,15 +50,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_every_task_and_both_documents_are_answered(running: Running) -> None:
     done = running.smoke("--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["ok"] is True
-    assert found["model"] == "PaddleOCR-VL-1.6-0.9B"
-    assert set(found["test_weights"]) == {"PP-DocLayoutV3", "PaddleOCR-VL-1.6-GGUF"}
-    assert [(check["side"], check["check"]) for check in found["checks"]] == [
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert report["model"] == "PaddleOCR-VL-1.6-0.9B"
+    assert set(report["test_weights"]) == {"PP-DocLayoutV3", "PaddleOCR-VL-1.6-GGUF"}
+    assert [(check["side"], check["check"]) for check in report["checks"]] == [
         *(("VLM server", task) for task in ("ocr", "table", "formula", "chart", "spotting", "seal")),
         *(("pipeline API", document) for document in ("image", "pdf")),
     ]
-    for check in found["checks"]:
+    for check in report["checks"]:
         assert check["result"] == "answered"
         assert TEXT in check["answer"]
         assert check["reason"] == "test weights: reading was not checked"

@@ -1,5 +1,4 @@
-"""The cpu stack for real: start, parse, status, faults, bad documents, hardening. One stack is shared by all
-tests.
+"""The cpu stack for real: start, parse, status, faults, bad documents, hardening. All tests share one stack.
 
 The tests that disturb it stand at the end and leave it as they found it.
 """
@@ -8,12 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +18,10 @@ import yaml
 from PIL import Image, ImageDraw
 from pypdf import PdfReader, PdfWriter
 
+from compose_projects import containers_of, inspected, resources_of
+from programs import container_logs, docker, wait_until
 from repository import REPOSITORY
+from workshop import RunningStack, Workshop
 
 SAMPLE = REPOSITORY / "docs/sample"
 TEST_WEIGHTS = "test weights: the text is not read from the page"
@@ -32,7 +31,7 @@ PREFLIGHT, UNHEALTHY, INTERRUPTED = 9, 8, 130
 # --- a stack that runs --------------------------------------------------------------------------------------
 
 
-def test_up_gives_the_address_and_says_that_the_weights_are_test_weights(stack) -> None:
+def test_up_gives_the_address_and_says_that_the_weights_are_test_weights(stack: RunningStack) -> None:
     lines = stack.up.stdout.splitlines()
     assert lines[0] == stack.url
     assert "PaddleOCR-VL-1.6 (test)" in lines[1]
@@ -41,7 +40,7 @@ def test_up_gives_the_address_and_says_that_the_weights_are_test_weights(stack) 
     assert f"docker compose --project-name {stack.project} up --detach" in stack.up.stderr
 
 
-def test_up_of_a_stack_that_runs_changes_nothing(stack) -> None:
+def test_up_of_a_stack_that_runs_changes_nothing(stack: RunningStack) -> None:
     before = [stack.container("api"), stack.container("vlm")]
     again = stack.shop.paddock("up", "cpu", "--project", stack.project, "--json")
     assert again.returncode == 0, again.stderr
@@ -54,33 +53,31 @@ def test_up_of_a_stack_that_runs_changes_nothing(stack) -> None:
     assert [stack.container("api"), stack.container("vlm")] == before
 
 
-def test_smoke_asks_a_server_without_a_pipeline_in_its_own_container(stack, tmp_path: Path) -> None:
-    """The same project, seen through a folder that knows of its VLM server only: what a model alone comes to."""
+def test_smoke_asks_a_server_without_a_pipeline_in_its_own_container(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    """The same project through a folder that knows of its VLM server only, as for a model served alone."""
     folder = shutil.copytree(stack.shop.root / "compose/cpu", tmp_path / "alone")
     document = yaml.safe_load((folder / "compose.yaml").read_text())
     del document["services"]["api"]
     (folder / "compose.yaml").write_text(yaml.safe_dump(document))
     asked = stack.shop.paddock("smoke", folder, "--project", stack.project, "--json")
     assert asked.returncode == 0, asked.stderr
-    found = json.loads(asked.stdout)
-    assert (found["model"], found["test_weights"]) == ("PaddleOCR-VL-1.6-0.9B", ["PaddleOCR-VL-1.6"])
-    (check,) = found["checks"]
+    report = json.loads(asked.stdout)
+    assert (report["model"], report["test_weights"]) == ("PaddleOCR-VL-1.6-0.9B", ["PaddleOCR-VL-1.6"])
+    (check,) = report["checks"]
     assert (check["side"], check["check"], check["result"]) == ("VLM server", "ocr", "answered")
 
 
-def test_status_for_machines(stack) -> None:
+def test_status_for_machines(stack: RunningStack) -> None:
     asked = stack.shop.paddock("status", "cpu", "--project", stack.project, "--json")
     assert asked.returncode == 0, asked.stderr
-    (found,) = json.loads(asked.stdout)["stacks"]
-    assert (found["project"], found["url"], found["ready"], found["reason"]) == (
-        stack.project,
-        stack.url,
-        True,
-        "",
-    )
-    assert found["model"] == "PaddleOCR-VL-1.6-0.9B"
-    assert found["test_weights"] is True
-    api, vlm = found["services"]
+    (status,) = json.loads(asked.stdout)["stacks"]
+    assert (status["project"], status["url"]) == (stack.project, stack.url)
+    assert (status["ready"], status["reason"]) == (True, "")
+    assert status["model"] == "PaddleOCR-VL-1.6-0.9B"
+    assert status["test_weights"] is True
+    api, vlm = status["services"]
     assert (api["service"], vlm["service"]) == ("api", "vlm")
     for service in (api, vlm):
         assert (service["state"], service["health"], service["restarts"]) == ("running", "healthy", 0)
@@ -93,19 +90,19 @@ def test_status_for_machines(stack) -> None:
     assert "vllm" in vlm["packages"]
 
 
-def test_status_without_a_target_shows_every_stack(stack) -> None:
+def test_status_without_a_target_shows_every_stack(stack: RunningStack) -> None:
     asked = stack.shop.paddock("status")
     assert f"{stack.project}: ready · {stack.url} · model PaddleOCR-VL-1.6-0.9B" in asked.stdout
 
 
-def test_status_of_a_stack_that_is_not_started(stack) -> None:
+def test_status_of_a_stack_that_is_not_started(stack: RunningStack) -> None:
     asked = stack.shop.paddock("status", "cpu", "--project", "paddock-never-started")
     assert asked.returncode == UNHEALTHY
     assert "paddock-never-started: not ready: it is not started" in asked.stderr
     assert "absent" in asked.stdout
 
 
-def test_logs_show_the_requests_and_no_health_checks(stack, tmp_path: Path) -> None:
+def test_logs_show_the_requests_and_no_health_checks(stack: RunningStack, tmp_path: Path) -> None:
     assert stack.parse(SAMPLE / "receipt.png", to=tmp_path).returncode == 0
     shown = stack.shop.paddock("logs", "cpu", "api", "--project", stack.project, "--tail", "50")
     assert shown.returncode == 0, shown.stderr
@@ -114,7 +111,7 @@ def test_logs_show_the_requests_and_no_health_checks(stack, tmp_path: Path) -> N
     assert all(line.startswith("api-1 ") for line in shown.stdout.splitlines())
 
 
-def test_logs_of_an_unknown_service(stack) -> None:
+def test_logs_of_an_unknown_service(stack: RunningStack) -> None:
     shown = stack.shop.paddock("logs", "cpu", "nope", "--project", stack.project)
     assert shown.returncode == 2
     assert 'unknown service "nope"' in shown.stderr
@@ -123,7 +120,7 @@ def test_logs_of_an_unknown_service(stack) -> None:
 # --- documents ----------------------------------------------------------------------------------------------
 
 
-def test_a_real_document_becomes_markdown(stack, tmp_path: Path) -> None:
+def test_a_real_document_becomes_markdown(stack: RunningStack, tmp_path: Path) -> None:
     parsed = stack.parse(SAMPLE / "receipt.pdf", SAMPLE / "receipt.png", to=tmp_path)
     assert parsed.returncode == 0, parsed.stderr
     documents = sorted(tmp_path.rglob("document.md"))
@@ -132,7 +129,7 @@ def test_a_real_document_becomes_markdown(stack, tmp_path: Path) -> None:
         assert "test weights" in document.read_text("utf-8")
 
 
-def test_eleven_pages_give_eleven_pages(stack, tmp_path: Path) -> None:
+def test_eleven_pages_give_eleven_pages(stack: RunningStack, tmp_path: Path) -> None:
     source = _pages(tmp_path / "eleven.pdf", 11)
     parsed = stack.parse(source, to=tmp_path / "out")
     assert parsed.returncode == 0, parsed.stderr
@@ -140,7 +137,7 @@ def test_eleven_pages_give_eleven_pages(stack, tmp_path: Path) -> None:
     assert len(list(pages.iterdir())) == 11
 
 
-def test_an_image_20000_pixels_wide(stack, tmp_path: Path) -> None:
+def test_an_image_20000_pixels_wide(stack: RunningStack, tmp_path: Path) -> None:
     image = Image.new("L", (20_000, 2_000), 255)
     ImageDraw.Draw(image).rectangle((500, 200, 19_500, 400), fill=0)
     image.save(tmp_path / "wide.png")
@@ -148,7 +145,7 @@ def test_an_image_20000_pixels_wide(stack, tmp_path: Path) -> None:
     assert parsed.returncode == 0, parsed.stderr
 
 
-def test_bad_documents_are_named_and_the_good_one_is_parsed(stack, tmp_path: Path) -> None:
+def test_bad_documents_are_named_and_the_good_one_is_parsed(stack: RunningStack, tmp_path: Path) -> None:
     bad = _bad_documents(tmp_path)
     parsed = stack.parse(*bad, SAMPLE / "receipt.png", to=tmp_path / "out")
     assert parsed.returncode == 2, parsed.stderr
@@ -157,7 +154,7 @@ def test_bad_documents_are_named_and_the_good_one_is_parsed(stack, tmp_path: Pat
     assert len(list((tmp_path / "out").rglob("document.md"))) == 1
 
 
-def test_the_api_survives_bad_documents(stack, tmp_path: Path) -> None:
+def test_the_api_survives_bad_documents(stack: RunningStack, tmp_path: Path) -> None:
     """Sent past our client, which would refuse them itself."""
     for document in _bad_documents(tmp_path):
         body = {
@@ -197,9 +194,8 @@ def _bad_documents(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("service", ["api", "vlm"])
-def test_containers_are_locked_down(stack, engine_cli: Callable[..., str], service: str) -> None:
-    found = stack.inspect(service)
-    host = found["HostConfig"]
+def test_containers_are_locked_down(stack: RunningStack, service: str) -> None:
+    host = stack.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"] is True
     assert host["CapDrop"] == ["ALL"]
     assert not host["CapAdd"]
@@ -210,71 +206,68 @@ def test_containers_are_locked_down(stack, engine_cli: Callable[..., str], servi
     assert host["Init"] is True
     assert host["LogConfig"]["Config"] == {"max-file": "5", "max-size": "20m"}
     identity = stack.container(service)
-    assert engine_cli("exec", identity, "id", "-u").strip() == "12345"
-    assert engine_cli("exec", identity, "id", "-g").strip() == "0"
-    status = engine_cli("exec", identity, "cat", "/proc/1/status")
+    assert docker("exec", identity, "id", "-u").strip() == "12345"
+    assert docker("exec", identity, "id", "-g").strip() == "0"
+    status = docker("exec", identity, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
     for folder in ("/", "/opt/venv", "/opt/paddock", "/etc/paddock", "/models"):
-        tried = engine_cli("exec", identity, "sh", "-c", f"touch {folder}/new 2>&1 || true")
+        tried = docker("exec", identity, "sh", "-c", f"touch {folder}/new 2>&1 || true")
         assert "Read-only file system" in tried, folder
 
 
-def test_only_the_api_is_published_and_on_this_host_only(stack, engine_cli: Callable[..., str]) -> None:
+def test_only_the_api_is_published_and_on_this_host_only(stack: RunningStack) -> None:
     assert stack.inspect("api")["HostConfig"]["PortBindings"] == {
         "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(stack.port)}]
     }
     vlm = stack.inspect("vlm")
     assert not vlm["HostConfig"]["PortBindings"]
     (network,) = vlm["NetworkSettings"]["Networks"]
-    assert json.loads(engine_cli("network", "inspect", network))[0]["Internal"] is True
+    assert inspected(network)["Internal"] is True
 
 
-def test_the_vlm_server_wants_the_key(stack, engine_cli: Callable[..., str]) -> None:
+def test_the_vlm_server_wants_the_key(stack: RunningStack) -> None:
     ask = (
         "import urllib.request, urllib.error\n"
         "try: urllib.request.urlopen('http://vlm:8080/v1/models', timeout=30); print(200)\n"
         "except urllib.error.HTTPError as refused: print(refused.code)"
     )
-    assert engine_cli("exec", stack.container("api"), "python", "-c", ask).strip() == "401"
+    assert docker("exec", stack.container("api"), "python", "-c", ask).strip() == "401"
 
 
-def test_the_key_never_shows(stack, engine_cli: Callable[..., str]) -> None:
-    key = engine_cli("exec", stack.container("vlm"), "cat", "/var/lib/paddock/vlm-api-key").strip()
+def test_the_key_never_shows(stack: RunningStack) -> None:
+    key = docker("exec", stack.container("vlm"), "cat", "/var/lib/paddock/vlm-api-key").strip()
     assert len(key) == 64
     assert key not in stack.up.stdout + stack.up.stderr
     for service in ("api", "vlm"):
         identity = stack.container(service)
-        assert key not in engine_cli("inspect", identity)
-        arguments = engine_cli("exec", identity, "sh", "-c", "cat /proc/[0-9]*/cmdline")
+        assert key not in docker("inspect", identity)
+        arguments = docker("exec", identity, "sh", "-c", "cat /proc/[0-9]*/cmdline")
         assert "/opt/paddock/serve" in arguments or "vllm" in arguments
         assert key not in arguments
-        both = subprocess.run(
-            ["docker", "logs", identity], capture_output=True, text=True, check=True, timeout=60
-        )
-        assert key not in both.stdout + both.stderr
+        assert key not in container_logs(identity)
     for command in (("status", "cpu", "--json"), ("logs", "cpu")):
         shown = stack.shop.paddock(*command, "--project", stack.project)
         assert key not in shown.stdout + shown.stderr, command
 
 
-def test_the_key_can_be_read_by_nobody_else(stack, engine_cli: Callable[..., str]) -> None:
-    listed = engine_cli("exec", stack.container("vlm"), "stat", "-c", "%a", "/var/lib/paddock/vlm-api-key")
+def test_the_key_can_be_read_by_nobody_else(stack: RunningStack) -> None:
+    listed = docker("exec", stack.container("vlm"), "stat", "-c", "%a", "/var/lib/paddock/vlm-api-key")
     assert listed.strip() in ("640", "600")
 
 
 # --- a host that is not ready -------------------------------------------------------------------------------
 
 
-def test_a_port_that_another_stack_holds(stack, project: str, ids_of: Callable[..., list[str]]) -> None:
+def test_a_port_that_another_stack_holds(stack: RunningStack, project: str) -> None:
     tried = stack.shop.paddock("up", "cpu", "--project", project, "--port", str(stack.port))
     assert tried.returncode == PREFLIGHT
     assert f"port 127.0.0.1:{stack.port}: taken by the container {stack.project}-api-1" in tried.stderr
     assert "--port" in tried.stderr
-    assert ids_of(project) == []
+    assert containers_of(project) == []
 
 
-def test_a_port_that_another_program_holds(shop, project: str, ids_of: Callable[..., list[str]]) -> None:
+def test_a_port_that_another_program_holds(shop: Workshop, project: str) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -282,17 +275,17 @@ def test_a_port_that_another_program_holds(shop, project: str, ids_of: Callable[
         tried = shop.paddock("up", "cpu", "--project", project, "--port", str(port))
     assert tried.returncode == PREFLIGHT
     assert f"port 127.0.0.1:{port}: taken by another program" in tried.stderr
-    assert ids_of(project) == []
+    assert containers_of(project) == []
 
 
-def test_missing_images_are_all_named(shop, project: str, free_port: int) -> None:
+def test_missing_images_are_all_named(shop: Workshop, project: str, free_port: int) -> None:
     tried = shop.paddock("up", "cpu", "--project", project, "--port", str(free_port), IMAGE_VERSION="9.9.9")
     assert tried.returncode == PREFLIGHT
     assert f"found no image {shop.prefix}cpu-api:9.9.9, {shop.prefix}cpu-vllm:9.9.9" in tried.stderr
     assert "`paddock build cpu`" in tried.stderr
 
 
-def test_missing_weights(shop, project: str, free_port: int, tmp_path: Path) -> None:
+def test_missing_weights(shop: Workshop, project: str, free_port: int, tmp_path: Path) -> None:
     absent = tmp_path / "nowhere"
     up = ("up", "cpu", "--project", project, "--port", str(free_port))
     tried = shop.paddock(*up, MODELS_DIR=str(absent))
@@ -306,7 +299,7 @@ def test_missing_weights(shop, project: str, free_port: int, tmp_path: Path) -> 
     assert "paddock models fetch" in tried.stderr
 
 
-def test_a_model_without_a_folder_is_rendered_first(shop, project: str, free_port: int) -> None:
+def test_a_model_without_a_folder_is_rendered_first(shop: Workshop, project: str, free_port: int) -> None:
     tried = shop.paddock(
         "up", "cpu", "--model", "paddleocr-vl-1.5", "--project", project, "--port", str(free_port)
     )
@@ -324,7 +317,7 @@ def test_a_model_without_a_folder_is_rendered_first(shop, project: str, free_por
     shutil.rmtree(made)
 
 
-def test_a_compose_file_that_is_not_valid(shop, project: str, tmp_path: Path) -> None:
+def test_a_compose_file_that_is_not_valid(shop: Workshop, project: str, tmp_path: Path) -> None:
     folder = shutil.copytree(shop.root / "compose/cpu", tmp_path / "cpu")
     text = (folder / "compose.yaml").read_text()
     (folder / "compose.yaml").write_text(text.replace("read_only: true", "read_onyl: true"))
@@ -333,63 +326,25 @@ def test_a_compose_file_that_is_not_valid(shop, project: str, tmp_path: Path) ->
     assert "read_onyl" in tried.stderr
 
 
-def _stacks() -> list[str]:
-    return sorted(path.parent.name for path in (REPOSITORY / "compose").glob("*/compose.yaml"))
-
-
-@pytest.mark.parametrize("name", _stacks())
-def test_settings_may_be_unset_or_empty(name: str, tmp_path: Path, repository: Path) -> None:
-    folder = shutil.copytree(repository / "compose" / name, tmp_path / name)
-    settings = (folder / ".env").read_text()
-    names = [line.partition("=")[0] for line in settings.splitlines() if line and not line.startswith("#")]
-    assert names
-    whole = _resolved(folder, names)
-    (folder / ".env").write_text("".join(f"{each}=\n" for each in names))
-    empty = _resolved(folder, names)
-    (folder / ".env").unlink()
-    unset = _resolved(folder, names)
-    assert whole == empty == unset
-
-
-def _resolved(folder: Path, names: list[str]) -> str:
-    bare = {name: value for name, value in os.environ.items() if name not in names}
-    subprocess.run(["docker", "compose", "config", "--quiet"], cwd=folder, env=bare, check=True, timeout=60)
-    return subprocess.run(
-        ["docker", "compose", "config"],
-        cwd=folder,
-        env=bare,
-        check=True,
-        timeout=60,
-        capture_output=True,
-        text=True,
-    ).stdout
-
-
 # --- faults while starting ----------------------------------------------------------------------------------
 
 
 def test_ctrl_c_while_starting_takes_everything_down_again(
-    shop,
-    project: str,
-    free_port: int,
-    until: Callable[..., None],
-    ids_of: Callable[..., list[str]],
-    engine_cli: Callable[..., str],
+    shop: Workshop, project: str, free_port: int
 ) -> None:
     starting = shop.start("up", "cpu", "--project", project, "--port", str(free_port))
-    until(lambda: len(ids_of(project)) == 2, "both containers exist")
+    wait_until(lambda: len(containers_of(project)) == 2, "both containers exist")
     starting.send_signal(signal.SIGINT)
     _, said = starting.communicate(timeout=300)
     assert starting.returncode == INTERRUPTED, said
     assert "taken down again" in said
-    assert ids_of(project) == []
+    assert containers_of(project) == []
     for kind in ("network", "volume"):
-        left = engine_cli(kind, "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}")
-        assert left.strip() == "", kind
+        assert resources_of(project, kind) == []
 
 
 def test_a_wrong_model_ends_the_wait_with_the_reason(
-    shop, project: str, free_port: int, tmp_path: Path, ids_of: Callable[..., list[str]]
+    shop: Workshop, project: str, free_port: int, tmp_path: Path
 ) -> None:
     """A folder that is there but holds another model: only the server itself can tell."""
     folder = shutil.copytree(shop.root / "compose/cpu", tmp_path / "cpu")
@@ -401,26 +356,24 @@ def test_a_wrong_model_ends_the_wait_with_the_reason(
     assert "  | " in tried.stderr
     assert "this means: " in tried.stderr
     assert "logs vlm" in tried.stderr
-    assert len(ids_of(project)) == 2  # left for a look
+    assert len(containers_of(project)) == 2  # left for a look
     down = shop.paddock("down", folder, "--project", project, "--volumes")
     assert down.returncode == 0, down.stderr
-    assert ids_of(project) == []
+    assert containers_of(project) == []
 
 
-def test_the_time_to_wait_can_be_short(shop, project: str, free_port: int) -> None:
+def test_the_time_to_wait_can_be_short(shop: Workshop, project: str, free_port: int) -> None:
     tried = shop.paddock("up", "cpu", "--project", project, "--port", str(free_port), "--timeout", "2")
     assert tried.returncode == UNHEALTHY
     assert "is not ready after" in tried.stderr
-    assert "the stack is left as it is" in tried.stderr
+    assert "stack is left as it is" in tried.stderr
 
 
 # --- faults of a stack that runs ----------------------------------------------------------------------------
 
 
-def test_two_stacks_side_by_side(stack, project: str, free_port: int, tmp_path: Path) -> None:
-    """The second one is named as a folder, as at a site that has no templates, and run as the user of the
-    image.
-    """
+def test_two_stacks_side_by_side(stack: RunningStack, project: str, free_port: int, tmp_path: Path) -> None:
+    """The second is named as a folder, as at a site without templates, and runs as the image's user."""
     folder = stack.shop.root / "compose/cpu-llama.cpp"
     up = stack.shop.paddock("up", folder, "--project", project, "--port", str(free_port), RUN_AS="10001:0")
     assert up.returncode == 0, up.stderr
@@ -432,48 +385,47 @@ def test_two_stacks_side_by_side(stack, project: str, free_port: int, tmp_path: 
         )
         assert parsed.returncode == 0, parsed.stderr
     shown = stack.shop.paddock("status", "--json")
-    ready = {each["project"]: each["ready"] for each in json.loads(shown.stdout)["stacks"]}
+    ready = {status["project"]: status["ready"] for status in json.loads(shown.stdout)["stacks"]}
     assert ready[project] is True
     assert ready[stack.project] is True
     assert stack.shop.paddock("down", folder, "--project", project, "--volumes").returncode == 0
     assert stack.shop.paddock("status", "cpu", "--project", stack.project).returncode == 0
 
 
-def test_a_vlm_server_that_dies_during_a_parse_comes_back(
-    stack, tmp_path: Path, until: Callable[..., None], engine_cli: Callable[..., str]
-) -> None:
+def test_a_vlm_server_that_dies_during_a_parse_comes_back(stack: RunningStack, tmp_path: Path) -> None:
     document = _pages(tmp_path / "long.pdf", 40)
     vlm, before = stack.container("vlm"), stack.inspect("vlm")["RestartCount"]
     asked_before = _completions(vlm)
     parse = stack.shop.start("parse", document, "--output", tmp_path / "out", "--url", stack.url)
-    until(lambda: _completions(vlm) > asked_before, "the VLM server is asked")
+    wait_until(lambda: _completions(vlm) > asked_before, "the VLM server is asked")
     # Like a crash: `docker kill` would count as a wish to have it stopped.
-    engine_cli("exec", vlm, "sh", "-c", "kill -9 -1", check=False)
+    docker("exec", vlm, "sh", "-c", "kill -9 -1", check=False)
     _, said = parse.communicate(timeout=600)
     assert parse.returncode == UNHEALTHY, said
     assert "VLM server" in said
     assert not list((tmp_path / "out").rglob("document.md"))
 
     health = f"{stack.url}/health/ready"
-    seen = []
+    seen: list[tuple[str, int]] = []  # what the engine and the API say of its health
 
-    def is_unhealthy_or_back() -> bool:
+    def is_unhealthy() -> bool:
         seen.append((stack.health("api"), requests.get(health, timeout=60).status_code))
         return seen[-1][0] == "unhealthy"
 
-    until(is_unhealthy_or_back, "the API's health turns unhealthy while its VLM server is away")
+    wait_until(is_unhealthy, "the API's health turns unhealthy while its VLM server is away")
     assert seen[-1][1] == 503
-    until(lambda: requests.get(health, timeout=60).status_code == 200, "the stack is ready again")
+
+    def is_ready() -> bool:
+        return requests.get(health, timeout=60).status_code == 200
+
+    wait_until(is_ready, "the stack is ready again")
     assert stack.inspect("vlm")["RestartCount"] == before + 1
     assert stack.inspect("api")["RestartCount"] == 0
     parsed = stack.parse(SAMPLE / "receipt.pdf", to=tmp_path / "again")
     assert parsed.returncode == 0, parsed.stderr
-    until(lambda: stack.health("api") == "healthy", "the API is healthy again")
+    wait_until(lambda: stack.health("api") == "healthy", "the API is healthy again")
 
 
 def _completions(container: str) -> int:
     """How often the VLM server was asked to read something."""
-    both = subprocess.run(
-        ["docker", "logs", container], capture_output=True, text=True, check=True, timeout=60
-    )
-    return (both.stdout + both.stderr).count("POST /v1/chat/completions")
+    return container_logs(container).count("POST /v1/chat/completions")

@@ -12,31 +12,32 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 
+import programs
+from bundle_folders import manifest_of, size_of_parts
+from compose_projects import inspected
 from paddock import paths
-from paddock.bundle.format.manifest import Carried, Manifest, parse
+from paddock.bundle.format.manifest import Carried
 from paddock.matrix.images import StackImage, stack_images
 from paddock.matrix.load import load_registry
-from paddock.matrix.records import Base, Platform, Stack, Variant
+from paddock.matrix.records import Base, Image, Platform, Stack, Variant
 from paddock.render.renderer import Renderer
+from programs import container_logs, docker, succeeded
 from site_engine import site_engine
 
 STANDINS = Path(__file__).parent / "standins"
 REGISTRY = load_registry(paths.templates())
 RENDERER = Renderer(paths.templates())
 # Stacks without an accelerator are built and run for real elsewhere (test_build.py and the demo).
-STACKS = {each.name: each for each in REGISTRY.stacks() if each.target.accelerator != "none"}
+STACKS = {stack.name: stack for stack in REGISTRY.stacks() if stack.target.accelerator != "none"}
 PLATFORM = {"x86_64": Platform.AMD64, "aarch64": Platform.ARM64}[os.uname().machine]
-LIMIT = 1200  # seconds for a build on a busy machine
+LIMIT = 1200.0  # seconds for a build on a busy machine
 HEALTHY_WITHIN = 120  # seconds
 
 # Part of a vendor image's name -> target in standins/Dockerfile.
@@ -72,19 +73,6 @@ PACKAGES: dict[str, dict[str, str]] = {
 }
 REAL = ("pyyaml",)  # small, and needed to come as far as the key
 COMMANDS = {"vllm": "[console_scripts]\nvllm = standin_vllm:main\n"}
-
-
-def docker(*arguments: str, limit: int = 300) -> str:
-    done = subprocess.run(
-        ["docker", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=limit,
-    )
-    assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout[-4000:]}"
-    return done.stdout
 
 
 # --- stand-ins ----------------------------------------------------------------------------------------------
@@ -131,9 +119,7 @@ def prefix() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Freshly rendered files whose lists of packages are cut, the wheels for those, and weights that are no
-    weights.
-    """
+    """Freshly rendered files with cut lists of packages, wheels for those, and folders named like weights."""
     folder = tmp_path_factory.mktemp("standins")
     (folder / "wheels").mkdir()
     for path, text in RENDERER.all(REGISTRY).items():
@@ -146,8 +132,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for weights in (*image.weights, *image.further_weights):
                 (folder / "models" / weights.name).mkdir(parents=True, exist_ok=True)
                 (folder / "models" / weights.name / "config.json").write_text("{}\n", "utf-8")
-        for image_stand_in in {each.stand_in for each in stack_images(stack)} - {""}:
-            name, _, version = image_stand_in.partition("==")
+        for stand_in in {image.stand_in for image in stack_images(stack)} - {""}:
+            name, _, version = stand_in.partition("==")
             wheel(folder / "wheels", name, version)
     return folder
 
@@ -158,35 +144,22 @@ def stand_in_bases(workspace: Path, prefix: str) -> dict[str, str]:
     context = workspace / "standin-context"
     shutil.copytree(STANDINS, context)
     shutil.copy(workspace / "images/cpu/api/install-os.sh", context)
-    made = {}
-    for base in {
-        image.base for stack in STACKS.values() for image in recipes(stack) if not image.base.debootstrap
-    }:
+    made: dict[str, str] = {}
+    bases = {image.base for stack in STACKS.values() for image in recipes(stack)}
+    for base in (base for base in bases if not base.debootstrap):
         reference = base.image_on(PLATFORM)
         (target,) = [name for part, name in BASES.items() if part in reference]
         tag = f"{prefix}base-{target}-{abs(hash(base)) % 10**6}:1"
         accounts = " ".join(f"{name}:{uid}" for name, uid in base.accounts.items())
-        docker(
-            *(
-                "buildx",
-                "build",
-                "--load",
-                "--quiet",
-                f"--target={target}",
-                f"--build-arg=ACCOUNTS={accounts}",
-            ),
-            *(f"--tag={tag}", str(context)),
-            limit=LIMIT,
-        )
+        options = (f"--target={target}", f"--build-arg=ACCOUNTS={accounts}", f"--tag={tag}")
+        docker("buildx", "build", "--load", "--quiet", *options, context, limit=LIMIT)
         made |= dict.fromkeys((base.image, *base.platform_images.values()), tag)
     return made
 
 
-def recipes(stack: Stack) -> list[Any]:
-    found = [stack.vlm.image]
-    if stack.target.api is not None and stack.model.pipeline is not None:
-        found.insert(0, stack.target.api.image)
-    return found
+def recipes(stack: Stack) -> list[Image]:
+    """What its images are built from."""
+    return [part.image for part in stack.parts]
 
 
 # --- building -----------------------------------------------------------------------------------------------
@@ -217,14 +190,20 @@ def built(
     return stack, prefix
 
 
+# An offline image is the online one and layers of weights on it: its programs are started there.
+started = pytest.mark.parametrize(
+    "built", [name for name, stack in STACKS.items() if stack.variant is Variant.ONLINE], indirect=True
+)
+
+
 def test_every_dockerfile_builds_and_says_what_it_is(built: tuple[Stack, str]) -> None:
     stack, prefix = built
     for image in stack_images(stack):
-        found = json.loads(docker("image", "inspect", image.reference(prefix=prefix)))[0]
-        config = found["Config"]
+        state = inspected(image.reference(prefix=prefix))
+        config = state["Config"]
         assert config["User"] == "10001:0"
         assert config["Healthcheck"]["Test"][0] == "CMD"
-        assert f"{found['Os']}/{found['Architecture']}" == PLATFORM
+        assert f"{state['Os']}/{state['Architecture']}" == PLATFORM
         labels = config["Labels"]
         assert labels["io.paddock.target"] == stack.target.name
         assert labels["io.paddock.variant"] == stack.variant
@@ -232,7 +211,7 @@ def test_every_dockerfile_builds_and_says_what_it_is(built: tuple[Stack, str]) -
         if image.stand_in:
             assert labels["io.paddock.stand-in"] == image.stand_in, "a stand-in is not said aloud"
         if stack.variant is Variant.OFFLINE:
-            holds_weights(image, image.reference(prefix=prefix), found["RootFS"]["Layers"])
+            holds_weights(image, image.reference(prefix=prefix), state["RootFS"]["Layers"])
 
 
 def holds_weights(image: StackImage, reference: str, layers: list[str]) -> None:
@@ -243,35 +222,25 @@ def holds_weights(image: StackImage, reference: str, layers: list[str]) -> None:
     assert len(layers) > len(expected)
 
 
+@started
 def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: Path, tmp_path: Path) -> None:
-    """The image's own command, locked down as in the stack: its options, its user, its key, and its health
-    check.
-    """
+    """The image's command, locked down as in the stack: its options, user, key and health check."""
     stack, prefix = built
-    (image,) = (each for each in stack_images(stack) if each.role == "vlm")
+    (image,) = (image for image in stack_images(stack) if image.role == "vlm")
     configuration = stack.backend.configuration
     text = RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / configuration]
     (tmp_path / configuration).write_text(text, "utf-8")
-    container = docker(
-        *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:exec,mode=1777"),
-        *(
-            "--cap-drop=ALL",
-            "--security-opt=no-new-privileges",
-            "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0",
-        ),
-        *(
-            f"--env=PADDOCK_SERVED_NAME={stack.model.served_name}",
-            "--health-interval=1s",
-            "--health-start-period=1s",
-        ),
-        *(
-            f"--volume={tmp_path / configuration}:/etc/paddock/{configuration}:ro",
-            image.reference(prefix=prefix),
-        ),
-    ).strip()
+    options = (
+        *("--network=none", "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
+        *("--tmpfs=/tmp:exec,mode=1777", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
+        *("--health-interval=1s", "--health-start-period=1s"),
+        f"--env=PADDOCK_SERVED_NAME={stack.model.served_name}",
+        f"--volume={tmp_path / configuration}:/etc/paddock/{configuration}:ro",
+    )
+    container = docker("run", "--detach", *options, image.reference(prefix=prefix)).strip()
     try:
-        assert health(container) == "healthy", docker("logs", container)[-3000:]
-        logs = docker("logs", container)
+        assert health(container) == "healthy", container_logs(container)[-3000:]
+        logs = container_logs(container)
         said = json.loads(next(line for line in logs.splitlines() if line.startswith("{")))
         top = docker("top", container, "-eo", "pid,uid,args")
     finally:
@@ -280,9 +249,8 @@ def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: P
     assert said["options"]["served-model-name"] == stack.model.served_name
     assert said["options"]["port"] == str(stack.backend.port)
     for name, value in stack.settings.items():
-        assert said["options"][name] == (
-            "" if value is True and configuration == "vlm.conf" else _written(value)
-        ), name
+        is_flag = value is True and configuration == "vlm.conf"
+        assert said["options"][name] == ("" if is_flag else as_yaml(value)), name
     assert re.search(r"10001\s.*(vllm serve|serve\.py|api_server)", top), top
     assert not re.search(r"[0-9a-f]{64}", top), "the key is in the list of processes"
     if not stack.vlm.image.base.debootstrap:
@@ -292,21 +260,22 @@ def test_every_server_starts_as_it_should(built: tuple[Stack, str], workspace: P
         assert said["environment"]["ASCEND_HOME_PATH"].startswith("/usr/local/Ascend/")
 
 
-def _written(value: object) -> str:
-    return {True: "true"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+def as_yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def health(container: str) -> str:
     """The state of health once it is decided."""
     end = time.monotonic() + HEALTHY_WITHIN
     while time.monotonic() < end:
-        state = json.loads(docker("inspect", container))[0]["State"]
+        state = inspected(container)["State"]
         if state["Health"]["Status"] != "starting" or not state["Running"]:
             break
         time.sleep(0.5)
     return str(state["Health"]["Status"] if state["Running"] else f"ended with {state['ExitCode']}")
 
 
+@started
 def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_path: Path) -> None:
     """It waits for the key of the VLM server, under a number that no user of the image has."""
     stack, prefix = built
@@ -317,18 +286,15 @@ def test_every_pipeline_api_starts_as_it_should(built: tuple[Stack, str], tmp_pa
     (image,) = apis
     pipeline = RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / "pipeline.yaml"]
     (tmp_path / "pipeline.yaml").write_text(pipeline, "utf-8")
-    container = docker(
-        *("run", "--detach", "--network=none", "--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=ALL"),
-        *("--user=4242:0", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
-        *(
-            f"--volume={tmp_path / 'pipeline.yaml'}:/etc/paddock/pipeline.yaml:ro",
-            image.reference(prefix=prefix),
-        ),
-    ).strip()
+    options = (
+        *("--network=none", "--read-only", "--cap-drop=ALL", "--user=4242:0"),
+        *("--tmpfs=/tmp:mode=1777", "--tmpfs=/var/lib/paddock:mode=2770,uid=10001,gid=0"),
+        f"--volume={tmp_path / 'pipeline.yaml'}:/etc/paddock/pipeline.yaml:ro",
+    )
+    container = docker("run", "--detach", *options, image.reference(prefix=prefix)).strip()
     try:
         time.sleep(1)
-        state = json.loads(docker("inspect", container))[0]["State"]
-        assert state["Running"], docker("logs", container)
+        assert inspected(container)["State"]["Running"], container_logs(container)
         top = docker("top", container, "-eo", "pid,uid,args")
     finally:
         docker("rm", "--force", container)
@@ -349,8 +315,7 @@ def carried(
     before, delta = folder / "before", folder / "delta"
     for stack, path, more in ((FROM, before, ()), (TO, delta, ("--base", before))):
         build(stack, workspace, stand_in_bases, prefix)
-        environment = {"PADDOCK_ROOT": str(workspace), "IMAGE_PREFIX": prefix}
-        paddock(
+        export = (
             "export",
             stack.target.name,
             "--backend",
@@ -359,46 +324,30 @@ def carried(
             "-o",
             path,
             *more,
-            **environment,
         )
-        print(f"{stack.name}: {sum(each.size for each in manifest(path).parts):,} bytes")
+        paddock(*export, PADDOCK_ROOT=str(workspace), IMAGE_PREFIX=prefix)
+        print(f"{stack.name}: {size_of_parts(path):,} bytes")
     return before, delta
 
 
 @pytest.mark.parametrize("store", ["classic", "containerd"])
 def test_a_delta_leads_from_one_target_to_another(
-    store: Any, carried: tuple[Path, Path], tmp_path: Path
+    store: str, carried: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """What they share stays where it is; layers on another base are made from those of the target before."""
     before, delta = carried
-    assert {each.carried for each in manifest(delta).layers} >= {Carried.BASE, Carried.RECIPE}
-    assert (
-        sum(each.size for each in manifest(delta).parts)
-        < sum(each.size for each in manifest(before).parts) / 10
-    )
+    assert {layer.carried for layer in manifest_of(delta).layers} >= {Carried.BASE, Carried.RECIPE}
+    assert size_of_parts(delta) < size_of_parts(before) / 10
     with site_engine(store, in_memory=True, size=6 << 30) as engine:
         for bundle in (before, delta):
             paddock("import", bundle, "--any-host", PADDOCK_STATE=str(tmp_path), **engine.environment())
-            for image in manifest(bundle).images:
-                found = json.loads(engine.docker("image", "inspect", image.reference))[0]
-                assert tuple(found["RootFS"]["Layers"]) == image.layers
+            for image in manifest_of(bundle).images:
+                assert tuple(engine.layers(image.reference)) == image.layers
                 engine.docker("rm", engine.docker("create", image.reference).strip())
 
 
 def paddock(*arguments: str | Path, **environment: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "paddock", *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
-
-
-def manifest(bundle: Path) -> Manifest:
-    return parse((bundle / "bundle.json").read_bytes())
+    succeeded(programs.paddock(*arguments, limit=LIMIT, environment=environment))
 
 
 # --- the checks can fail ------------------------------------------------------------------------------------

@@ -1,6 +1,4 @@
-"""The image of the tool for real: built from this checkout, and run by its script as if paddock were
-installed.
-"""
+"""The tool's image for real: built from this checkout, and run by its script as if paddock were installed."""
 
 from __future__ import annotations
 
@@ -11,37 +9,30 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+import programs
+from compose_projects import containers_of, inspected
 from paddock import __version__
 from paddock.render.renderer import WRAPPER
+from programs import Finished, docker, paddock, succeeded
 from repository import REPOSITORY
+from workshop import Workshop
 
-LIMIT = 900  # seconds
 PREFIX = f"paddock-test-tool-{os.getpid()}/"
 SAMPLE = REPOSITORY / "docs/sample/receipt.png"
 
 
 @pytest.fixture(scope="module")
-def image(engine_cli) -> Iterator[str]:
+def image() -> Iterator[str]:
     """The image, built under a name of our own."""
-    built = subprocess.run(
-        [sys.executable, "-m", "paddock", "build", "tool"],
-        env={**os.environ, "IMAGE_PREFIX": PREFIX},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    yield built.stdout.strip()
-    engine_cli("image", "rm", "--force", built.stdout.strip(), check=False)
+    reference = succeeded(paddock("build", "tool", cwd=REPOSITORY, IMAGE_PREFIX=PREFIX)).strip()
+    yield reference
+    docker("image", "rm", "--force", reference, check=False)
 
 
 class Site:
@@ -67,18 +58,16 @@ class Site:
             **more,
         }
 
-    def run(
-        self, *arguments: str | Path, as_nobody: bool = False, **more: str
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*arguments, as_nobody=as_nobody),
-            cwd=self.folder,
-            env=self.environment(**more),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
+    def run(self, *arguments: str | Path, as_nobody: bool = False, **more: str) -> Finished:
+        argv = self.argv(*arguments, as_nobody=as_nobody)
+        return programs.run(*argv, cwd=self.folder, environment=self.environment(**more), inherit=False)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start it in a process group of its own."""
+        argv = self.argv(*arguments)
+        environment = self.environment()
+        return programs.start(
+            *argv, cwd=self.folder, environment=environment, inherit=False, new_session=True
         )
 
 
@@ -96,11 +85,11 @@ def site(image: str) -> Iterator[Site]:
         yield Site(Path(folder))
 
 
-def test_it_carries_what_a_site_needs_and_no_engine(image: str, engine_cli) -> None:
-    found = json.loads(engine_cli("image", "inspect", image))[0]
-    assert found["Config"]["User"] == "10001:0"
-    assert found["Config"]["Labels"]["org.opencontainers.image.version"] == __version__
-    assert found["Size"] < 280e6, f"{found['Size'] / 1e6:.0f} MB"
+def test_it_carries_what_a_site_needs_and_no_engine(image: str) -> None:
+    state = inspected(image)
+    assert state["Config"]["User"] == "10001:0"
+    assert state["Config"]["Labels"]["org.opencontainers.image.version"] == __version__
+    assert state["Size"] < 280e6, f"{state['Size'] / 1e6:.0f} MB"
     script = """
         set -e
         docker --version && docker compose version
@@ -111,48 +100,36 @@ def test_it_carries_what_a_site_needs_and_no_engine(image: str, engine_cli) -> N
         python -c 'import paddock; assert "checkout" not in paddock.__file__, paddock.__file__'
         [ -z "$(find / -xdev -path /proc -prune -o -perm /6000 -type f -path '/usr/lib/paddock/*' -print)" ]
     """
-    engine_cli("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)
-    history = engine_cli("image", "history", "--no-trunc", image)
+    docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)
+    history = docker("image", "history", "--no-trunc", image)
     assert os.environ.get("PIP_INDEX_URL", "no index") not in history
 
 
-def test_its_packages_have_the_versions_of_constraints_txt(image: str, engine_cli) -> None:
-    listed = engine_cli(
-        "run",
-        "--rm",
-        "--network=none",
-        "--entrypoint=python",
-        image,
-        "-c",
-        "import importlib.metadata as m; print(*(f'{d.name.lower()}=={d.version}' for d in m.distributions()))",
-    ).split()
+def test_its_packages_have_the_versions_of_constraints_txt(image: str) -> None:
+    each = "f'{d.name.lower()}=={d.version}' for d in importlib.metadata.distributions()"
+    code = f"import importlib.metadata; print(*({each}))"
+    python = ("run", "--rm", "--network=none", "--entrypoint=python", image)
+    listed = [re.sub("[_.](?=.*==)", "-", package) for package in docker(*python, "-c", code).split()]
     constraints = (REPOSITORY / "constraints.txt").read_text().split()
     assert len(listed) > 8
-    assert {re.sub("[_.](?=.*==)", "-", each) for each in listed} - set(constraints) == {
-        f"paddock=={__version__}"
-    }
+    assert set(listed) - set(constraints) == {f"paddock=={__version__}"}
 
 
-def test_a_second_build_holds_the_same_python_files(image: str, engine_cli, tmp_path: Path) -> None:
+def test_a_second_build_holds_the_same_python_files(image: str, tmp_path: Path) -> None:
     """Built without any cache: paddock and its packages are the same bytes, byte code too."""
-    script = "find /usr/lib/paddock -type f ! -name direct_url.json ! -name RECORD | sort | xargs sha256sum | sha256sum"
-    args = ("run", "--rm", "--network=none", "--entrypoint=sh")
-    before = engine_cli(*args, image, "-c", script)
-    again = f"{PREFIX}again/"
-    built = subprocess.run(
-        [sys.executable, "-m", "paddock", "build", "tool", "--no-cache"],
-        env={**os.environ, "IMAGE_PREFIX": again},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
+    before = digest_of_python_files(image)
+    build = paddock("build", "tool", "--no-cache", cwd=REPOSITORY, IMAGE_PREFIX=f"{PREFIX}again/")
+    again = succeeded(build).strip()
     try:
-        assert engine_cli(*args, built.stdout.strip(), "-c", script) == before
+        assert digest_of_python_files(again) == before
     finally:
-        engine_cli("image", "rm", "--force", built.stdout.strip(), check=False)
+        docker("image", "rm", "--force", again, check=False)
+
+
+def digest_of_python_files(image: str) -> str:
+    files = "find /usr/lib/paddock -type f ! -name direct_url.json ! -name RECORD"
+    script = f"{files} | sort | xargs sha256sum | sha256sum"
+    return docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)
 
 
 def test_output_and_exit_status_are_the_programs_own(site: Site) -> None:
@@ -165,10 +142,10 @@ def test_output_and_exit_status_are_the_programs_own(site: Site) -> None:
 
 
 def test_ctrl_c_ends_it_with_130(site: Site) -> None:
-    """Without a terminal, where docker hands the signal on to the container. The server here never answers."""
+    """Without a terminal docker hands the signal on to the container. The server here never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        running = _started(site, "parse", SAMPLE, "-o", "out", "--url", url)
+        running = site.start("parse", SAMPLE, "-o", "out", "--url", url)
         connection, _ = silent.accept()
         with connection:
             os.killpg(running.pid, signal.SIGINT)
@@ -176,32 +153,19 @@ def test_ctrl_c_ends_it_with_130(site: Site) -> None:
     assert running.returncode == 130, said
 
 
-def _started(site: Site, *arguments: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        site.argv(*arguments),
-        cwd=site.folder,
-        env=site.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 @pytest.fixture
-def image_beside_the_stacks(image: str, shop, engine_cli) -> Iterator[None]:
+def image_beside_the_stacks(image: str, shop: Workshop) -> Iterator[None]:
     """The tool's image under the prefix of the stacks' images: one IMAGE_PREFIX is for all of them."""
-    engine_cli("tag", image, f"{shop.prefix}tool:{__version__}")
+    docker("tag", image, shop.image("tool"))
     yield
-    engine_cli("image", "rm", f"{shop.prefix}tool:{__version__}", check=False)
+    docker("image", "rm", shop.image("tool"), check=False)
 
 
 @pytest.mark.usefixtures("image_beside_the_stacks")
 def test_somebody_without_root_starts_and_stops_a_stack(
-    site: Site, shop, project: str, free_port: int, ids_of
+    site: Site, shop: Workshop, project: str, free_port: int
 ) -> None:
-    """In a folder with the stack and nothing else: weights behind a link, files made with the caller's uid."""
+    """In a folder with nothing but the stack: weights behind a link, files made with the caller's uid."""
     stack = site.folder / "compose/cpu-llama.cpp"
     shutil.copytree(shop.root / "compose/cpu-llama.cpp", stack)
     shutil.copytree(shop.models, site.folder / "weights")
@@ -209,7 +173,7 @@ def test_somebody_without_root_starts_and_stops_a_stack(
     elsewhere.symlink_to(site.folder / "weights")
     settings = {"IMAGE_PREFIX": shop.prefix, "MODELS_DIR": str(elsewhere), "API_PORT": str(free_port)}
 
-    def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str | Path, **more: str) -> Finished:
         return site.run(*arguments, as_nobody=True, **{**settings, **more})
 
     missing = run("up", stack, "--project", project, MODELS_DIR=f"{elsewhere}/none")
@@ -231,4 +195,4 @@ def test_somebody_without_root_starts_and_stops_a_stack(
     finally:
         down = run("down", stack, "--project", project)
     assert down.returncode == 0, down.stderr
-    assert not ids_of(project)
+    assert not containers_of(project)

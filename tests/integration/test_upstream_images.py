@@ -1,6 +1,7 @@
-"""IMAGES=upstream for real, on stand-ins for upstream's images: our images for a processor with upstream's
-user, HOME and commands, and nothing of ours in them (standins/upstream). The stack is cu126's, without its
-card.
+"""IMAGES=upstream for real, on stand-ins for upstream's images.
+
+Those are our images for a processor with upstream's user, HOME and commands, and nothing of ours in them
+(standins/upstream). The stack is cu126's, without its card.
 
 What this does not show: that upstream's images hold what its Dockerfiles say, and that they run on a card.
 """
@@ -11,16 +12,18 @@ import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from compose_projects import containers_of, inspected, resources_of
 from paddock import paths
 from paddock.matrix import upstream
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Variant
+from programs import docker
+from workshop import Workshop, open_to_other_users, set_variables
 
 STANDIN = Path(__file__).parent / "standins" / "upstream"
 DATA = load_registry(paths.templates())
@@ -39,7 +42,7 @@ services:
 
 
 @pytest.fixture(scope="module")
-def upstream_prefix(shop) -> Iterator[str]:
+def upstream_prefix(shop: Workshop) -> Iterator[str]:
     """Stand-ins under upstream's names, with a prefix of our own."""
     prefix = f"paddock-test-upstream-{os.getpid()}/"
     made = []
@@ -47,94 +50,63 @@ def upstream_prefix(shop) -> Iterator[str]:
         stack = DATA.stack(target="cu126", variant=variant)
         for service, image in upstream.images(stack).items():
             made.append(prefix + image.image_of(variant).rpartition("/")[2])
-            subprocess.run(
-                [
-                    *(
-                        "docker",
-                        "buildx",
-                        "build",
-                        "--load",
-                        "--quiet",
-                        f"--target={variant}",
-                        f"--tag={made[-1]}",
-                    ),
-                    *(f"--build-arg=OURS={shop.prefix}{OURS[service]}:{shop.version}", str(STANDIN)),
-                    *(f"--build-arg=UPSTREAM_UID={image.uid}", f"--build-context=weights={shop.models}"),
-                ],
-                check=True,
-                timeout=600,
-            )
+            given = (f"--build-arg=OURS={shop.image(OURS[service])}", f"--build-arg=UPSTREAM_UID={image.uid}")
+            names = (f"--target={variant}", f"--tag={made[-1]}", f"--build-context=weights={shop.models}")
+            docker("buildx", "build", "--load", "--quiet", *names, *given, STANDIN)
     yield prefix
-    subprocess.run(["docker", "image", "rm", *made], check=False, stdout=subprocess.DEVNULL, timeout=600)
+    docker("image", "rm", *made, check=False)
 
 
 @pytest.fixture(params=list(Variant))
-def folder(request: pytest.FixtureRequest, shop, upstream_prefix: str, tmp_path: Path) -> Path:
+def folder(request: pytest.FixtureRequest, shop: Workshop, upstream_prefix: str, tmp_path: Path) -> Path:
     """The folder of a stack, as somebody without a card would change it."""
     name = DATA.stack(target="cu126", variant=request.param).name
     made = shutil.copytree(shop.root / "compose" / name, tmp_path / name)
-    for parent in (
-        tmp_path,
-        *tmp_path.parents,
-    ):  # pytest makes its folders private, containers run as other users
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    shutil.copytree(shop.root / "compose/upstream", tmp_path / "upstream")
+    open_to_other_users(tmp_path)
     shutil.copy(shop.root / "compose/cpu/vlm.yaml", made)
     (made / "compose.override.yaml").write_text(WITHOUT_CARD)
-    settings = (made / ".env").read_text()
-    changed = {
-        "IMAGES": "upstream",
-        "UPSTREAM_PREFIX": upstream_prefix,
-        "API_MEMORY": "4g",
-        "VLM_MEMORY": "8g",
-    }
-    lines = [line for line in settings.splitlines() if line.partition("=")[0] not in changed]
-    (made / ".env").write_text(
-        "\n".join([*lines, *(f"{name}={value}" for name, value in changed.items())]) + "\n"
-    )
+    memory = {"API_MEMORY": "4g", "VLM_MEMORY": "8g"}
+    set_variables(made / ".env", IMAGES="upstream", UPSTREAM_PREFIX=upstream_prefix, **memory)
     return made
 
 
 def test_a_page_goes_through_upstreams_images(
-    folder: Path,
-    shop,
-    project: str,
-    free_port: int,
-    engine_cli: Callable[..., str],
-    ids_of: Callable[..., list[str]],
+    folder: Path, shop: Workshop, project: str, free_port: int
 ) -> None:
     up = shop.paddock("up", folder, "--project", project, "--port", str(free_port), "--json")
     assert up.returncode == 0, up.stderr
     started = json.loads(up.stdout)
     assert started["model"] == "PaddleOCR-VL-1.6-0.9B"
-    assert {each["name"]: each["test"] for each in started["weights"]} == {
+    assert {weights["name"]: weights["test"] for weights in started["weights"]} == {
         "PP-DocLayoutV3": True,
         "PaddleOCR-VL-1.6": True,
     }
     for service, uid in (("api", 1000), ("vlm", 1000)):
-        (container,) = ids_of(project, service)
-        inspected = json.loads(engine_cli("inspect", container))[0]
-        assert inspected["Config"]["Image"].startswith("paddock-test-upstream-")
-        assert inspected["HostConfig"]["ReadonlyRootfs"] is True
-        assert inspected["HostConfig"]["CapDrop"] == ["ALL"]
-        assert engine_cli("exec", container, "id", "-u").strip() == str(uid)
-        key = engine_cli("exec", container, "stat", "-c", "%u:%g %a", "/var/lib/paddock/vlm-api-key").strip()
+        (container,) = containers_of(project, service)
+        state = inspected(container)
+        assert state["Config"]["Image"].startswith("paddock-test-upstream-")
+        assert state["HostConfig"]["ReadonlyRootfs"] is True
+        assert state["HostConfig"]["CapDrop"] == ["ALL"]
+        assert docker("exec", container, "id", "-u").strip() == str(uid)
+        key = docker("exec", container, "stat", "-c", "%u:%g %a", "/var/lib/paddock/vlm-api-key").strip()
         assert key == "1000:0 640"
-        assert not re.search("[0-9a-f]{64}", engine_cli("top", container, "-eo", "pid,args"))
+        assert not re.search("[0-9a-f]{64}", docker("top", container, "-eo", "pid,args"))
     (status,) = json.loads(shop.paddock("status", "--project", project, "--json").stdout)["stacks"]
     assert status["ready"] is True
-    assert {each["target"] for each in status["services"]} == {"cu126"}
-    assert all(each["packages"] for each in status["services"])
+    assert {service["target"] for service in status["services"]} == {"cu126"}
+    assert all(service["packages"] for service in status["services"])
 
     down = shop.paddock("down", folder, "--project", project, "--volumes")
     assert down.returncode == 0, down.stderr
-    assert ids_of(project) == []
-    left = engine_cli("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}")
-    assert left.strip() == ""
+    assert containers_of(project) == []
+    assert resources_of(project, "volume") == []
 
 
 @pytest.mark.parametrize("folder", [Variant.OFFLINE], indirect=True)
-def test_an_offline_image_that_is_not_here_is_to_be_pulled(folder: Path, shop, project: str) -> None:
+def test_an_offline_image_that_is_not_here_is_to_be_pulled(
+    folder: Path, shop: Workshop, project: str
+) -> None:
     tried = shop.paddock("up", folder, "--project", project, UPSTREAM_PREFIX="nowhere.invalid/")
     assert tried.returncode == PREFLIGHT, tried.stderr
     assert "docker pull nowhere.invalid/paddleocr-" in tried.stderr

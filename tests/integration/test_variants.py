@@ -1,28 +1,23 @@
-"""The other stacks of the target, for real: weights inside the images, another backend, and weights made
-twice.
-"""
+"""The target's other stacks for real: weights inside the images, another backend, and weights made twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from compose_projects import containers_of, inspected
+from programs import docker, succeeded
 from repository import REPOSITORY
+from workshop import RunningStack, Workshop
 
 SAMPLE = REPOSITORY / "docs/sample/receipt.png"
 TEXT = "paddock test weights: this text was not read from the page"
 
 
 def test_an_offline_stack_needs_nothing_but_its_images(
-    shop,
-    project: str,
-    free_port: int,
-    tmp_path: Path,
-    engine_cli: Callable[..., str],
-    ids_of: Callable[..., list[str]],
+    shop: Workshop, project: str, free_port: int, tmp_path: Path
 ) -> None:
     built = shop.paddock("build", "cpu-offline", "--backend", "llama.cpp", "--json")
     assert built.returncode == 0, built.stderr
@@ -33,24 +28,23 @@ def test_an_offline_stack_needs_nothing_but_its_images(
     )
     assert up.returncode == 0, up.stderr
     assert "test weights" in up.stdout
-    for container in ids_of(project):
-        mounts = json.loads(engine_cli("inspect", container))[0]["Mounts"]
+    for container in containers_of(project):
+        mounts = inspected(container)["Mounts"]
         assert "/models" not in [mount["Destination"] for mount in mounts]
     url = f"http://127.0.0.1:{free_port}"
     parsed = shop.paddock("parse", SAMPLE, "--output", tmp_path / "out", "--url", url)
     assert parsed.returncode == 0, parsed.stderr
     assert TEXT in (tmp_path / "out/receipt.png/document.md").read_text()
-    engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
+    docker("image", "rm", "--force", *json.loads(built.stdout)["images"])
 
 
 @pytest.fixture(scope="module")
-def models(shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Test weights of every model. Files of different sets have the same name and size."""
     folder = tmp_path_factory.mktemp("models")
     for model in ("paddleocr-vl", "paddleocr-vl-1.5", "paddleocr-vl-1.6"):
-        image = f"{shop.prefix}cpu-api:{shop.version}"
-        made = shop.paddock("models", "make-test", model, "--to", folder, "--image", image)
-        assert made.returncode == 0, made.stderr
+        make = ("models", "make-test", model, "--to", folder, "--image", shop.image("cpu-api"))
+        succeeded(shop.paddock(*make))
     return folder
 
 
@@ -63,12 +57,11 @@ def models(shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_every_model_is_served_from_images_that_hold_its_own_sets(
-    shop,
+    shop: Workshop,
     models: Path,
     project: str,
     free_port: int,
     tmp_path: Path,
-    engine_cli: Callable[..., str],
     backend: str,
     model: str,
     layout: str,
@@ -78,7 +71,7 @@ def test_every_model_is_served_from_images_that_hold_its_own_sets(
     assert built.returncode == 0, built.stderr
     images = json.loads(built.stdout)["images"]
     (api,) = (name for name in images if "cpu-api" in name)
-    held = engine_cli("run", "--rm", "--entrypoint", "cat", api, f"/models/{layout}/inference.yml")
+    held = docker("run", "--rm", "--entrypoint", "cat", api, f"/models/{layout}/inference.yml")
     assert held == (models / layout / "inference.yml").read_text()
     named = (*stack, "--project", project)
     up = shop.paddock("up", *named, "--port", str(free_port), MODELS_DIR=str(tmp_path / "no-models"))
@@ -90,10 +83,12 @@ def test_every_model_is_served_from_images_that_hold_its_own_sets(
     assert ("seal" in asked) is (model != "paddleocr-vl")
     down = shop.paddock("down", *named, "--volumes")
     assert down.returncode == 0, down.stderr
-    engine_cli("image", "rm", "--force", *images)
+    docker("image", "rm", "--force", *images)
 
 
-def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_path: Path) -> None:
+def test_both_backends_answer_the_same(
+    stack: RunningStack, project: str, free_port: int, tmp_path: Path
+) -> None:
     options = ("--backend", "llama.cpp", "--project", project)
     up = stack.shop.paddock("up", "cpu", *options, "--port", str(free_port))
     assert up.returncode == 0, up.stderr
@@ -107,14 +102,10 @@ def test_both_backends_answer_the_same(stack, project: str, free_port: int, tmp_
     assert texts[0].count(TEXT) == 5
 
 
-def test_test_weights_made_twice_are_the_same_bytes(shop, tmp_path: Path) -> None:
-    image = f"{shop.prefix}cpu-api:{shop.version}"
-    made = shop.paddock(
-        "models", "make-test", "paddleocr-vl-1.6", "--to", tmp_path / "models", "--image", image
-    )
-    assert made.returncode == 0, made.stderr
-    locks = [
-        json.loads((folder / "models.lock.json").read_text()) for folder in (shop.models, tmp_path / "models")
-    ]
+def test_test_weights_made_twice_are_the_same_bytes(shop: Workshop, tmp_path: Path) -> None:
+    again = tmp_path / "models"
+    make = ("models", "make-test", "paddleocr-vl-1.6", "--to", again, "--image", shop.image("cpu-api"))
+    succeeded(shop.paddock(*make))
+    locks = [json.loads((folder / "models.lock.json").read_text()) for folder in (shop.models, again)]
     assert locks[0] == locks[1]
-    assert shop.paddock("models", "check", "--to", tmp_path / "models").returncode == 0
+    assert shop.paddock("models", "check", "--to", again).returncode == 0

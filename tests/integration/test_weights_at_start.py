@@ -1,6 +1,4 @@
-"""An online stack whose weights come at its first start: from a server of ours, through a proxy, with cuts
-and lies.
-"""
+"""An online stack whose weights come at its first start: through a proxy, from a bad server."""
 
 from __future__ import annotations
 
@@ -8,16 +6,17 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import programs
+from compose_projects import containers_of, inspected, resources_of
+from programs import PADDOCK, Finished, docker, run, succeeded
 from repository import REPOSITORY
 from weight_sources import BadServer
+from workshop import Workshop
 
 STACK = "cpu-llama.cpp"
 ELSEWHERE = "http://weights.example"  # nobody's: only a proxy leads there
@@ -30,31 +29,22 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def tool_image(shop: Any, engine_cli: Callable[..., str]) -> Iterator[str]:
+def tool_image(shop: Workshop) -> Iterator[str]:
     """The tool's image under the prefix of the stack's images."""
-    built = subprocess.run(
-        [sys.executable, "-m", "paddock", "build", "tool"],
-        cwd=REPOSITORY,
-        timeout=900,
-        check=False,
-        env={**os.environ, "IMAGE_PREFIX": shop.prefix},
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stderr
-    yield built.stdout.strip()
-    engine_cli("image", "rm", "--force", built.stdout.strip(), check=False)
+    image = succeeded(programs.paddock("build", "tool", cwd=REPOSITORY, IMAGE_PREFIX=shop.prefix)).strip()
+    yield image
+    docker("image", "rm", "--force", image, check=False)
 
 
 @pytest.fixture
-def gateway(engine_cli: Callable[..., str]) -> str:
+def gateway() -> str:
     """This host's address in the engine's own network."""
-    address: str = json.loads(engine_cli("network", "inspect", "bridge"))[0]["IPAM"]["Config"][0]["Gateway"]
+    address: str = inspected("bridge")["IPAM"]["Config"][0]["Gateway"]
     return address
 
 
 @pytest.fixture
-def upstream(shop: Any, gateway: str) -> Iterator[BadServer]:
+def upstream(shop: Workshop, gateway: str) -> Iterator[BadServer]:
     """The test weights as Hugging Face would have them."""
     server = BadServer(gateway)
     serve_all(server, shop)
@@ -63,39 +53,21 @@ def upstream(shop: Any, gateway: str) -> Iterator[BadServer]:
 
 
 @pytest.fixture
-def upstream_with_tls(shop: Any, gateway: str, tmp_path: Path) -> Iterator[BadServer]:
+def upstream_with_tls(shop: Workshop, gateway: str, tmp_path: Path) -> Iterator[BadServer]:
     """The same behind a certificate that only cert.pem vouches for."""
     names = f"subjectAltName=IP:{gateway}"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=nobody",
-            "-addext",
-            names,
-            "-keyout",
-            tmp_path / "key.pem",
-            "-out",
-            tmp_path / "cert.pem",
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    request = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=nobody")
+    succeeded(run(*request, "-addext", names, "-keyout", key, "-out", certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    context.load_cert_chain(certificate, key)
     server = BadServer(gateway, tls=context)
     serve_all(server, shop)
     yield server
     server.close()
 
 
-def serve_all(server: BadServer, shop: Any) -> None:
+def serve_all(server: BadServer, shop: Workshop) -> None:
     for name in SETS:
         folder = shop.models / name
         files = {
@@ -110,28 +82,18 @@ def serve_all(server: BadServer, shop: Any) -> None:
 
 def asked(server: BadServer) -> set[str]:
     """The weight files that were asked for."""
-    return {each.path.rpartition("/")[2] for each in server.asked if "/resolve/" in each.path}
+    return {request.path.rpartition("/")[2] for request in server.asked if "/resolve/" in request.path}
 
 
 def path_of(server: BadServer, name: str) -> str:
     return next(path for path in server.files if path.endswith(name))
 
 
-def compose(
-    folder: Path, environment: Mapping[str, str], *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", "compose", *arguments],
-        cwd=folder,
-        env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def compose(folder: Path, environment: Mapping[str, str], *arguments: str) -> Finished:
+    return run("docker", "compose", *arguments, cwd=folder, environment=environment, inherit=False)
 
 
-def stack_folder(shop: Any, parent: Path, project: str, **settings: str) -> Path:
+def stack_folder(shop: Workshop, parent: Path, project: str, **settings: str) -> Path:
     """A folder of the stack alone, with fetch.yaml switched on."""
     folder = parent / STACK
     shutil.copytree(shop.root / "compose" / STACK, folder)
@@ -151,7 +113,7 @@ def surroundings() -> dict[str, str]:
 
 @pytest.mark.usefixtures("tool_image")
 def test_certificates_of_the_site_are_trusted_when_they_are_named(
-    shop: Any, upstream_with_tls: BadServer, project: str, tmp_path: Path
+    shop: Workshop, upstream_with_tls: BadServer, project: str, tmp_path: Path
 ) -> None:
     sources = dict.fromkeys(
         ("HF_ENDPOINT", "PADDOCK_BOS_ENDPOINT", "MODELSCOPE_ENDPOINT"), upstream_with_tls.url
@@ -171,13 +133,7 @@ def test_certificates_of_the_site_are_trusted_when_they_are_named(
 
 @pytest.mark.usefixtures("tool_image")
 def test_weights_come_at_the_first_start_and_never_again(
-    shop: Any,
-    upstream: BadServer,
-    project: str,
-    free_port: int,
-    ids_of: Callable[..., list[str]],
-    tmp_path: Path,
-    engine_cli: Callable[..., str],
+    shop: Workshop, upstream: BadServer, project: str, free_port: int, tmp_path: Path
 ) -> None:
     folder = stack_folder(
         shop,
@@ -192,15 +148,8 @@ def test_weights_come_at_the_first_start_and_never_again(
     )
     keep = surroundings()
 
-    def paddock(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "paddock", *map(str, arguments)],
-            env={**keep, "PADDOCK_ROOT": str(shop.root)},
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
+    def paddock(*arguments: str | Path) -> Finished:
+        return run(*PADDOCK, *arguments, environment={**keep, "PADDOCK_ROOT": str(shop.root)}, inherit=False)
 
     # A source that gives something else than it publishes: nothing starts, and it is said why.
     gguf = path_of(upstream, "GGUF.gguf")
@@ -211,7 +160,7 @@ def test_weights_come_at_the_first_start_and_never_again(
     assert "found SHA-256" in refused.stderr
     assert "this means: the weights could not be fetched" in refused.stderr
     assert "HTTPS_PROXY" in refused.stderr
-    assert not ids_of(project, "vlm")
+    assert not containers_of(project, "vlm")
     status = paddock("status", folder)
     assert status.returncode == 8
     assert "weights is exited" in status.stderr
@@ -228,19 +177,16 @@ def test_weights_come_at_the_first_start_and_never_again(
     assert not came_before & asked(upstream)
     shown = json.loads(paddock("status", folder, "--json").stdout)["stacks"][0]
     assert shown["ready"] is True
-    assert {each["service"]: each["state"] for each in shown["services"]} == {
-        "api": "running",
-        "vlm": "running",
-        "weights": "done",
-    }
+    states = {service["service"]: service["state"] for service in shown["services"]}
+    assert states == {"api": "running", "vlm": "running", "weights": "done"}
 
     # Only that container had a way out, and it was locked down like the others.
-    container = json.loads(engine_cli("inspect", ids_of(project, "weights")[0]))[0]
+    container = inspected(containers_of(project, "weights")[0])
     assert set(container["NetworkSettings"]["Networks"]) == {f"{project}_download"}
     assert container["Config"]["User"] == "23456:0"
     assert container["HostConfig"]["ReadonlyRootfs"] is True
     assert container["HostConfig"]["CapDrop"] == ["ALL"]
-    server = json.loads(engine_cli("inspect", ids_of(project, "vlm")[0]))[0]
+    server = inspected(containers_of(project, "vlm")[0])
     assert set(server["NetworkSettings"]["Networks"]) == {f"{project}_inside"}
     (models,) = [mount for mount in server["Mounts"] if mount["Destination"] == "/models"]
     assert (models["Type"], models["RW"]) == ("volume", False)
@@ -253,6 +199,4 @@ def test_weights_come_at_the_first_start_and_never_again(
     assert upstream.asked == []
     assert paddock("status", folder).returncode == 0
     assert paddock("down", folder, "--volumes").returncode == 0
-    assert (
-        engine_cli("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={project}") == ""
-    )
+    assert resources_of(project, "volume") == []

@@ -1,4 +1,4 @@
-"""Every option that a stack gives its server is one that this very version takes, with a value that it takes.
+"""Every option that a stack gives its server is one that this very version accepts, with an accepted value.
 
 Checked against the recorded command line of the server that the stack's image holds (see evidence.py): no
 engine, no download. tests/integration/test_parsers.py asks the parsers themselves, where we have the image.
@@ -6,10 +6,7 @@ engine, no download. tests/integration/test_parsers.py asks the parsers themselv
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 import pytest
-import yaml
 
 import evidence
 from evidence import (
@@ -20,16 +17,8 @@ from evidence import (
     servers_of,
     started_with,
 )
-from paddock import paths
-from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
-from paddock.render.renderer import Renderer
-
-REGISTRY = load_registry(paths.templates())
-RENDERER = Renderer(paths.templates())
-STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
-
-every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+from rendered import RENDERER, STACKS, document, every_stack
 
 
 @every_stack
@@ -61,8 +50,8 @@ def test_the_server_takes_what_its_start_script_adds(stack: Stack) -> None:
 
 @every_stack
 def test_every_variable_of_a_server_is_one_that_it_reads(stack: Stack) -> None:
-    document = yaml.safe_load(RENDERER.stack(stack)[PurePosixPath("compose") / stack.name / "compose.yaml"])
-    given = {name for name in document["services"]["vlm"]["environment"] if SERVER_VARIABLE.fullmatch(name)}
+    environment = document(stack)["services"]["vlm"]["environment"]
+    given = {name for name in environment if SERVER_VARIABLE.fullmatch(name)}
     for server in servers_of(stack):
         recorded = read_options(server.table)
         if recorded.environment:

@@ -1,6 +1,6 @@
 """Every value in `templates/` says where it comes from, or why it is so.
 
-Told is what has a comment: on its own line, right above it, or at one of the keys that it stands under. Some
+It does with a comment: on its own line, right above it, or at one of the keys that it stands under. Some
 values are their own reason: text for people, names that only our own files use, addresses that say whose they
 are.
 """
@@ -18,12 +18,19 @@ from paddock import paths
 FILES = sorted(path for path in paths.templates().glob("*/*.yaml"))
 # What people read, and what names another of our files or parts: no source outside of here.
 _OWN = """
-    description extends reason refuses no_upstream bad_images meaning origin because why instead template configuration
-    role name default_backend default_model tasks accelerator device debootstrap package weights_role by_memory
-    default_for compiles vendor platform_images
+    description extends reason refuses no_upstream bad_images meaning origin because why instead template
+    configuration role name default_backend default_model tasks accelerator device debootstrap package
+    weights_role by_memory default_for compiles vendor platform_images
 """
 OWN = frozenset(_OWN.split())
 ADDRESSED = {"huggingface", "modelscope", "bos"}  # the address says whose it is
+
+
+def tree_of(text: str) -> yaml.Node:
+    """A document with the places of its values."""
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert tree is not None
+    return tree
 
 
 def leaves_with_origin(node: yaml.Node) -> set[int]:
@@ -65,11 +72,11 @@ def told(lines: list[str], keys: tuple[tuple[str, int], ...], node: yaml.Node) -
 
 
 def told_somewhere(files: Iterable[Path]) -> frozenset[tuple[str, str]]:
-    """Last key and value of all that has a source in these files: where it stands again it has the same one."""
+    """Last key and value of all that has a source in these files: it has the same one wherever it recurs."""
     found = set()
     for path in files:
         text = path.read_text("utf-8")
-        for keys, node in leaves(yaml.compose(text, Loader=yaml.SafeLoader)):
+        for keys, node in leaves(tree_of(text)):
             if told(text.splitlines(), keys, node):
                 found.add((keys[-1][0], node.value))
     return frozenset(found)
@@ -78,7 +85,7 @@ def told_somewhere(files: Iterable[Path]) -> frozenset[tuple[str, str]]:
 def untold(path: Path, elsewhere: Collection[tuple[str, str]] = ()) -> list[str]:
     """The values of a file without a source, by file, line and keys."""
     text = path.read_text("utf-8")
-    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    tree = tree_of(text)
     with_origin = leaves_with_origin(tree)
     found = []
     for keys, node in leaves(tree):
@@ -106,11 +113,7 @@ def test_every_value_names_its_source_or_reason(path: Path) -> None:
 
 def test_there_is_much_to_check() -> None:
     assert len(FILES) > 10
-    values = [
-        node
-        for path in FILES
-        for _, node in leaves(yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader))
-    ]
+    values = [node for path in FILES for _, node in leaves(tree_of(path.read_text("utf-8")))]
     assert len(values) > 300
 
 

@@ -1,6 +1,4 @@
-"""What `paddock tune` writes is taken by the very version of the server that it is written for (see
-evidence.py).
-"""
+"""What `paddock tune` writes is accepted by the server version that it is written for (see evidence.py)."""
 
 from __future__ import annotations
 
@@ -33,18 +31,18 @@ def tunings() -> Iterator[Tuning]:
                 continue  # a card of another kind or generation
 
 
-TUNINGS = {f"{each.stack.name}-{each.profile.name}": each for each in tunings()}
+TUNINGS = {f"{tuning.stack.name}-{tuning.profile.name}": tuning for tuning in tunings()}
 
 
 def test_every_backend_is_among_them() -> None:
-    assert {each.stack.backend.name for each in TUNINGS.values()} == set(REGISTRY.backends)
+    assert {tuning.stack.backend.name for tuning in TUNINGS.values()} == set(REGISTRY.backends)
 
 
 @pytest.mark.parametrize("tuning", TUNINGS.values(), ids=TUNINGS)
 def test_the_server_takes_every_tuned_option(tuning: Tuning) -> None:
     text = tunedfile.text(paths.templates(), tuning, command="paddock tune")
     options = list(configured(text, vlm_configuration(tuning.stack)))
-    assert {each.option for each in tuning.settings} <= {name for name, _ in options}
+    assert {setting.option for setting in tuning.settings} <= {name for name, _ in options}
     for server in servers_of(tuning.stack):
         recorded = read_options(server.table)
         refused = [reason for name, value in options if (reason := recorded.reason_against(name, value))]

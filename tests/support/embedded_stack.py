@@ -5,19 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from programs import Finished, free_port, succeeded
+from workshop import Workshop
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader:
     """A stack with the embedded model."""
 
-    shop: Any  # the Workshop of tests/integration
+    shop: Workshop
     backend: str
     port: int
     project: str
@@ -36,21 +38,23 @@ class Reader:
         """Not the shop's own folder: its lock is compared elsewhere."""
         return str(self.shop.root / "embedded-models")
 
+    def container(self, service: str) -> str:
+        """The name of a service's container."""
+        return f"{self.project}-{service}-1"
+
     def fetch(self, backend: str) -> None:
         """Have the weights for `backend`."""
-        done = self.shop.paddock("models", "fetch", "embedded", "--backend", backend, MODELS_DIR=self.models)
-        assert done.returncode == 0, done.stderr
+        fetch = ("models", "fetch", "embedded", "--backend", backend)
+        succeeded(self.shop.paddock(*fetch, MODELS_DIR=self.models))
 
-    def paddock(self, command: str, *options: str, **more: str) -> Any:
-        """A command about this stack; its exit status and output."""
+    def paddock(self, command: str, *options: str, **more: str) -> Finished:
+        """Run a command about this stack."""
         arguments = (command, *self.stack, "--project", self.project, *options)
         return self.shop.paddock(*arguments, MODELS_DIR=self.models, **more)
 
     def up(self, **more: str) -> str:
         """Start it, or bring it to other settings; what that said."""
-        done = self.paddock("up", "--port", str(self.port), **more)
-        assert done.returncode == 0, done.stderr
-        return str(done.stdout)
+        return succeeded(self.paddock("up", "--port", str(self.port), **more))
 
     def blocks(self, file: bytes, *, pdf: bool = False) -> list[list[str]]:
         """The text of each block of each page."""
@@ -68,15 +72,12 @@ class Reader:
 
 
 @contextmanager
-def running(shop: Any, backend: str) -> Iterator[Reader]:
+def running(shop: Workshop, backend: str) -> Iterator[Reader]:
     """Such a stack, until it is no longer needed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    reader = Reader(shop=shop, backend=backend, port=port, project=f"paddock-test-embedded-{os.getpid()}")
+    project = f"paddock-test-embedded-{os.getpid()}"
+    reader = Reader(shop=shop, backend=backend, port=free_port(), project=project)
     reader.fetch(backend)
-    done = shop.paddock("render", *reader.stack)
-    assert done.returncode == 0, done.stderr
+    succeeded(shop.paddock("render", *reader.stack))
     try:
         reader.up()
         yield reader

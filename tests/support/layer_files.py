@@ -1,4 +1,4 @@
-"""Layers that lie as plain tar files: a source for exports and deltas in tests; and content for them."""
+"""Layers in memory and in plain tar files, a source for exports and deltas in tests, and content for them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,21 @@ def text(size: int, seed: int = 0) -> bytes:
     words = [noise(4, seed).hex().encode() for seed in range(seed, seed + 200)]
     chosen = random.Random(seed)
     return b" ".join(chosen.choices(words, k=size // 9 + 1))[:size]
+
+
+class MemoryLayer:
+    """A raw layer in memory that can only be read inside its bounds."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size, self.diff_id = data, len(data), digest(data)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        assert 0 <= offset <= offset + length <= self.size, "read outside the layer"
+        return self.data[offset : offset + length]
+
+    def stream(self) -> Iterator[bytes]:
+        for start in range(0, self.size, 70_001):
+            yield self.data[start : start + 70_001]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,16 +62,14 @@ class FileLayer:
 
 
 class LayerFiles:
-    """A `LayerSource` over a folder of tars, each named by its diff id; `piece` is what `stream` gives at
-    once.
-    """
+    """A `LayerSource` over a folder of tars named by their diff ids; `stream` gives `piece` bytes at once."""
 
     def __init__(self, folder: Path, *, piece: int = 1 << 20) -> None:
         self._folder, self._piece = folder, piece
         folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, data: bytes) -> str:
-        """Keep a layer and return its diff id."""
+        """Keep a layer, and return its diff id."""
         self.path(digest(data)).write_bytes(data)
         return digest(data)
 

@@ -1,20 +1,26 @@
-"""The host at the site: a second, real Docker Engine that has no network at all. Needs root and util-linux."""
+"""The engine of a host at the site: a second, real Docker Engine that has no network at all.
+
+Needs root and util-linux.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
+import programs
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.trial.privateengine import PrivateEngine
+from small_images import SmallImage, archive
 
-Store = Literal["classic", "containerd"]
+Load = Callable[[Sequence[SmallImage]], None]  # puts images into an engine
+LAYERS = "{{json .RootFS.Layers}}"  # a format for `docker image inspect`
 
 
 class SiteEngine(PrivateEngine):
@@ -30,25 +36,50 @@ class SiteEngine(PrivateEngine):
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What a docker command prints there."""
-        argv = ["docker", *arguments]
-        environment = {**os.environ, **self.environment()}
-        return subprocess.run(
-            argv, env=environment, capture_output=True, text=True, check=check, timeout=600
-        ).stdout
+        return programs.docker(*arguments, check=check, environment=self.environment())
+
+    def load(self, images: Sequence[SmallImage]) -> None:
+        """`docker load` these images."""
+        subprocess.run(
+            ["docker", "load", "--quiet"],
+            input=archive(images),
+            env={**os.environ, **self.environment()},
+            capture_output=True,
+            check=True,
+            timeout=300,
+        )
+
+    def names(self) -> list[str]:
+        """The names of all images."""
+        return self.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+
+    def layers(self, reference: str) -> list[str]:
+        """The diff ids of an image, from the lowest layer up."""
+        diff_ids: list[str] = json.loads(self.docker("image", "inspect", "--format", LAYERS, reference))
+        return diff_ids
+
+    def remove_containers(self) -> None:
+        """Remove all containers, running or not."""
+        if containers := self.docker("ps", "--all", "--quiet").split():
+            self.docker("rm", "--force", *containers)
+
+    def remove_images(self) -> None:
+        """Remove all images; the first round may leave those that others were made of."""
+        for _ in range(2):
+            if images := self.docker("images", "--all", "--quiet").split():
+                self.docker("image", "rm", "--force", *images, check=False)
 
 
 @contextmanager
 def site_engine(
-    store: Store, *, size: int | None = None, in_memory: bool = False, parent: Path = Path("/var/tmp")
+    store: str, *, size: int | None = None, in_memory: bool = False, parent: Path = Path("/var/tmp")
 ) -> Iterator[SiteEngine]:
-    """A running engine; with `size` (bytes) on a file system of its own, so that it can be filled and
-    measured.
+    """A running engine with this image store; with `size` in bytes, on a file system that can be filled up.
 
     `in_memory`: that file system is one in memory, which is quick where engines flush every step to the disk.
     """
-    folder = Path(
-        tempfile.mkdtemp(prefix="paddock-site-", dir=parent)
-    )  # short: a socket's path has 108 bytes
+    # not below pytest's folder: the path of a socket has room for 108 bytes
+    folder = Path(tempfile.mkdtemp(prefix="paddock-site-", dir=parent))
     try:
         with file_system(folder, size, in_memory=in_memory):
             engine = SiteEngine(folder, image_store.Store(store))
@@ -71,6 +102,7 @@ def file_system(folder: Path, size: int | None, *, in_memory: bool) -> Iterator[
         with _mounted(folder, "-t", "tmpfs", "-o", f"size={size or 1 << 30}", "tmpfs"):
             yield
         return
+    assert size is not None
     disk = folder.with_suffix(".img")
     try:
         with disk.open("wb") as file:

@@ -1,18 +1,16 @@
-"""A host at the site, as its operator has it: an engine without a network, and `paddock` with a state folder."""
+"""A host at the site: an engine without a network, and `paddock` with a state folder."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import programs
+from programs import PADDOCK, Finished, require_failure, wait_until
 from samples import cut_short
 from site_engine import SiteEngine
 
@@ -27,74 +25,51 @@ class Site:
     state: Path
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.engine.environment(), "PADDOCK_STATE": str(self.state)}
+        """What leads `paddock` to this host's engine and state."""
+        return {**self.engine.environment(), "PADDOCK_STATE": str(self.state)}
 
-    def paddock(self, *arguments: str | Path) -> Any:
-        """Run `paddock`; its exit status and output."""
-        return self._start("-m", "paddock", *arguments)()
+    def paddock(self, *arguments: str | Path) -> Finished:
+        """Run `paddock`, whatever its exit status."""
+        return programs.run(*PADDOCK, *arguments, environment=self.environment(), limit=LIMIT)
 
     def refuses(self, *arguments: str | Path, words: str) -> None:
         """`paddock` ends with status 7 and these words."""
-        done = self.paddock(*arguments)
-        assert (done.returncode, words in done.stderr) == (7, True), done.stderr
+        require_failure(self.paddock(*arguments), 7, words)
 
-    def cut_short(self, number: int, *arguments: str | Path, seen: Path) -> Any:
-        """`paddock`, ended before its step `number`; the names of the steps that it reached are added to
-        `seen`.
-        """
-        return self._start(cut_short.__file__, str(number), seen, *arguments)()
+    def cut_short(self, number: int, *arguments: str | Path, seen: Path) -> Finished:
+        """Run `paddock` and kill it before its step `number`; the steps it reached are added to `seen`."""
+        argv = (sys.executable, cut_short.__file__, str(number), seen, *arguments)
+        return programs.run(*argv, environment=self.environment(), limit=LIMIT)
 
-    def meanwhile(self, *arguments: str | Path, event: Callable[[], object]) -> Any:
-        """`paddock`, and something that happens when it has sent the first bytes of a large layer to the
-        engine.
-        """
+    def meanwhile(self, *arguments: str | Path, event: Callable[[], object]) -> Finished:
+        """Run `paddock`, and let `event` happen when the first bytes of a large layer are at the engine."""
         self.state.mkdir(parents=True, exist_ok=True)
         marker = self.state.with_name("in-the-middle")
-        finish = self._start(cut_short.__file__, "-1", marker, *arguments, pause=True)
-        end = time.monotonic() + LIMIT
-        while not marker.exists():
-            assert time.monotonic() < end, finish().stderr
-            time.sleep(0.05)
-        event()
-        marker.unlink()
-        return finish()
-
-    def _start(self, *arguments: str | Path, pause: bool = False) -> Callable[[], Any]:
-        environment = {**self.environment(), **({"PAUSE": "1"} if pause else {})}
-        argv = [sys.executable, *map(str, arguments)]
-        started = subprocess.Popen(
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-        def finish() -> Any:
-            with started:
-                out, err = started.communicate(timeout=LIMIT)
-            return subprocess.CompletedProcess(argv, started.returncode, out, err)
-
-        return finish
+        argv = [sys.executable, cut_short.__file__, "-1", str(marker), *map(str, arguments)]
+        running = programs.start(*argv, environment={**self.environment(), "PAUSE": "1"})
+        try:
+            wait_until(lambda: _there_or_ended(marker, running), "the first bytes are sent", pause=0.05)
+            assert running.poll() is None, running.communicate()
+            event()
+        finally:
+            marker.unlink(missing_ok=True)
+        out, err = running.communicate(timeout=LIMIT)
+        return Finished(argv, running.returncode, out, err)
 
     def clear(self) -> None:
         """Take away every container and image, and what the site knows."""
-        if left := self.engine.docker("ps", "--all", "--quiet").split():
-            self.engine.docker("rm", "--force", *left)
-        for _ in range(2):
-            if left := self.engine.docker("images", "--all", "--quiet").split():
-                self.engine.docker("image", "rm", "--force", *left, check=False)
+        self.engine.remove_containers()
+        self.engine.remove_images()
         shutil.rmtree(self.state, ignore_errors=True)
 
     def names(self) -> set[str]:
         """Of all images."""
-        return set(self.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split())
+        return set(self.engine.names())
 
     def layers(self, reference: str) -> list[str]:
         """The diff ids of an image."""
-        return list(
-            json.loads(
-                self.engine.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference)
-            )
-        )
+        return self.engine.layers(reference)
+
+
+def _there_or_ended(marker: Path, running: subprocess.Popen[str]) -> bool:
+    return marker.exists() or running.poll() is not None

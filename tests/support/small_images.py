@@ -1,5 +1,6 @@
-"""Images of a few kilobytes, made without an engine: layers with whatever a tar can hold, as one archive to
-load.
+"""Images of a few kilobytes, made without an engine, as one archive to load.
+
+Their layers have whatever a tar can hold.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class SmallImage:
                 "os": system,
                 "created": self.made,
                 "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/true"]},
-                "rootfs": {"type": "layers", "diff_ids": [each.diff_id for each in self.layers]},
+                "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in self.layers]},
                 "history": [
                     {"created": self.made, "created_by": f"layer {at}"} for at in range(len(self.layers))
                 ],
@@ -69,14 +70,14 @@ class SmallImage:
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
                 "config": described(self.config, CONFIG),
-                "layers": [described(each.blob, LAYER + each.kind) for each in self.layers],
+                "layers": [described(layer.blob, LAYER + layer.kind) for layer in self.layers],
             }
         )
 
     def blobs(self) -> dict[str, bytes]:
         """Everything that its manifest leads to, and the manifest."""
-        found = {digest(each.blob): each.blob for each in self.layers}
-        return {**found, digest(self.config): self.config, digest(self.manifest): self.manifest}
+        blobs = {digest(layer.blob): layer.blob for layer in self.layers}
+        return {**blobs, digest(self.config): self.config, digest(self.manifest): self.manifest}
 
 
 def digest(data: bytes) -> str:
@@ -156,30 +157,30 @@ def gzipped(raw: bytes) -> SmallLayer:
 def zstandard(raw: bytes, *, frame: int = 1 << 16) -> SmallLayer:
     """A blob of several zstd frames."""
     pieces = [raw[at : at + frame] for at in range(0, len(raw), frame)]
-    return SmallLayer(raw=raw, blob=b"".join(zstd.compress(each, 3) for each in pieces), kind="+zstd")
+    return SmallLayer(raw=raw, blob=b"".join(zstd.compress(piece, 3) for piece in pieces), kind="+zstd")
 
 
 def archive(images: Sequence[SmallImage]) -> bytes:
     """What `docker load` takes in either store: an OCI layout with manifest.json."""
-    members = dict(member for each in images for member in each.blobs().items())
+    members = dict(member for image in images for member in image.blobs().items())
     index = {
         "schemaVersion": 2,
         "mediaType": INDEX,
         "manifests": [
             {
-                **described(each.manifest, MANIFEST),
-                "annotations": {"io.containerd.image.name": f"docker.io/{each.reference}"},
+                **described(image.manifest, MANIFEST),
+                "annotations": {"io.containerd.image.name": f"docker.io/{image.reference}"},
             }
-            for each in images
+            for image in images
         ],
     }
     listed = [
         {
-            "Config": _path(digest(each.config)),
-            "RepoTags": [each.reference],
-            "Layers": [_path(digest(layer.blob)) for layer in each.layers],
+            "Config": _path(digest(image.config)),
+            "RepoTags": [image.reference],
+            "Layers": [_path(digest(layer.blob)) for layer in image.layers],
         }
-        for each in images
+        for image in images
     ]
     files = {"oci-layout": as_json({"imageLayoutVersion": "1.0.0"}), "index.json": as_json(index)}
     files |= {_path(name): content for name, content in members.items()}

@@ -1,6 +1,4 @@
-"""A real HTTP server in place of the sources of weights; it misbehaves on request. And small weight sets to
-serve.
-"""
+"""A real HTTP server in place of the sources of weights, with small sets to serve and faults on request."""
 
 from __future__ import annotations
 
@@ -17,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from paddock.matrix.records import WeightSet, WeightsRole
@@ -92,7 +91,7 @@ class BadServer:
     def serve_json(self, path: str, value: object) -> None:
         self.serve(path, json.dumps(value).encode())
 
-    def fail(self, path: str, **fault: object) -> None:
+    def fail(self, path: str, **fault: Any) -> None:
         """Queue a Fault for the next request to `path` that has none queued yet."""
         self.faults[path].append(Fault(**fault))
 

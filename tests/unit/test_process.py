@@ -13,7 +13,7 @@ from paddock import process
 from paddock.errors import ProgramError
 
 
-def test_stdin_reaches_the_program_and_stays_open():
+def test_stdin_reaches_the_program_and_stays_open() -> None:
     lines: list[str] = []
     program = (
         "import os, select, sys\n"
@@ -24,13 +24,13 @@ def test_stdin_reaches_the_program_and_stays_open():
     assert lines == ["hello", "open"]
 
 
-def test_a_program_that_reads_nothing_fails_with_its_own_words():
+def test_a_program_that_reads_nothing_fails_with_its_own_words() -> None:
     program = "import sys; print('no room here'); sys.exit(3)"
     with pytest.raises(ProgramError, match="exit status 3\n  \\| no room here"):
         process.stream([sys.executable, "-c", program], on_line=lambda _line: None, stdin="x" * 2_000_000)
 
 
-def test_without_stdin_there_is_nothing_to_read():
+def test_without_stdin_there_is_nothing_to_read() -> None:
     lines: list[str] = []
     process.stream([sys.executable, "-c", "print(repr(input()))"], on_line=lines.append, stdin="\n")
     assert lines == ["''"]
@@ -38,7 +38,7 @@ def test_without_stdin_there_is_nothing_to_read():
         process.stream([sys.executable, "-c", "input()"], on_line=lambda _line: None)
 
 
-def test_a_program_that_cannot_be_started_is_named(tmp_path):
+def test_a_program_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.write_text("no program")
     with pytest.raises(ProgramError, match="plain: cannot be run: Permission denied"):

@@ -1,4 +1,4 @@
-"""Where a process begins: until the door is loaded, an interrupt ends it as any program, without a traceback."""
+"""Where a process begins. Until the door is loaded, an interrupt ends it as any program: no traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def main() -> None:
     asked = signal.getsignal(signal.SIGINT)
     if asked is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from paddock.door import run  # noqa: PLC0415 - this takes half a second
+    from paddock.door import run  # noqa: PLC0415 - loading it takes time, in which Ctrl-C may come
 
     signal.signal(signal.SIGINT, asked)
     sys.exit(run(sys.argv[1:]))

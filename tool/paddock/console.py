@@ -51,6 +51,19 @@ def size(count: int) -> str:
     return f"{amount:.2f} GB"
 
 
+def duration(seconds: float | None) -> str:
+    """A time by its two largest units: 45s, 3m 20s, 5h 2m, 4d 1h; `-` where it is not known."""
+    if seconds is None:
+        return "-"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, length)
+        if amount or parts or unit == "s":
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
 def error(failure: PaddockError) -> None:
     """Print an expected failure and its hint to stderr."""
     click.echo(f"{_label('error:', 'red')} {failure.message}", err=True)

@@ -14,27 +14,30 @@ from pathlib import Path
 
 from paddock.errors import BundleError, PaddockError, PreflightError
 
-_WRITE_OUT_EVERY = 10  # seconds; more often, it holds up who writes
+_WRITE_OUT_EVERY = 10  # seconds; more often, it slows down whoever writes
 
 
 @contextmanager
 def writing(path: Path, *, raising: type[PaddockError] = BundleError) -> Iterator[None]:
-    """Turn what a disk refuses while `path` is written into an error of the class `raising` that names it."""
+    """Raise an error of the class `raising` that names `path` when the system refuses to write it."""
     try:
         yield
-    except OSError as failed:
+    except OSError as refused:
         raise raising(
-            f"{path}: cannot be written ({failed.strerror or failed})",
+            f"{path}: cannot be written ({refused.strerror or refused})",
             hint="see that the disk has room and can be written, then repeat the command",
-        ) from failed
+        ) from refused
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
     """Write `path` under a partial name, flush it to the disk, then rename it.
 
-    Raises OSError as the system does, FileExistsError where `replace` is False and something has the name.
+    Raises OSError as the system does, FileExistsError when `replace` is False and `path` exists.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.unlink(
+        missing_ok=True
+    )  # of a process with this number that was killed: in a container, all are pid 1
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as out:
@@ -56,13 +59,13 @@ def _rename_to_free_name(partial: Path, path: Path) -> None:
     except OSError as refused:
         if refused.errno not in (errno.EPERM, errno.EOPNOTSUPP):
             raise
-        if path.exists():  # as near to it as a file system without links comes, such as FAT and exFAT
+        if path.exists():  # the closest that file systems without links (FAT, exFAT) come to it
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         partial.replace(path)
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; a rename is not there before."""
+    """Flush the names in a folder to the disk; until then a power cut can undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -71,7 +74,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def flush_disk(folder: Path | None) -> None:
-    """Have everything on the disk that `folder` lies on, or on every disk where that is not known."""
+    """Flush the disk that `folder` lies on, or every disk where that is not known."""
     libc = ctypes.CDLL(None, use_errno=True)
     if folder is None or not hasattr(libc, "syncfs"):
         os.sync()
@@ -86,16 +89,15 @@ def flush_disk(folder: Path | None) -> None:
 
 @contextmanager
 def writing_out(folder: Path | None) -> Iterator[None]:
-    """Have what others write to the disk of `folder` there soon, while they do: a flush at the end has little
-    left.
+    """Flush the disk of `folder` again and again meanwhile, so that a flush at the end has little left to do.
 
-    Does nothing where the disk is not known: to flush every disk again and again would be felt elsewhere.
+    Does nothing where the disk is not known: flushing every disk repeatedly would slow down everything else.
     """
     done = threading.Event()
 
     def write_out() -> None:
         while folder is not None and not done.wait(_WRITE_OUT_EVERY):
-            with suppress(OSError):  # the flush at the end says so
+            with suppress(OSError):  # the flush at the end reports it
                 flush_disk(folder)
 
     thread = threading.Thread(target=write_out, name="writing-out")
@@ -111,8 +113,8 @@ def writing_out(folder: Path | None) -> Iterator[None]:
 def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[int]:
     """Hold the lock file `path` against other processes; yields its descriptor.
 
-    The file is made when it is missing, and opened again when its holder removed it meanwhile. While another
-    process holds it, `waiting` is called once and then waited; without `waiting`, raises BlockingIOError.
+    The file is made when it is missing, and opened anew when its holder removed it meanwhile. If another
+    process holds it, calls `waiting` once and waits; without `waiting`, raises BlockingIOError.
     """
     descriptor = _open_locked(path, waiting)
     try:
@@ -126,7 +128,7 @@ def _open_locked(path: Path, waiting: Callable[[], None] | None) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:  # its folder was removed just now
+        except FileNotFoundError:  # its folder was removed in between
             continue
         try:
             lock(descriptor, waiting=waiting)
@@ -150,16 +152,16 @@ def lock(descriptor: int, *, waiting: Callable[[], None] | None = None) -> None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Free bytes where `folder` is, or is to be made; None where the file system does not say."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    disk = shutil.disk_usage(there)
+    """Free bytes where `folder` is or is to be made; None where the file system does not say."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    disk = shutil.disk_usage(existing)
     return disk.free if disk.total else None
 
 
 def require_room(
     folder: Path, needed: int, what: str, *, hint: str, raising: type[PaddockError] = PreflightError
 ) -> None:
-    """Raise an error of the class `raising` unless the disk of `folder` has `needed` bytes free for `what`."""
+    """Raise an error of the class `raising` unless `folder` has `needed` bytes free for `what`."""
     free = free_bytes(folder)
     if free is not None and free < needed:
         raise raising(f"{folder}: found {free:,} bytes free, expected {needed:,} for {what}", hint=hint)

@@ -1,7 +1,7 @@
 """Docker: connecting to the engine, and finding the compose and buildx commands.
 
-Each refusal says what to install. The engine is reached as the `docker` command reaches it: DOCKER_HOST, else the current context, else the
-local socket. Nothing here knows stacks; `paddock.stack.containers` does.
+Each refusal says what to install. The engine is reached as the `docker` command reaches it: DOCKER_HOST, else
+the current context, else the local socket. Nothing here knows stacks; `paddock.stack.containers` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
 
     class _LoadedOnFirstUse:
-        """Docker's SDK takes a fifth of a second to import; commands that refuse their arguments do without."""
+        """Docker's SDK, which takes a fifth of a second to import: only what asks the engine pays for it."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(import_module("docker"), name)
@@ -48,10 +48,10 @@ __all__ = [
     "require_buildx",
 ]
 
-MINIMUM_ENGINE = (
-    "20.10.10"  # to run stacks; older ones' seccomp profile breaks programs of current Debian (clone3)
-)
-BUILDING_ENGINE = "24.0.0"  # to build images: BuildKit 0.11, the first that takes SOURCE_DATE_EPOCH
+# To run stacks: the seccomp profile of older ones breaks programs of current Debian (clone3).
+MINIMUM_ENGINE = "20.10.10"
+# To build images: BuildKit 0.11, the first that takes SOURCE_DATE_EPOCH.
+BUILDING_ENGINE = "24.0.0"
 MINIMUM_COMPOSE = "2.0.0"
 TIMEOUT = 60  # seconds for one answer of the engine
 _PROGRAM_TIMEOUT = 60.0  # seconds for a program that prints its version
@@ -73,13 +73,15 @@ class Release:
 
 
 def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -> docker.DockerClient:
-    """A client of an engine that answers and is not too old. Raises EngineError that says which of these is
-    wrong.
+    """A client of an engine that answers and is not too old. Raises EngineError.
 
     `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
     """
     try:
         _require_listener(address())
+    except OSError as failure:
+        raise _no_engine(failure) from failure
+    try:
         client = docker.from_env(timeout=TIMEOUT, version="auto")
         version = str(client.version()["Version"])
         client.api.timeout = timeout  # type: ignore[assignment]  # requests knows None, too
@@ -90,7 +92,7 @@ def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -
         client.close()
         raise EngineError(
             f"Docker Engine at {address()}: found version {version}, expected {minimum} or later",
-            hint=f"update Docker Engine: to run stacks {MINIMUM_ENGINE} is enough, to build images {BUILDING_ENGINE}",
+            hint=f"update Docker Engine: stacks need {MINIMUM_ENGINE}, builds need {BUILDING_ENGINE}",
         )
     return client
 
@@ -158,7 +160,7 @@ def require_buildx() -> str:
     except ProgramError as absent:
         raise EngineError(
             f"Docker Buildx: found none ({absent.last_line}), expected the docker plugin buildx",
-            hint="install it (Debian: the package docker-buildx or `make engine`; elsewhere docker-buildx-plugin)",
+            hint="install it (Debian: docker-buildx or `make engine`; elsewhere docker-buildx-plugin)",
         ) from absent
     return printed[1] if len(printed) > 1 else "unknown"
 
@@ -175,7 +177,7 @@ def _version_of(argv: tuple[str, ...]) -> str:
 
 
 def _require_listener(where: str) -> None:
-    """Raise OSError when nobody listens at a socket; the SDK would say less, and leave its own socket open."""
+    """Raise OSError when nothing listens at a socket; the SDK says less, and leaves its own socket open."""
     if where.startswith("unix:"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.connect("/" + where.removeprefix("unix:").lstrip("/"))
@@ -187,7 +189,8 @@ def _no_engine(failure: BaseException) -> EngineError:
     if PermissionError in kinds:
         return EngineError(
             f"{where}: permission denied for this user",
-            hint="add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again), or use sudo",
+            hint="add yourself to the group docker (`sudo usermod -aG docker $USER`, then log in again), "
+            "or use sudo",
         )
     if FileNotFoundError in kinds:
         if shutil.which("docker") is None and shutil.which("dockerd") is None:

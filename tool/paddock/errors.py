@@ -55,7 +55,10 @@ class EngineError(PaddockError):
 
 
 class ProgramError(PaddockError):
-    """A program that we ran failed; the message ends with the last lines that it printed, each behind `  | `."""
+    """A program that we ran failed; the message ends with the last lines that it printed.
+
+    Each of these lines stands behind `  | `.
+    """
 
     exit_code = 6
 
@@ -72,11 +75,14 @@ class WeightsError(PaddockError):
 
 
 class SourceError(WeightsError):
-    """One source of weights does not answer, does not have them, or does not keep its word; another one may."""
+    """One source of weights does not answer, lacks them, or does not keep its word; another may do."""
 
 
 class BundleError(PaddockError):
-    """A bundle is damaged, incomplete, untrusted, or not for this host; the engine is as it was, or complete."""
+    """A bundle is damaged, incomplete, untrusted, or not for this host; the engine is as it was, or complete.
+
+    An import never leaves an engine in between.
+    """
 
     exit_code = 7
 
@@ -104,7 +110,7 @@ class Interrupted(PaddockError):  # noqa: N818 - the word users know
 
 
 def causes(failure: BaseException) -> Iterator[BaseException]:
-    """The failure and everything it was made from. requests and urllib3 keep causes in `args` and `reason`."""
+    """The failure and its causes. requests and urllib3 keep theirs in `args` and `reason`."""
     seen: set[int] = set()
     pending: list[object] = [failure]
     while pending:

@@ -10,7 +10,7 @@ from paddock.errors import ConfigurationError
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]  # <checkout>/tool/paddock
-_MOST_LINKS = 40  # that one path may lead through, as in Linux
+_MOST_LINKS = 40  # symbolic links in one path, as in Linux
 
 
 def templates() -> Path:
@@ -51,7 +51,7 @@ def checkout() -> Path:
         return _CHECKOUT
     raise ConfigurationError(
         f"{_PACKAGE}: found an installed package, expected a checkout: the image of the tool is built of one",
-        hint="run paddock from a checkout, or take the published image of the tool (docs/building.md)",
+        hint="run paddock from a checkout, or take the published image of the tool (docs/guides/building.md)",
     )
 
 
@@ -69,27 +69,32 @@ def _is_checkout(root: Path) -> bool:
 
 
 def on_host(path: Path) -> Path:
-    """Where an absolute path of the host is seen from here: below PADDOCK_HOST, in the container of the
-    tool's image.
+    """Where this process sees an absolute path of the host: below PADDOCK_HOST in the tool's container.
 
-    Links count from there on, too: what is a link to /data on the host is not looked for in the container's
-    own /data.
+    Symbolic links are followed on the host's side, too: a link to /data there does not lead to the
+    container's own /data.
     """
     root = os.environ.get("PADDOCK_HOST")
     return _below(Path(root), path) if root else path
 
 
 def _below(root: Path, path: Path) -> Path:
-    seen, left, links = root, deque(path.parts[1:]), 0
-    while left:
-        part = left.popleft()
+    """The path with its links resolved as if `root` were the root of the file system."""
+    place, rest, links = root, deque(path.parts[1:]), 0
+    while rest:
+        part = rest.popleft()
         if part == "..":
-            seen = seen.parent if seen != root else root
-        elif os.path.islink(seen / part) and links < _MOST_LINKS:  # noqa: PTH114 - False where this user may not look
-            target = (seen / part).readlink()
+            place = place.parent if place != root else root
+        elif links < _MOST_LINKS and _is_link(place / part):
+            target = (place / part).readlink()
             links += 1
-            seen = root if target.is_absolute() else seen
-            left.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
+            if target.is_absolute():
+                place = root
+            rest.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
         else:
-            seen /= part
-    return seen
+            place /= part
+    return place
+
+
+def _is_link(path: Path) -> bool:
+    return os.path.islink(path)  # noqa: PTH114 - Path.is_symlink raises where this user may not look

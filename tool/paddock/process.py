@@ -1,6 +1,6 @@
 """Starting other programs. The only module that does, always from an argument list, never through a shell.
 
-Ctrl-C reaches the child too (same process group); we wait for it to clean up, then raise `Interrupted`.
+Ctrl-C reaches the child, too (same process group): we wait for it to clean up, then raise `Interrupted`.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def stream(
 ) -> None:
     """Run a long program and hand over each line (stdout and stderr together) as it comes.
 
-    `stdin` is written to it at once, before anything that it prints is read; it sees the end of it when we
-    end.
+    `stdin` is written at once, before any output is read; the program sees its end only when it is over.
 
     Raises ProgramError with the last lines when it fails, Interrupted after Ctrl-C once it has ended.
     """
@@ -118,10 +117,10 @@ def stream(
 
 
 class Background:
-    """A program that runs beside us, in a session of its own: Ctrl-C does not reach it."""
+    """A program that runs in the background, in a session of its own: Ctrl-C does not reach it."""
 
     def __init__(self, argv: Sequence[str], *, log: Path) -> None:
-        """Start it; what it prints is added to the file `log`. Raises ProgramError when it is not there."""
+        """Start it; its output is appended to the file `log`. Raises ProgramError when it is not there."""
         try:
             with log.open("ab") as output:
                 self._child = subprocess.Popen(
@@ -138,7 +137,7 @@ class Background:
         return self._child.poll() is not None
 
     def kill(self) -> None:
-        """End it at once, and wait for that."""
+        """Kill it, and wait for its end."""
         self._child.kill()
         self._child.wait()
 
@@ -149,14 +148,17 @@ class Background:
 
 @contextmanager
 def ignoring_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C and requests to end; only the main thread of a process can."""
+    """Ignore Ctrl-C and termination signals. Without effect outside the main thread."""
     with _handling(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         yield
 
 
 @contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C, so that the same clean-up runs."""
+    """Treat SIGTERM, and SIGHUP of a closed terminal, as Ctrl-C, so that the same clean-up runs.
+
+    Without effect outside the main thread.
+    """
     with _handling(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
         yield
 
@@ -175,11 +177,12 @@ def _handling(handler: Callable[..., object] | signal.Handlers, *signals: signal
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Past the file object: what it could not write it would try once more when it is closed."""
-    left = memoryview(data)
+    """Write to the descriptor itself: the file object would try again when it is closed."""
+    rest = memoryview(data)
     try:
-        while left:
-            left = left[os.write(descriptor, left) :]
+        while rest:
+            written = os.write(descriptor, rest)
+            rest = rest[written:]
     except BrokenPipeError:
         return  # the program ended without reading it; what it printed says why
 

@@ -31,3 +31,9 @@ class Reporter(Protocol):
         self, label: str, *, total: int | None, unit: Unit, done: int = 0
     ) -> AbstractContextManager[Advance]:
         """A progress display; `total` None where the amount is not known, `done` what was there before."""
+
+
+def clipped(text: str, width: int) -> str:
+    """The text on one line of at most `width` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,16 +1,15 @@
-"""What the bundle benchmarks share: the sample images, the bundles made of them, and their own book of
-figures.
-"""
+"""What the bundle benchmarks share: sample images, the bundles made of them, and a book of figures."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from programs import PADDOCK
 
 from ..conftest import OUT as BENCH_OUT
 from ..conftest import circumstances, show
@@ -96,9 +95,6 @@ def export(folder: Path, references: tuple[str, ...], *more: str | Path, say: Sa
     named = [word for reference in references for word in ("--image", reference)]
     cost = program.run([*PADDOCK, "export", *named, "--no-tool", "--output", folder, *more])
     return Exported(folder=folder, cost=cost)
-
-
-PADDOCK = (sys.executable, "-m", "paddock")
 
 
 def _version(name: str) -> str:

@@ -1,6 +1,4 @@
-"""Runs a program to its end and keeps what it cost: wall time, peak memory, and peak disk of a folder's file
-system.
-"""
+"""Runs a program to its end and measures it: wall time, peak memory, peak disk of a folder's file system."""
 
 from __future__ import annotations
 
@@ -30,13 +28,11 @@ class Cost:
 def run(
     argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, watched: Path | None = None
 ) -> Cost:
-    """Run one program. `memory` is the largest resident size of it and of each of its children, not their
-    sum.
-    """
+    """Run one program. `memory` is the largest resident size among it and its children, not their sum."""
     with tempfile.TemporaryFile() as output, _Disk(watched) as disk:
         begin = time.monotonic()
         child = subprocess.Popen(
-            [str(each) for each in argv],
+            [str(word) for word in argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -82,8 +78,8 @@ class _Disk:
 
 
 def _used(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize
+    state = os.statvfs(folder)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize
 
 
 def size_of(folder: Path) -> int:

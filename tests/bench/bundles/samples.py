@@ -45,9 +45,7 @@ DOCKERFILE = REPOSITORY / "images/cpu/vllm/Dockerfile"  # says which packages li
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Samples:
-    """References. `server` and `api` hold the same weights; the others are the server, or `one`, after a
-    rebuild.
-    """
+    """References. `server` and `api` hold the same weights; most others rebuild the server or `one`."""
 
     server: str
     api: str
@@ -86,7 +84,7 @@ def made(folder: Path, say: Say) -> Iterator[Samples]:
             "one_touched": [[TORCH, VLLM, TRANSFORMERS]],
         }.items():
             say(f"building {field}: {[len(layer) for layer in layers]} packages")
-            wanted = [[wheels[each] for each in layer] for layer in layers]
+            wanted = [[wheels[package] for package in layer] for layer in layers]
             later = DAY if field == "one_touched" else 0
             _image(getattr(names, field), wanted, folder, weights=not field.startswith("one"), later=later)
         yield names
@@ -102,29 +100,23 @@ def raw_size(reference: str) -> int:
 
 def layers(reference: str) -> list[str]:
     """Its diff ids."""
-    found = process.capture(
-        ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference]
-    ).stdout
-    return [str(each) for each in json.loads(found)]
+    argv = ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", reference]
+    return [str(layer) for layer in json.loads(process.capture(argv).stdout)]
 
 
 def _from_lock() -> tuple[list[str], list[str], list[str]]:
-    """What a VLM server's image holds besides, from the lock of one: in `compute`, `libraries` and
-    `packages`.
-    """
+    """What else a VLM server's image holds, from the lock of one: `compute`, `libraries`, `packages`."""
     lines = LOCK.read_text("utf-8").splitlines()
     named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
     found = re.search(r'"compute=([^"]+)" "libraries=([^"]+)"', DOCKERFILE.read_text("utf-8"))
     assert found, f"{DOCKERFILE}: does not say what its layers are"
-    compute, libraries = (
-        [
-            each
-            for each in named
-            if any(fnmatch(each.partition("==")[0], pattern) for pattern in patterns.split(","))
-        ]
-        for patterns in found.groups()
-    )
-    return compute, libraries, [each for each in named if each not in (*compute, *libraries)]
+    compute, libraries = (_matching(named, patterns.split(",")) for patterns in found.groups())
+    return compute, libraries, [line for line in named if line not in (*compute, *libraries)]
+
+
+def _matching(lines: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The lines of a lock whose package has a name of one of these patterns."""
+    return [line for line in lines if any(fnmatch(line.partition("==")[0], pattern) for pattern in patterns)]
 
 
 def _wheels(folder: Path, say: Say) -> Mapping[str, Path]:
@@ -156,7 +148,7 @@ def _weights(folder: Path) -> None:
     numbers = random.Random(20261121)
     normal = statistics.NormalDist(0, 0.02)
     # sign and upper seven bits of the exponent follow the distribution; the lower byte is as good as random
-    upper = bytes(struct.pack(">f", normal.inv_cdf((each + 0.5) / 256))[0] for each in range(256))
+    upper = bytes(struct.pack(">f", normal.inv_cdf((step + 0.5) / 256))[0] for step in range(256))
     partial = path.with_suffix(".part")
     with partial.open("wb") as file:
         for _ in range(WEIGHTS_MEGABYTES):

@@ -1,8 +1,7 @@
-"""The figures of bundles: export, size, verify, import into both stores, deltas, memory. Goals:
-docs/performance.md.
+"""The figures of bundles: export, size, verify, import into both stores, deltas, memory.
 
-They fail when a program failed or when an import did not give the same layers; a missed goal is printed and
-written.
+docs/guides/performance.md has the goals. A benchmark fails when a program failed or when an import did not
+give the same layers; a missed goal is printed and written.
 """
 
 from __future__ import annotations
@@ -16,18 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from site_engine import SiteEngine, Store, site_engine
+from programs import PADDOCK
+from site_engine import SiteEngine, site_engine
 
-from ..figures import Figure, Goal
+from ..figures import Book, Figure, Goal
 from . import program, samples
-from .conftest import PADDOCK, Exported, export
+from .conftest import Exported, export
 from .program import Cost
 from .samples import Samples, Say
 
 MB = 1e6
 ROUNDS = 3  # of a full import and its peer, in turn: machines change their speed within minutes
 SITE_DISK = 24 << 30  # bytes of the site's file system; sparse
-STORES: tuple[Store, ...] = ("classic", "containerd")
+STORES = ("classic", "containerd")
 
 
 def at_most(limit: float) -> Goal:
@@ -43,7 +43,7 @@ def medians(
     name: str, ours: Sequence[Cost], theirs: Sequence[Cost], goal: Goal | None, note: str = ""
 ) -> Figure:
     """The same of several rounds."""
-    took, they_took = ([each.seconds for each in costs] for costs in (ours, theirs))
+    took, they_took = ([cost.seconds for cost in costs] for costs in (ours, theirs))
     value = statistics.median(took) / statistics.median(they_took)
     return Figure(name=name, unit="s", ours=took, theirs=they_took, value=value, goal=goal, note=note)
 
@@ -69,7 +69,7 @@ def archive(images: Samples, space: Path, say: Say) -> tuple[Path, Cost]:
 
 
 def test_export(
-    book, full: Exported, archive: tuple[Path, Cost], images: Samples, space: Path, say: Say
+    book: Book, full: Exported, archive: tuple[Path, Cost], images: Samples, space: Path, say: Say
 ) -> None:
     path, zstd = archive
     book.add(ratio("full export against docker save | zstd -3 -T0", full.cost, zstd, at_most(1.1)))
@@ -80,8 +80,8 @@ def test_export(
     say("skopeo copy to an OCI archive")
     skopeo = program.shell(
         " && ".join(
-            f"skopeo copy -q docker-daemon:{each} oci-archive:{space / f'skopeo-{number}.tar'}:x"
-            for number, each in enumerate(images.pair)
+            f"skopeo copy -q docker-daemon:{reference} oci-archive:{space / f'skopeo-{number}.tar'}:x"
+            for number, reference in enumerate(images.pair)
         )
     )
     book.add(
@@ -97,7 +97,7 @@ def test_export(
     book.add(_memory("export", full.cost))
 
 
-def test_shared_weights(book, images: Samples, space: Path, say: Say) -> None:
+def test_shared_weights(book: Book, images: Samples, space: Path, say: Say) -> None:
     """Two images with the same weights, against one archive for each."""
     pair, total, path = (images.heavy, images.api), 0, space / "one.tar.zst"
     for reference in pair:
@@ -111,7 +111,7 @@ def test_shared_weights(book, images: Samples, space: Path, say: Say) -> None:
     book.add(sizes(what, both, total, at_most(0.6), f"weights of {samples.WEIGHTS_MEGABYTES} MiB in both"))
 
 
-def test_verify(book, full: Exported) -> None:
+def test_verify(book: Book, full: Exported) -> None:
     _forget(*full.parts)
     ours = program.run([*PADDOCK, "verify", full.folder])
     _forget(*full.parts)
@@ -122,8 +122,8 @@ def test_verify(book, full: Exported) -> None:
 
 @pytest.mark.parametrize("store", STORES)
 def test_import_and_deltas(
-    book,
-    store: Store,
+    book: Book,
+    store: str,
     full: Exported,
     archive: tuple[Path, Cost],
     images: Samples,
@@ -193,7 +193,7 @@ def one(images: Samples, space: Path, say: Say) -> Exported:
     ],
 )
 def test_delta_size(
-    book, name: str, what: str, limit: float, one: Exported, images: Samples, space: Path, say: Say
+    book: Book, name: str, what: str, limit: float, one: Exported, images: Samples, space: Path, say: Say
 ) -> None:
     """What is carried, against the one layer that changed as the full bundle has it."""
     reference = getattr(images, f"one_{name}")
@@ -203,7 +203,7 @@ def test_delta_size(
 
 
 def _forget(*paths: Path) -> None:
-    """Files are read from the disk, as from a medium that was just put in; engine and tool stay as they are."""
+    """Have files read from the disk again, as from a medium that was just put in."""
     os.sync()
     for path in paths:
         with path.open("rb") as file:
@@ -213,7 +213,7 @@ def _forget(*paths: Path) -> None:
 def _packages_layer(full: Exported, reference: str) -> int:
     manifest = json.loads((full.folder / "bundle.json").read_bytes())
     last = samples.layers(reference)[-1]
-    return next(int(each["size"]) for each in manifest["layers"] if each["diff_id"] == last)
+    return next(int(layer["size"]) for layer in manifest["layers"] if layer["diff_id"] == last)
 
 
 def _import(site: SiteEngine, bundle: Exported, say: Say) -> Cost:
@@ -226,7 +226,7 @@ def _import(site: SiteEngine, bundle: Exported, say: Say) -> Cost:
     )
 
 
-def _load(store: Store, path: Path, images: Samples, say: Say) -> Cost:
+def _load(store: str, path: Path, images: Samples, say: Say) -> Cost:
     """The peer's import, into an engine of its own."""
     say(f"zstd -d | docker load, {store}")
     with site_engine(store, size=SITE_DISK) as site:
@@ -240,10 +240,8 @@ def _load(store: Store, path: Path, images: Samples, say: Say) -> Cost:
 
 def _same_layers(site: SiteEngine, references: tuple[str, ...]) -> None:
     for reference in references:
-        printed = site.docker("image", "inspect", "--format", "{{json .RootFS.Layers}}", reference)
-        assert json.loads(printed) == samples.layers(reference), (
-            f"{reference}: other layers than in the workshop"
-        )
+        same = site.layers(reference) == samples.layers(reference)
+        assert same, f"{reference}: other layers than in the workshop"
 
 
 def _memory(what: str, cost: Cost) -> Figure:

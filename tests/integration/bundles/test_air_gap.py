@@ -1,5 +1,4 @@
-"""The life of a stack behind an air gap: carried, started, asked; the next release as a delta; and back
-again.
+"""The life of a stack behind an air gap: carried, started, asked; the next release as a delta; and back.
 
 Everything is real: images of the cpu target with the embedded model, engines without any route, and at the
 site only sh, coreutils, sed, grep and docker: `paddock` is the script in the bundle. What was drawn on a page
@@ -9,42 +8,45 @@ is what must be read from it, and each release must read the same.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import random
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from paddock.bundle.format.manifest import Carried, Manifest, parse
+import programs
+from bundle_folders import manifest_of, size_of_parts
+from paddock.bundle.format.manifest import Carried
 from paddock.bundle.format.receipt import parse_receipt
 from paddock.smoke.reading import characters
 from paddock.weights.markers import NOTICE
+from programs import docker, succeeded
 from samples.drawn import document
 from site_engine import SiteEngine, site_engine
+from workshop import Workshop
 
-LIMIT = 900  # seconds for one command on a busy machine
 STACK = ("cpu", "--backend", "llama.cpp", "--model", "embedded")
 NAME = "cpu-llama.cpp-embedded-offline"
 PART = 100_000_000
-PACKAGE, OTHER = "idna", "3.10"  # pure Python; another release of it is what the next release changes
+PACKAGE, OTHER = "idna", "3.10"  # pure Python; the next release has this other version of it
 CHARACTERS_WRONG = 0.03
-# everything that a site needs beside the engine
-PROGRAMS = "basename cat chmod cp dirname docker env grep id ln mkdir mktemp mv rm sed sh sha256sum".split()  # noqa: SIM905
+# Everything that a site needs beside the engine.
+PROGRAMS = (
+    *("basename", "cat", "chmod", "cp", "dirname", "docker", "env", "grep", "id", "ln"),
+    *("mkdir", "mktemp", "mv", "rm", "sed", "sh", "sha256sum"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workshop:
+class Releases:
     """The side with a network: two releases of one stack, and bundles of them below `folder`."""
 
-    shop: Any  # with a workspace of its own
+    shop: Workshop  # with a workspace of its own
     folder: Path
     images: tuple[str, ...]  # of the stack
     tool: str
@@ -55,16 +57,14 @@ class Workshop:
         return self.folder / "workshop.key"
 
     def run(self, *arguments: str | Path) -> str:
-        done = self.shop.paddock(*arguments, limit=LIMIT, PADDOCK_STATE=str(self.folder / "state"))
-        assert done.returncode == 0, done.stderr
-        return str(done.stdout)
+        return succeeded(self.shop.paddock(*arguments, PADDOCK_STATE=str(self.folder / "state")))
 
     def export(self, name: str, *arguments: str | Path) -> Path:
         """A signed bundle; one that is there already is not made again."""
         folder = self.folder / name
         if not (folder / "bundle.json").exists():
             self.run("export", *arguments, "--output", folder, "--sign", self.key)
-            print(f"{name}: {size(folder):,} bytes in {len(manifest(folder).parts)} parts")
+            print(f"{name}: {size_of_parts(folder):,} bytes in {len(manifest_of(folder).parts)} parts")
         return folder
 
     def has(self, release: str) -> None:
@@ -87,24 +87,16 @@ class Host:
 
     def sh(self, *argv: str | Path) -> str:
         """Run a program as the operator of this host does; what it prints."""
-        done = subprocess.run(
-            self.engine.enter(*argv),
-            executable=shutil.which("nsenter"),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-            env={
-                **self.engine.environment(),
-                "PATH": str(self.folder / "bin"),
-                "HOME": str(self.folder),
-                "PADDOCK_STATE": str(self.folder / "state"),
-            },
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stdout
+        nsenter, *command = self.engine.enter(*argv)
+        environment = {
+            **self.engine.environment(),
+            "PATH": str(self.folder / "bin"),
+            "HOME": str(self.folder),
+            "PADDOCK_STATE": str(self.folder / "state"),
+        }
+        program = shutil.which(nsenter) or nsenter  # it is not among the programs of a site
+        done = programs.run(program, *command, cwd=self.folder, environment=environment, inherit=False)
+        return succeeded(done)
 
     def paddock(self, *arguments: str | Path) -> str:
         return self.sh("sh", self.script, *arguments)
@@ -125,34 +117,15 @@ class Host:
         """What it says that it holds."""
         path = self.folder / f"{name}.receipt.json"
         self.paddock("receipt", "--output", path)
-        found = parse_receipt(path.read_bytes(), where=str(path))
-        assert found.free > 0, "the engine's disk was not seen"
-        assert {bool(each.blob) for each in found.layers} == {self.engine.store == "containerd"}
+        receipt = parse_receipt(path.read_bytes(), where=str(path))
+        assert receipt.free > 0, "the engine's disk was not seen"
+        assert {bool(layer.blob) for layer in receipt.layers} == {self.engine.store == "containerd"}
         return path
 
     def has_layers_of(self, bundle: Path) -> None:
         """Every image of the bundle is here under its name, layer by layer."""
-        for image in manifest(bundle).images:
-            found = self.engine.docker(
-                "image", "inspect", "--format", "{{json .RootFS.Layers}}", image.reference
-            )
-            assert tuple(json.loads(found)) == image.layers, image.reference
-
-
-def docker(*arguments: str) -> str:
-    """On the workshop's engine."""
-    return subprocess.run(
-        ["docker", *arguments], check=True, capture_output=True, text=True, timeout=LIMIT
-    ).stdout
-
-
-def manifest(folder: Path) -> Manifest:
-    return parse((folder / "bundle.json").read_bytes())
-
-
-def size(folder: Path) -> int:
-    """Bytes of the parts."""
-    return sum(each.size for each in manifest(folder).parts)
+        for image in manifest_of(bundle).images:
+            assert tuple(self.engine.layers(image.reference)) == image.layers, image.reference
 
 
 @pytest.fixture(scope="module")
@@ -164,21 +137,20 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def workshop(shop: Any, place: Path) -> Iterator[Workshop]:
-    """Both releases, built; they differ in PACKAGE, so that one layer of 1.5 GB is another one, each file
-    with a new time.
+def workshop(shop: Workshop, place: Path) -> Iterator[Releases]:
+    """Both releases, built.
+
+    They differ in PACKAGE, so that one layer of 1.5 GB is another one, in which each file has a new time.
     """
     own = dataclasses.replace(shop, root=place / "workspace", models=place / "models")
     for name in ("images", "compose"):
         shutil.copytree(shop.root / name, own.root / name)
-    images = tuple(
-        f"{shop.prefix}cpu-{name}:{shop.version}-embedded-offline" for name in ("api", "llama.cpp")
-    )
-    made = Workshop(
+    images = tuple(f"{shop.image(name)}-embedded-offline" for name in ("cpu-api", "cpu-llama.cpp"))
+    made = Releases(
         shop=own,
         folder=place,
         images=images,
-        tool=f"{shop.prefix}tool:{shop.version}",
+        tool=shop.image("tool"),
         version=changed_package(own.root, write=False),
     )
     made.run("build", "tool")
@@ -196,7 +168,7 @@ def workshop(shop: Any, place: Path) -> Iterator[Workshop]:
         yield made
     finally:
         names = [made.tool, *images, *(f"{image}-{release}" for image in images for release in "12")]
-        subprocess.run(["docker", "image", "rm", "--force", *names], capture_output=True, check=False)
+        docker("image", "rm", "--force", *names, check=False)
 
 
 def changed_package(root: Path, *, write: bool) -> str:
@@ -213,7 +185,7 @@ def changed_package(root: Path, *, write: bool) -> str:
 
 
 @pytest.fixture(scope="module")
-def full(workshop: Workshop) -> Path:
+def full(workshop: Releases) -> Path:
     """The first release as it is carried."""
     workshop.has("1")
     return workshop.export("full", *STACK, "--offline", "--part-size", f"{PART}")
@@ -239,7 +211,7 @@ def page(place: Path) -> tuple[Path, str]:
 
 
 def test_a_release_its_delta_and_back(
-    host: Host, workshop: Workshop, full: Path, page: tuple[Path, str]
+    host: Host, workshop: Releases, full: Path, page: tuple[Path, str]
 ) -> None:
     path, drawn = page
     arrives(host, workshop, full)
@@ -267,8 +239,8 @@ def test_a_release_its_delta_and_back(
     assert host.read(path) == first
 
 
-def arrives(host: Host, workshop: Workshop, full: Path) -> None:
-    """The first bundle: either the tool alone, which then imports parts from two media, or all with load.sh."""
+def arrives(host: Host, workshop: Releases, full: Path) -> None:
+    """The first bundle: the tool alone, which then imports parts from two media, or all with load.sh."""
     media = spread(full, host.folder) if host.engine.store == "classic" else (full,)
     if len(media) > 1:
         alone = workshop.export("tool", "--image", workshop.tool)
@@ -291,36 +263,36 @@ def spread(bundle: Path, folder: Path) -> tuple[Path, Path]:
     second.mkdir()
     for part in sorted(first.glob("images.tar.*"))[1::2]:
         part.rename(second / part.name)
-    assert max(each.stat().st_size for each in second.iterdir()) == PART
+    assert max(part.stat().st_size for part in second.iterdir()) == PART
     return first, second
 
 
-def next_release(workshop: Workshop, receipt: Path) -> Path:
+def next_release(workshop: Releases, receipt: Path) -> Path:
     """As a delta on what the site says that it has."""
     workshop.has("2")
     delta = workshop.export("delta", *STACK, "--offline", "--base", receipt)
-    made = [each for each in manifest(delta).layers if each.carried is Carried.RECIPE]
-    assert max(each.raw_size for each in made) > 300_000_000
-    assert size(delta) < 2_000_000
+    made = [layer for layer in manifest_of(delta).layers if layer.carried is Carried.RECIPE]
+    assert max(layer.raw_size for layer in made) > 300_000_000
+    assert size_of_parts(delta) < 2_000_000
     return delta
 
 
-def without_weights(host: Host, workshop: Workshop, full: Path) -> None:
-    """Have the site hold the online variant and nothing else: its images lie below those of the offline one."""
+def without_weights(host: Host, workshop: Releases, full: Path) -> None:
+    """Have the site hold the online variant alone: its images lie below those of the offline one."""
     workshop.has("1")
     online = workshop.export("online", *STACK, "--base", full)
     host.paddock("import", online)
-    host.engine.docker("rm", "--force", *host.engine.docker("ps", "--all", "--quiet").split())
-    named = host.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()
-    host.engine.docker("image", "rm", "--force", *(name for name in named if "-offline" in name))
+    host.engine.remove_containers()
+    offline = [name for name in host.engine.names() if "-offline" in name]
+    host.engine.docker("image", "rm", "--force", *offline)
     host.has_layers_of(online)
 
 
-def to_offline(workshop: Workshop, receipt: Path) -> Path:
+def to_offline(workshop: Releases, receipt: Path) -> Path:
     """The weights for a site that has the online variant: they arrive, the rest is there."""
     delta = workshop.export("to-offline", *STACK, "--offline", "--base", receipt)
-    carried = {each.diff_id for each in manifest(delta).layers if each.carried is not Carried.BASE}
-    held = {each.diff_id for each in parse_receipt(receipt.read_bytes(), where=str(receipt)).layers}
+    carried = {layer.diff_id for layer in manifest_of(delta).layers if layer.carried is not Carried.BASE}
+    held = {layer.diff_id for layer in parse_receipt(receipt.read_bytes(), where=str(receipt)).layers}
     assert carried
     assert not carried & held
     return delta

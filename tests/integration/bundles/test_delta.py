@@ -1,22 +1,18 @@
-"""Deltas from one engine into another state of it, in both stores: the next release, back again, and wrong
-bases.
-"""
+"""Deltas from one state of an engine to another, in both stores: the next release, back, and wrong bases."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+import programs
+from bundle_folders import manifest_of, size_of_parts
 from layer_files import noise, text
-from paddock.bundle.format.manifest import Carried, Manifest, parse
-from site_engine import SiteEngine
+from paddock.bundle.format.manifest import Carried
+from programs import Finished, succeeded
+from site_engine import Load, SiteEngine
 from small_images import SmallImage, gzipped, plain, tar
 
 NAME = "delta/app:1"
@@ -32,64 +28,37 @@ OTHER = SmallImage(reference="delta/other:1", layers=(plain(tar({"etc/hostname":
 class Host:
     """One engine as workshop and as site; what it holds changes in between."""
 
-    def __init__(
-        self, engine: SiteEngine, load: Callable[[Sequence[SmallImage]], None], folder: Path
-    ) -> None:
-        self.engine, self.folder, self._load = engine, folder, load
+    def __init__(self, engine: SiteEngine, load: Load, folder: Path) -> None:
+        self.engine, self.folder, self.load = engine, folder, load
 
     def holds(self, *images: SmallImage) -> None:
         """From now on it has these images and no other."""
-        for _ in range(2):
-            if left := self.engine.docker("images", "--all", "--quiet").split():
-                self.engine.docker("image", "rm", "--force", *left, check=False)
+        self.engine.remove_images()
         if images:
-            self._load(images)
+            self.load(images)
 
-    def paddock(self, *arguments: str | Path) -> Any:
-        return subprocess.run(
-            [sys.executable, "-m", "paddock", *map(str, arguments)],
-            env={**os.environ, **self.engine.environment(), "PADDOCK_STATE": str(self.folder / "state")},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+    def paddock(self, *arguments: str | Path) -> Finished:
+        environment = {**self.engine.environment(), "PADDOCK_STATE": str(self.folder / "state")}
+        return programs.paddock(*arguments, environment=environment)
 
     def done(self, *arguments: str | Path) -> str:
-        ran = self.paddock(*arguments)
-        assert ran.returncode == 0, ran.stderr
-        return str(ran.stdout)
+        return succeeded(self.paddock(*arguments))
 
     def export(self, name: str, *arguments: str | Path) -> Path:
         self.done("export", "--no-tool", f"--image={NAME}", "-o", self.folder / name, *arguments)
         return self.folder / name
 
     def layers(self) -> list[str]:
-        return list(
-            json.loads(
-                self.engine.docker(
-                    "image", "inspect", "--format", "{{json .RootFS.Layers}}", NAME, check=False
-                )
-            )
-        )
+        return self.engine.layers(NAME)
 
 
 @pytest.fixture
-def host(site: SiteEngine, load: Callable[[Sequence[SmallImage]], None], tmp_path: Path) -> Host:
+def host(site: SiteEngine, load: Load, tmp_path: Path) -> Host:
     return Host(site, load, tmp_path)
 
 
 def layers(image: SmallImage) -> list[str]:
-    return [each.diff_id for each in image.layers]
-
-
-def manifest(folder: Path) -> Manifest:
-    return parse((folder / "bundle.json").read_bytes())
-
-
-def size(folder: Path) -> int:
-    return sum(each.size for each in manifest(folder).parts)
+    return [layer.diff_id for layer in image.layers]
 
 
 def test_the_next_release_and_back(host: Host) -> None:
@@ -100,14 +69,12 @@ def test_the_next_release_and_back(host: Host) -> None:
     host.done("receipt", "-o", host.folder / "receipt.json")
     host.holds(BEFORE)  # the workshop, which keeps the release before
     host.engine.docker("tag", NAME, "delta/app:before")
-    host._load([AFTER])
-    planned = json.loads(
-        host.done("export", "--no-tool", f"--image={NAME}", "--base", before, "--plan", "--json")
-    )
-    assert [each["carried"] for each in planned["layers"]] == ["base", "recipe", "whole"]
+    host.load([AFTER])
+    plan = host.done("export", "--no-tool", f"--image={NAME}", "--base", before, "--plan", "--json")
+    assert [layer["carried"] for layer in json.loads(plan)["layers"]] == ["base", "recipe", "whole"]
     on_bundle = host.export("on-bundle", "--base", before)
     on_receipt = host.export("on-receipt", "--base", host.folder / "receipt.json")
-    assert size(on_bundle) < 20_000 < size(before) / 100
+    assert size_of_parts(on_bundle) < 20_000 < size_of_parts(before) / 100
     for delta in (on_bundle, on_receipt):
         host.done("verify", delta)
         host.holds()
@@ -125,7 +92,7 @@ def test_a_site_without_the_base_is_left_alone(host: Host) -> None:
     host.holds(BEFORE)
     before = host.export("before")
     host.engine.docker("tag", NAME, "delta/app:before")
-    host._load([AFTER])
+    host.load([AFTER])
     delta = host.export("delta", "--base", before)
     for held in ((), (OTHER,)):
         host.holds(*held)
@@ -133,9 +100,7 @@ def test_a_site_without_the_base_is_left_alone(host: Host) -> None:
         assert refused.returncode == 7
         assert "base layers that are not here" in refused.stderr
         assert "import that bundle first" in refused.stderr
-        assert set(host.engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()) == {
-            each.reference for each in held
-        }
+        assert set(host.engine.names()) == {image.reference for image in held}
     host.done("import", delta, "--base", before)  # from the bundle, without importing that
     assert layers(AFTER) == host.layers()
 
@@ -145,16 +110,11 @@ def test_a_base_that_is_there_by_layer_but_not_by_blob(host: Host) -> None:
     host.holds(BEFORE)
     before = host.export("before")
     host.engine.docker("tag", NAME, "delta/app:before")
-    host._load([AFTER])
+    host.load([AFTER])
     delta = host.export("delta", "--base", before)
-    assert {each.carried for each in manifest(delta).layers} == {Carried.BASE, Carried.RECIPE, Carried.WHOLE}
+    assert {layer.carried for layer in manifest_of(delta).layers} == set(Carried)
     host.holds(BEFORE)  # as an engine that pulled it has it: gzip, not our frames
     host.done("import", delta)
     assert layers(AFTER) == host.layers()
-    saved = subprocess.run(
-        ["docker", "save", NAME],
-        env={**os.environ, **host.engine.environment()},
-        capture_output=True,
-        check=True,
-    ).stdout
-    assert len(saved) > 8 << 20
+    host.engine.docker("save", "--output", str(host.folder / "saved.tar"), NAME)
+    assert (host.folder / "saved.tar").stat().st_size > 8 << 20

@@ -1,9 +1,8 @@
-"""Layers and configurations come out of an engine bit for bit, read where they lie and through `docker save`."""
+"""Layers and configurations leave an engine bit for bit, read where they lie or through `docker save`."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -15,7 +14,7 @@ from paddock.bundle.imagestore.savedlayers import FileLayer
 from paddock.bundle.imagestore.tarsplit import SplitLayer
 from paddock.bundle.layers.carried import FramedLayer
 from paddock.errors import BundleError, EngineError
-from site_engine import SiteEngine
+from site_engine import Load, SiteEngine
 from small_images import SmallImage, SmallLayer, every_kind_of_member, gzipped, plain, tar, zstandard
 
 BIG = bytes(range(256)) * 8192  # 2 MiB
@@ -34,7 +33,7 @@ OTHER = SmallImage(reference="layers/other:1", layers=(IMAGE.layers[0], plain(ta
 def layers(
     request: pytest.FixtureRequest,
     site: SiteEngine,
-    load: Callable[[Sequence[SmallImage]], None],
+    load: Load,
     monkeypatch: pytest.MonkeyPatch,
 ) -> EngineLayers:
     """The engine's layers, with its folders in reach and with them out of reach."""
@@ -51,13 +50,13 @@ def test_every_layer_is_what_was_loaded(
     beside = "beside" in request.node.callspec.id
     with layers:
         for _ in range(2):  # a layer can be opened again
-            for each in (*reversed(IMAGE.layers), OTHER.layers[1]):
-                assert layers.holds(each.diff_id)
-                with layers.open(each.diff_id) as layer:
-                    assert type(layer) is how(each, beside=beside, store=site.store)
-                    assert b"".join(layer.stream()) == each.raw
-                    assert layer.size == len(each.raw)
-                    assert layer.diff_id == each.diff_id
+            for loaded in (*reversed(IMAGE.layers), OTHER.layers[1]):
+                assert layers.holds(loaded.diff_id)
+                with layers.open(loaded.diff_id) as layer:
+                    assert type(layer) is how(loaded, beside=beside, store=site.store)
+                    assert b"".join(layer.stream()) == loaded.raw
+                    assert layer.size == len(loaded.raw)
+                    assert layer.diff_id == loaded.diff_id
 
 
 def how(layer: SmallLayer, *, beside: bool, store: str) -> type[object]:
@@ -78,11 +77,11 @@ def test_any_range_of_a_layer(layers: EngineLayers) -> None:
 
 
 def test_the_configuration(layers: EngineLayers) -> None:
-    found = image_store.image(layers.client, IMAGE.reference)
-    assert found is not None
-    assert found.layers == tuple(each.diff_id for each in IMAGE.layers)
+    image = image_store.image(layers.client, IMAGE.reference)
+    assert image is not None
+    assert image.layers == tuple(layer.diff_id for layer in IMAGE.layers)
     with layers:
-        assert hashlib.sha256(layers.configuration(found)).digest() == hashlib.sha256(IMAGE.config).digest()
+        assert hashlib.sha256(layers.configuration(image)).digest() == hashlib.sha256(IMAGE.config).digest()
 
 
 def test_a_layer_that_is_not_there(layers: EngineLayers) -> None:
@@ -96,7 +95,6 @@ def test_a_layer_that_is_not_there(layers: EngineLayers) -> None:
 
 
 def test_chains_of_the_images(layers: EngineLayers) -> None:
-    found = image_store.images(layers.client)
-    chains = image_store.chains_held(found)
-    assert set(chain_ids(each.diff_id for each in IMAGE.layers)) <= chains
+    chains = image_store.chains_held(image_store.images(layers.client))
+    assert set(chain_ids(layer.diff_id for layer in IMAGE.layers)) <= chains
     assert chain_ids([IMAGE.layers[1].diff_id])[0] not in chains

@@ -1,6 +1,6 @@
 """Exports straight onto an exFAT stick, as most sticks are, and imports from it; it is mounted through FUSE.
 
-Needs root and a loop device. Pulling the stick is ending the driver: what that had not written is lost.
+Needs root and a loop device. The stick is pulled by killing its driver: what that had not written is lost.
 """
 
 from __future__ import annotations
@@ -8,26 +8,25 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import programs
+from bundle_folders import contents_of, manifest_of
 from layer_files import noise, text
-from paddock.bundle.format.manifest import Carried, parse
+from paddock.bundle.format.manifest import Carried
 from paddock.door import run
+from programs import PADDOCK, require_failure, succeeded
+from site_engine import Load
 from site_host import Site
 from small_images import SmallImage, plain, tar
 
-PROGRAMS = ("mkfs.exfat", "mount.exfat-fuse")
 pytestmark = [
     pytest.mark.fault("exFAT"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, PROGRAMS)) or not Path("/dev/fuse").exists(),
-        reason="no FUSE, or scripts/setup/fat.sh",
-    ),
+    pytest.mark.needs("mkfs.exfat", "mount.exfat-fuse", "/dev/fuse"),
 ]
 
 NAME = "stick/app:1"
@@ -48,6 +47,7 @@ class Stick:
 
     def __init__(self, folder: Path) -> None:
         self._image, self.folder = folder / "stick.img", folder / "stick"
+        self._device = ""  # while it is plugged in
         self._image.touch()
         os.truncate(self._image, 64 << 20)
         self.folder.mkdir()
@@ -59,7 +59,7 @@ class Stick:
         self._device = subprocess.run(
             ["losetup", "--find", "--show", self._image], check=True, capture_output=True, text=True
         ).stdout.strip()
-        argv = ["mount.exfat-fuse", "-d", self._device, self.folder]
+        argv: list[str | Path] = ["mount.exfat-fuse", "-d", self._device, self.folder]
         self._driver = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + LIMIT
         while not self.folder.is_mount():
@@ -101,18 +101,9 @@ def export(output: Path) -> list[str | Path]:
     return ["export", "--no-tool", f"--image={NAME}", "--part-size=1M", "-o", output]
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    return {
-        each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()
-    }
-
-
 def stopped(host: Site, folder: Path, part: str, event: Callable[[subprocess.Popen[str]], None]) -> str:
     """An export to which `event` happens once it writes this part; what it said."""
-    argv = [sys.executable, "-m", "paddock", *export(folder)]
-    running = subprocess.Popen(
-        argv, env=host.environment(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    running = programs.start(*PADDOCK, *export(folder), environment=host.environment())
     while not (folder / f"{part}.partial").exists():
         assert running.poll() is None
         time.sleep(0.001)
@@ -123,54 +114,46 @@ def stopped(host: Site, folder: Path, part: str, event: Callable[[subprocess.Pop
 
 
 def test_an_export_onto_the_stick_and_an_import_from_it(
-    host: Site, load: Callable[[Sequence[SmallImage]], None], stick: Stick, tmp_path: Path
+    host: Site, load: Load, stick: Stick, tmp_path: Path
 ) -> None:
     load([BEFORE])
     assert host.paddock(*export(tmp_path / "whole")).returncode == 0
     folder = stick.folder / "bundle"
     stopped(host, folder, "images.tar.003", lambda running: running.kill())
     said = stopped(host, folder, "images.tar.009", lambda _: stick.pull())
-    assert ("cannot be written to" in said, "\nhint: " in said) == (True, True), said
+    assert "cannot be written to" in said, said
+    assert "\nhint: " in said, said
     stick.put_in()
-    done = host.paddock(*export(folder))
-    assert done.returncode == 0, done.stderr
-    assert everything(folder) == everything(tmp_path / "whole")
+    succeeded(host.paddock(*export(folder)))
+    assert contents_of(folder) == contents_of(tmp_path / "whole")
     stick.take_out()
     stick.put_in()
-    verified = host.paddock("verify", stick.folder / "BUNDLE")  # letters of names do not count there
-    assert (verified.returncode, "all as written" in verified.stdout) == (0, True), verified.stderr
+    verified = succeeded(host.paddock("verify", stick.folder / "BUNDLE"))  # exFAT ignores case
+    assert "all as written" in verified
     host.engine.docker("image", "rm", NAME)
-    done = host.paddock("import", folder)
-    assert done.returncode == 0, done.stderr
-    assert host.layers(NAME) == [each.diff_id for each in BEFORE.layers]
+    succeeded(host.paddock("import", folder))
+    assert host.layers(NAME) == [layer.diff_id for layer in BEFORE.layers]
     load([AFTER])
-    done = host.paddock(*export(stick.folder / "delta"), "--base", folder)
-    assert done.returncode == 0, done.stderr
-    carried = [each.carried for each in parse((stick.folder / "delta/bundle.json").read_bytes()).layers]
+    succeeded(host.paddock(*export(stick.folder / "delta"), "--base", folder))
+    carried = [layer.carried for layer in manifest_of(stick.folder / "delta").layers]
     assert carried == [Carried.BASE, Carried.RECIPE, Carried.BASE]
     assert host.paddock("verify", stick.folder / "delta").returncode == 0
 
 
-def test_a_stick_that_becomes_full(
-    host: Site, load: Callable[[Sequence[SmallImage]], None], stick: Stick, tmp_path: Path
-) -> None:
+def test_a_stick_that_becomes_full(host: Site, load: Load, stick: Stick, tmp_path: Path) -> None:
     load([BEFORE])
     assert host.paddock(*export(tmp_path / "whole")).returncode == 0
-    whole = everything(tmp_path / "whole")
+    whole = contents_of(tmp_path / "whole")
     filler, folder = stick.folder / "holiday.mov", stick.folder / "bundle"
     room = sum(map(len, whole.values())) - (1 << 20)
     filler.write_bytes(bytes(shutil.disk_usage(stick.folder).free - room))
-    full = host.paddock(*export(folder))
-    assert full.returncode == 7, full.stderr
-    assert ("the disk is full" in full.stderr, "goes on where it stopped" in full.stderr) == (True, True), (
-        full.stderr
-    )
+    require_failure(host.paddock(*export(folder)), 7, "the disk is full", "goes on where it stopped")
     assert not (folder / "bundle.json").exists()
     filler.unlink()
     done = host.paddock(*export(folder))
     assert done.returncode == 0, done.stderr
-    assert "going on behind" in done.stderr
-    assert everything(folder) == whole
+    assert "going on after" in done.stderr
+    assert contents_of(folder) == whole
 
 
 def test_a_key_on_the_stick(stick: Stick, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,4 +162,4 @@ def test_a_key_on_the_stick(stick: Stick, capsys: pytest.CaptureFixture[str]) ->
     assert "keeps no owners of files" in capsys.readouterr().err
     assert run(["keygen", str(key)]) == 7
     assert "exists, expected a new file" in capsys.readouterr().err
-    assert {each.name for each in stick.folder.iterdir()} == {"workshop.key", "workshop.key.pub"}
+    assert {path.name for path in stick.folder.iterdir()} == {"workshop.key", "workshop.key.pub"}

@@ -1,5 +1,4 @@
-"""Bundles on a real FAT32 file system, which is mounted through FUSE: sites get sticks, and kernels may have
-no FAT.
+"""Bundles on a real FAT32 file system, mounted through FUSE: kernels may have no FAT.
 
 Exports are not written to it here: this driver cannot append to a file. `test_export.test_fat` does that
 where the kernel has FAT.
@@ -8,22 +7,19 @@ where the kernel has FAT.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from programs import succeeded
 from samples import bundles
 from site_host import Site
 
 pytestmark = [
     pytest.mark.fault("FAT32"),
-    pytest.mark.skipif(
-        shutil.which("fusefat") is None or not Path("/dev/fuse").exists(),
-        reason="no FUSE, or scripts/setup/fat.sh",
-    ),
+    pytest.mark.needs("mkfs.vfat", "fusefat", "/dev/fuse"),
 ]
 
 
@@ -53,10 +49,8 @@ def copied(bundle: Path, stick: Path) -> Path:
 def test_a_bundle_comes_in_from_a_stick_that_folds_case(host: Site, stick: Path, tmp_path: Path) -> None:
     bundles.write(tmp_path / "bundle")
     folder = copied(tmp_path / "bundle", stick)
-    verified = host.paddock("verify", folder)
-    assert (verified.returncode, "all as written" in verified.stdout) == (0, True), verified.stderr
-    done = host.paddock("import", folder)
-    assert done.returncode == 0, done.stderr
+    assert "all as written" in succeeded(host.paddock("verify", folder))
+    succeeded(host.paddock("import", folder))
     assert host.names() == set(bundles.IMAGES)
     compose = (host.state / "stacks/stack/compose.yaml").read_bytes()
     assert compose == bundles.FILES["stack/compose.yaml"]

@@ -1,6 +1,4 @@
-"""`paddock verify` and `sign` on real media: one that lies, one that fails, one that is read-only, one that
-is full.
-"""
+"""`paddock verify` and `sign` on real media: one that lies, one that fails, a read-only one, a full one."""
 
 from __future__ import annotations
 
@@ -42,20 +40,20 @@ def medium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Medium]:
     """A medium with a bundle on it; the current folder is on another disk."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
-    found = Medium(device=tmp_path / "stick.img", folder=tmp_path / "stick")
-    found.folder.mkdir()
-    with found.device.open("wb") as file:
+    made = Medium(device=tmp_path / "stick.img", folder=tmp_path / "stick")
+    made.folder.mkdir()
+    with made.device.open("wb") as file:
         file.truncate(SIZE)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", found.device], check=True)
-    subprocess.run(["mount", "-o", "loop", found.device, found.folder], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", made.device], check=True)
+    subprocess.run(["mount", "-o", "loop", made.device, made.folder], check=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PADDOCK_STATE", str(tmp_path / "state"))
     try:
-        bundles.write(found.bundle, files={"README.txt": NEVER})
-        subprocess.run(["sync", "--file-system", found.folder], check=True)
-        yield found
+        bundles.write(made.bundle, files={"README.txt": NEVER})
+        subprocess.run(["sync", "--file-system", made.folder], check=True)
+        yield made
     finally:
-        subprocess.run(["umount", found.folder], check=True)
+        subprocess.run(["umount", made.folder], check=True)
 
 
 @pytest.mark.fault("medium that fails or lies")
@@ -97,9 +95,8 @@ def test_a_full_medium_keeps_the_signature_that_it_had(
     medium: Medium, capsys: pytest.CaptureFixture[str]
 ) -> None:
     signature.keygen(Path("key"))
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs", medium.bundle], check=True
-    )  # full to the byte
+    in_memory = ["mount", "-t", "tmpfs", "-o", "size=2M", "tmpfs"]  # can be filled to the last byte
+    subprocess.run([*in_memory, medium.bundle], check=True)
     try:
         bundles.write(medium.bundle)
         assert run(["sign", str(medium.bundle), "--key", "key"]) == 0

@@ -1,6 +1,4 @@
-"""`paddock verify --offline-run`: bundles are tried in an engine without a network, and nothing is left of
-that.
-"""
+"""`paddock verify --offline-run`: bundles are tried in an engine without a network; nothing is left of it."""
 
 from __future__ import annotations
 
@@ -8,18 +6,18 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from programs import PADDOCK, Finished, docker, require_failure, run, succeeded
 from samples import bundles
 from site_engine import SiteEngine, file_system
 from small_images import EXITS, WAITS, program, tar
+from workshop import Workshop
 
 LIMIT = 300  # seconds
 API = "paddock/cpu-api:0.1.0"
@@ -53,43 +51,36 @@ def scratch() -> Iterator[Path]:
 
 
 def command(bundle: Path, scratch: Path, *more: str | Path) -> list[str]:
-    argv = [sys.executable, "-m", "paddock", "verify", bundle, "--offline-run", "--scratch", scratch, *more]
-    return [str(each) for each in argv]
+    argv = [*PADDOCK, "verify", bundle, "--offline-run", "--scratch", scratch, *more]
+    return [str(word) for word in argv]
 
 
 def environment(site: SiteEngine, tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, **site.environment(), "PADDOCK_STATE": str(tmp_path / "state")}
+    return {**site.environment(), "PADDOCK_STATE": str(tmp_path / "state")}
 
 
-def tried(site: SiteEngine, tmp_path: Path, scratch: Path, *more: str | Path) -> Any:
-    return subprocess.run(
-        command(tmp_path / "bundle", scratch, *more),
-        env=environment(site, tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+def tried(site: SiteEngine, tmp_path: Path, scratch: Path, *more: str | Path) -> Finished:
+    argv = command(tmp_path / "bundle", scratch, *more)
+    return run(*argv, environment=environment(site, tmp_path), cwd=tmp_path)
 
 
 def left(scratch: Path) -> list[str]:
-    """Processes and mounts that name what is below the scratch folder, and what lies in it."""
+    """Processes and mounts that name something below the scratch folder, and what lies in it."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{scratch}/" in line]
     return [*running(scratch), *mounts, *map(str, scratch.iterdir())]
 
 
 def running(scratch: Path) -> list[str]:
-    found = []
+    """The command lines of the trial's engine and of the container in it."""
+    lines = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if f"{scratch}/paddock-offline-" in line or line == "/program ":
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def test_images_alone_are_imported(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
@@ -110,8 +101,7 @@ def test_images_alone_are_imported(site: SiteEngine, tmp_path: Path, scratch: Pa
 def test_a_delta_is_imported_after_its_base(site: SiteEngine, tmp_path: Path, scratch: Path) -> None:
     bundles.write(tmp_path / "base", files={})
     bundles.write(tmp_path / "bundle", images={API: bundles.LAYERS[1:]}, files={}, on=bundles.LAYERS)
-    alone = tried(site, tmp_path, scratch)
-    assert (alone.returncode, "--base DIR" in alone.stderr) == (7, True)
+    require_failure(tried(site, tmp_path, scratch), 7, "--base DIR")
     done = tried(site, tmp_path, scratch, "--base", tmp_path / "base")
     assert done.returncode == 0, done.stderr
     assert "not started" in done.stdout
@@ -146,7 +136,7 @@ def test_ended_in_the_middle_nothing_runs_on(
     with (tmp_path / "said").open("wb") as said:
         trial = subprocess.Popen(
             command(bundle, scratch),
-            env=environment(site, tmp_path),
+            env={**os.environ, **environment(site, tmp_path)},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -169,33 +159,19 @@ def test_ended_in_the_middle_nothing_runs_on(
     assert left(scratch) == []
 
 
-def test_a_stack_runs_from_its_bundle_alone(
-    shop: Any, tmp_path: Path, engine_cli: Callable[..., str]
-) -> None:
-    """The real one, with weights in its images: exported, then imported, started and asked where no network
-    is.
-    """
+def test_a_stack_runs_from_its_bundle_alone(shop: Workshop, tmp_path: Path) -> None:
+    """A real one, with weights in its images: exported, imported, started and asked without a network."""
     stack = ("cpu", "--backend", "llama.cpp", "--offline")
     built = shop.paddock("build", *stack, "--json")
     assert built.returncode == 0, built.stderr
     try:
-        exported = shop.paddock("export", *stack, "--no-tool", "--output", tmp_path / "bundle")
-        assert exported.returncode == 0, exported.stderr
+        succeeded(shop.paddock("export", *stack, "--no-tool", "--output", tmp_path / "bundle"))
     finally:
-        engine_cli("image", "rm", "--force", *json.loads(built.stdout)["images"])
+        docker("image", "rm", "--force", *json.loads(built.stdout)["images"])
     with tempfile.TemporaryDirectory(prefix="paddock-test-", dir="/var/tmp") as scratch:
-        done = shop.paddock(
-            "verify",
-            tmp_path / "bundle",
-            "--offline-run",
-            "--scratch",
-            scratch,
-            "--json",
-            PADDOCK_STATE=str(tmp_path / "state"),
-            MODELS_DIR="/nowhere",
-        )
-        assert done.returncode == 0, done.stderr
+        verify = ("verify", tmp_path / "bundle", "--offline-run", "--scratch", scratch, "--json")
+        said = succeeded(shop.paddock(*verify, PADDOCK_STATE=str(tmp_path / "state"), MODELS_DIR="/nowhere"))
         assert left(Path(scratch)) == []
-    started = json.loads(done.stdout)["offline_run"]["started"]
+    started = json.loads(said)["offline_run"]["started"]
     assert (started["stack"], started["pages"], started["test_weights"]) == ("cpu-llama.cpp-offline", 2, True)
     assert "this text was not read from the page" in started["markdown"]

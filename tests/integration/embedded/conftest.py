@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from embedded_stack import Reader, running
+from workshop import Workshop
 
 
 @pytest.fixture(scope="package", params=["vllm", "llama.cpp"])
-def reader(request: pytest.FixtureRequest, shop: Any) -> Iterator[Reader]:
+def reader(request: pytest.FixtureRequest, shop: Workshop) -> Iterator[Reader]:
     with running(shop, request.param) as reader:
         yield reader

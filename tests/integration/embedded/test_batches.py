@@ -11,11 +11,9 @@ import random
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -23,6 +21,7 @@ import requests
 from embedded_stack import Reader
 from paddock.parse.results import RECORD
 from paddock.smoke.reading import characters
+from programs import container_logs, docker, wait_until
 from samples.drawn import Document, document
 
 CHARACTERS_WRONG = 0.03
@@ -35,8 +34,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[s
     """A folder of documents of one to four pages, and what stands on each."""
     folder, r = tmp_path_factory.mktemp("documents"), random.Random(20261121)
     made = {f"{number}.pdf": document(r, pages) for number, pages in enumerate((1, 4, 2, 1))}
-    for name, each in made.items():
-        (folder / name).write_bytes(each.file("PDF"))
+    for name, drawn in made.items():
+        (folder / name).write_bytes(drawn.file("PDF"))
     return folder, made
 
 
@@ -58,8 +57,8 @@ def test_a_batch_that_was_interrupted_and_killed_gives_every_page_once(
     assert (last["skipped"], last["done"]) == (len(before), len(made) - len(before))
     assert finished(out) == set(made)
     assert {path.name for path in out.iterdir()} == set(made)  # nothing half-written is left
-    for name, each in made.items():
-        require_text(out / name, each)
+    for name, drawn in made.items():
+        require_text(out / name, drawn)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,11 +73,8 @@ class Parsed:
 
 @pytest.fixture(scope="module")
 def undisturbed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
-    folder, out, made = (
-        tmp_path_factory.mktemp("long"),
-        tmp_path_factory.mktemp("out"),
-        document(random.Random(3), 6),
-    )
+    folder, out = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("out")
+    made = document(random.Random(3), 6)
     (folder / "long.pdf").write_bytes(made.file("PDF"))
     before = read(reader)
     parsed(parsing(reader, folder, out))
@@ -90,21 +86,21 @@ def undisturbed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Par
 @with_llama
 @pytest.mark.parametrize("service", ["api", "vlm"])
 def test_a_server_that_ends_in_the_middle_of_a_document_costs_no_page(
-    reader: Reader, undisturbed: Parsed, service: str, tmp_path: Path, until: Callable[..., None]
+    reader: Reader, undisturbed: Parsed, service: str, tmp_path: Path
 ) -> None:
-    container, before = f"{reader.project}-{service}-1", read(reader)
+    container, before = reader.container(service), read(reader)
     started = docker("inspect", "--format", "{{.State.StartedAt}}", container)
     running = parsing(reader, undisturbed.folder, tmp_path)
-    until(lambda: read(reader) > before, "the first lines are read")
+    wait_until(lambda: read(reader) > before, "the first lines are read")
     if service == "api":
         docker("restart", "-t", "0", container)
     else:  # like a crash: `docker kill` would count as a wish to have it stopped
-        subprocess.run(["docker", "exec", container, "sh", "-c", "kill -9 -1"], check=False, timeout=60)
+        docker("exec", container, "sh", "-c", "kill -9 -1", check=False)
     assert read(reader) - before < undisturbed.lines_read
     _, complained = running.communicate(timeout=600)
     if running.returncode == UNHEALTHY:  # then the same command goes on, once the server is back
         assert not finished(tmp_path)
-        until(lambda: is_ready(reader), "the stack is ready again")
+        wait_until(lambda: is_ready(reader), "the stack is ready again")
         parsed(parsing(reader, undisturbed.folder, tmp_path))
     else:
         assert running.returncode == 0, complained
@@ -125,8 +121,8 @@ def test_two_batches_at_the_same_time_do_not_mix_their_pages(reader: Reader, tmp
             batches[folder / name] = document(r, 2)
             (folder / name).write_bytes(batches[folder / name].file("PDF"))
     running = [parsing(reader, tmp_path / f"in{n}", tmp_path / f"out{n}", jobs=2) for n in range(2)]
-    for each in running:
-        parsed(each)
+    for batch in running:
+        parsed(batch)
     for path, made in batches.items():
         require_text(tmp_path / path.parent.name.replace("in", "out") / path.name, made)
 
@@ -160,23 +156,14 @@ def rebuilt(reader: Reader) -> Iterator[str]:
     docker("image", "rm", *(prefix + tag for tag in tags))
 
 
-def docker(*arguments: str, stdin: str | None = None) -> str:
-    return subprocess.run(
-        ["docker", *arguments], input=stdin, capture_output=True, text=True, check=True, timeout=300
-    ).stdout
-
-
 def images_of(reader: Reader) -> set[str]:
-    containers = [f"{reader.project}-{service}-1" for service in ("api", "vlm")]
+    containers = [reader.container(service) for service in ("api", "vlm")]
     return set(docker("inspect", "--format", "{{.Image}}", *containers).split())
 
 
 def read(reader: Reader) -> int:
     """How many lines llama.cpp has read since its container is there."""
-    both = subprocess.run(
-        ["docker", "logs", f"{reader.project}-vlm-1"], capture_output=True, text=True, check=True, timeout=60
-    )
-    return (both.stdout + both.stderr).count("stop processing")
+    return container_logs(reader.container("vlm")).count("stop processing")
 
 
 def is_ready(reader: Reader) -> bool:
@@ -187,10 +174,8 @@ def is_ready(reader: Reader) -> bool:
 
 
 def parsing(reader: Reader, folder: Path, out: Path, *, jobs: int = 1) -> subprocess.Popen[str]:
-    started: Any = reader.shop.start(
-        "parse", folder, "--output", out, "--url", reader.url, "--jobs", str(jobs), "--no-pictures", "--json"
-    )
-    return started  # type: ignore[no-any-return]
+    options = ("--url", reader.url, "--jobs", str(jobs), "--no-pictures", "--json")
+    return reader.shop.start("parse", folder, "--output", out, *options)
 
 
 def parsed(running: subprocess.Popen[str]) -> str:
@@ -208,11 +193,12 @@ def finished(out: Path) -> set[str]:
 
 def wait_for(out: Path, count: int, running: subprocess.Popen[str]) -> None:
     """Until so many documents are finished and the batch is at the next."""
-    end = time.monotonic() + 300
-    while len(finished(out)) < count:
+
+    def reached() -> bool:
         assert running.poll() is None, "it ended before it was stopped"
-        assert time.monotonic() < end
-        time.sleep(0.02)
+        return len(finished(out)) >= count
+
+    wait_until(reached, f"{count} documents are finished", pause=0.02)
 
 
 def require_text(folder: Path, made: Document) -> None:
@@ -226,7 +212,7 @@ def require_text(folder: Path, made: Document) -> None:
     )
 
 
-def require_lines(markdown: Path, lines: Any, *, limit: float) -> None:
+def require_lines(markdown: Path, lines: Sequence[str], *, limit: float) -> None:
     text = re.sub(r"^#+ ", "", markdown.read_text("utf-8"), flags=re.MULTILINE)
     measure = characters(text, "\n".join(lines), limit=limit)
     assert measure.ok, f"{markdown}: {measure}"

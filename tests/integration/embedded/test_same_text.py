@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import random
-import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from paddock.matrix.records import Task
 from paddock.ownweights.hub import MERGE, MIN_PIXELS, PATCH
 from paddock.smoke.questions import PROMPTS, Questions
 from paddock.smoke.reading import error_rate
+from programs import run, succeeded
 from samples.drawn import Document, drawn
 
 PAGES = 3
 CHARACTERS_WRONG = 0.03
 NATIVE = Path(__file__).with_name("native_reader.py")
-GRID = (
-    PATCH * MERGE
-)  # pixels of a token; a picture of whole tokens and enough of them is resized by no server
+# Pixels of a token. A picture of whole tokens, and enough of them, is resized by no server.
+GRID = PATCH * MERGE
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +71,8 @@ def on_the_grid(picture: Image.Image) -> Image.Image:
     """The picture as PaddleOCR-VL's processor resizes one of too few pixels."""
     width, height = picture.size
     scale = max(1.0, (MIN_PIXELS / (width * height)) ** 0.5)
-    return picture.resize(
-        tuple(-int(-side * scale // GRID) * GRID for side in picture.size), Image.Resampling.BICUBIC
-    )
+    size = (-int(-width * scale // GRID) * GRID, -int(-height * scale // GRID) * GRID)
+    return picture.resize(size, Image.Resampling.BICUBIC)
 
 
 def png(picture: Image.Image) -> str:
@@ -86,13 +84,13 @@ def png(picture: Image.Image) -> str:
 def wrong(found: list[str], expected: list[str]) -> float:
     """The character error rate of all lines together."""
     pairs = zip(found, expected, strict=True)
-    return sum(error_rate(one, other) * len(other) for one, other in pairs) / sum(map(len, expected))
+    return sum(error_rate(read, drawn) * len(drawn) for read, drawn in pairs) / sum(map(len, expected))
 
 
 def served(reader: Reader, pictures: tuple[str, ...]) -> list[str]:
     """Asked directly, from the container that reaches the VLM server."""
     asking = Questions(
-        container=f"{reader.project}-api-1", where={"pipeline": "/etc/paddock/pipeline.yaml"}, timeout=60
+        container=reader.container("api"), where={"pipeline": "/etc/paddock/pipeline.yaml"}, timeout=60
     )
     body = {"prompt": PROMPTS[Task.OCR], "extra_body": {"skip_special_tokens": True}}
     questions = [{"name": "line", "png": picture, **body} for picture in pictures]
@@ -105,30 +103,14 @@ def served(reader: Reader, pictures: tuple[str, ...]) -> list[str]:
 def read_natively(reader: Reader, pictures: tuple[str, ...]) -> list[str]:
     """By PaddleX's native engine, in the pipeline API's image."""
     reader.fetch("vllm")
-    return list(_read_natively(reader.shop.prefix, reader.shop.version, reader.models, pictures))
+    return list(_read_natively(reader.shop.image("cpu-api"), reader.models, pictures))
 
 
 @cache
-def _read_natively(prefix: str, version: str, models: str, pictures: tuple[str, ...]) -> tuple[str, ...]:
-    argv = [
-        "docker",
-        "run",
-        "--rm",
-        "--interactive",
-        "--network",
-        "none",
-        "--entrypoint",
-        "python",
-        "--volume",
-        f"{models}:/models:ro",
-        f"{prefix}cpu-api:{version}",
-        "-c",
-        NATIVE.read_text(),
-    ]
+def _read_natively(image: str, models: str, pictures: tuple[str, ...]) -> tuple[str, ...]:
+    python = ("docker", "run", "--rm", "--interactive", "--network=none", "--entrypoint=python")
     request = json.dumps({"model": "/models/embedded", "pngs": pictures}) + "\n"
-    done = subprocess.run(argv, input=request, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = [
-        json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")
-    ]
+    reading = (*python, f"--volume={models}:/models:ro", image, "-c", NATIVE.read_text())
+    lines = succeeded(run(*reading, stdin=request)).splitlines()
+    answers: list[dict[str, Any]] = [json.loads(line) for line in lines if line.startswith("{")]
     return tuple(answer["text"] for answer in answers)

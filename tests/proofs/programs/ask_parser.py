@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.abc
 import importlib.machinery
 import importlib.metadata
 import io
@@ -33,21 +34,20 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_
 Parse = Callable[[list[str]], object]
 
 
-class _Empty:
+class _Empty(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds modules that cannot be had, and makes them of nothing: every name in them is a class."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = frozenset(names)
 
-    def find_spec(self, name: str, *_more: object) -> importlib.machinery.ModuleSpec | None:
-        if not any(name == each or name.startswith(f"{each}.") for each in self._names):
+    def find_spec(self, fullname: str, *_more: object) -> importlib.machinery.ModuleSpec | None:
+        if not any(fullname == name or fullname.startswith(f"{name}.") for name in self._names):
             return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         module = types.ModuleType(spec.name)
-        module.__version__ = "0"  # type: ignore[attr-defined]
-        module.__getattr__ = _empty_class  # type: ignore[method-assign]
+        vars(module).update(__version__="0", __getattr__=_empty_class)
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -92,17 +92,14 @@ def sglang() -> tuple[argparse.ArgumentParser, Parse, Iterable[str]]:
     parser = argparse.ArgumentParser(prog="sglang")
     server_args.ServerArgs.add_cli_args(parser)
 
-    # What follows the parser wants a card; what goes before it, such as reading the file of --config, is its
-    # own.
+    # What follows the parser wants a card; what goes before it, such as reading the file of --config, stays.
     server_args.ServerArgs.from_cli_args = classmethod(lambda _class, parsed: parsed)
     known = [name for name in vars(importlib.import_module("sglang.srt.environ").Envs) if name.isupper()]
     return parser, server_args.prepare_server_args, known
 
 
 def grammar(parser: argparse.ArgumentParser) -> dict[str, list[Any]]:
-    """Each option with how many values it takes (0, 1, or argparse's sign), their type's name and the
-    choices.
-    """
+    """Each option with how many values it takes (0, 1 or argparse's sign), their type's name, the choices."""
     return {
         option: [
             1 if action.nargs is None else action.nargs,
@@ -135,11 +132,8 @@ def reason_against(parse: Parse, options: list[str]) -> str:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
             parse(options)
     except SystemExit:
-        return (
-            said.getvalue().strip().splitlines()[-1]
-            if said.getvalue().strip()
-            else "it ended without a reason"
-        )
+        lines = said.getvalue().strip().splitlines()
+        return lines[-1] if lines else "it ended without a reason"
     except (ValueError, TypeError, KeyError, argparse.ArgumentTypeError, argparse.ArgumentError) as failure:
         return f"{type(failure).__name__}: {failure}"
     return ""
@@ -148,7 +142,7 @@ def reason_against(parse: Parse, options: list[str]) -> str:
 def main() -> None:
     """Read the request, ask, print the answer."""
     server, *empty = sys.argv[1:]
-    sys.meta_path.insert(0, _Empty(empty))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Empty(empty))
     request = json.load(sys.stdin)
     parser, parse, environment = {"vllm": vllm, "sglang": sglang}[server]()
     refused = {}

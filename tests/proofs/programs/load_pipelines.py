@@ -26,8 +26,7 @@ from paddlex.inference.models.common.genai import GenAIConfig
 from paddlex.inference.pipelines.base import BasePipeline
 from paddlex.inference.serving.infra.config import AppConfig, create_app_config
 
-# Read by PaddleX (3.7.2, inference/serving/basic_serving and pipelines/paddleocr_vl), absent from its own
-# files.
+# Read by PaddleX 3.7.2 (inference/serving/basic_serving, pipelines/paddleocr_vl), absent from its own files.
 ALSO_READ = {"max_output_img_size", "visualize", "extra", "model_dir", "batch_size", "threshold"}
 
 

@@ -1,5 +1,4 @@
-"""Small bundles for tests, made without the exporter: what the reading side meets does not depend on the
-writing side.
+"""Small bundles for tests, made without the exporter, so that tests of readers do not depend on it.
 
 A bundle here is real in every respect: layers are tars in zstd frames, the archive is an OCI layout with a
 `manifest.json` that Docker loads, and every hash is right.
@@ -9,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import random
 import tarfile
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paddock.bundle.delta.making import Bases, KnownLayer, write_recipe
-from paddock.bundle.format.archive import descriptions, image_manifest
+from layer_files import MemoryLayer, noise
+from paddock.bundle.delta.making import Bases, OpenBase, write_recipe
+from paddock.bundle.format.archive import blob_path, descriptions, image_manifest
 from paddock.bundle.format.libzstd import zstd
 from paddock.bundle.format.manifest import (
     FORMAT,
@@ -37,13 +35,9 @@ from paddock.bundle.format.manifest import (
     Part,
     part_name,
 )
+from small_images import as_json, digest
 
 FRAME = 20_000  # raw bytes in one frame
-
-
-def noise(seed: int, size: int) -> bytes:
-    """Bytes that do not compress, the same for the same seed."""
-    return random.Random(seed).randbytes(size)
 
 
 def layer_tar(files: Mapping[str, bytes]) -> bytes:
@@ -62,18 +56,10 @@ def framed(raw: bytes, size: int = FRAME) -> bytes:
     return b"".join(zstd.compress(raw[at : at + size], level=3) for at in range(0, len(raw), size))
 
 
-def sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def plain_json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
 LAYERS = (
-    layer_tar({"etc/os-release": b"ID=debian\n", "usr/lib/libtorch.so": noise(1, 90_000)}),
+    layer_tar({"etc/os-release": b"ID=debian\n", "usr/lib/libtorch.so": noise(90_000, 1)}),
     layer_tar({"opt/app.py": b"print('page')\n" * 2000}),
-    layer_tar({"opt/model.safetensors": noise(2, 60_000)}),
+    layer_tar({"opt/model.safetensors": noise(60_000, 2)}),
 )
 
 
@@ -90,11 +76,11 @@ class Archive:
         self.data += member.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
 
     def add_blob(self, content: bytes) -> str:
-        digest = sha256(content)
-        if digest not in {each.digest for each in self.blobs}:
-            self.blobs.append(Blob(digest=digest, size=len(content), offset=len(self.data) + 512))
-            self.add("blobs/sha256/" + digest.removeprefix("sha256:"), content)
-        return digest
+        name = digest(content)
+        if name not in {blob.digest for blob in self.blobs}:
+            self.blobs.append(Blob(digest=name, size=len(content), offset=len(self.data) + 512))
+            self.add(blob_path(name), content)
+        return name
 
     def end(self) -> bytes:
         return bytes(self.data) + bytes(1024)
@@ -124,8 +110,7 @@ def write(
     on: Sequence[bytes] = (),
     **changes: Any,
 ) -> Manifest:
-    """Write a bundle into `folder`: a full one, or a delta that leaves out the layers `on` and makes others
-    of them.
+    """Write a bundle into `folder`: a full one, or a delta that makes its layers from the layers `on`.
 
     `tamper` makes another archive before it is hashed, `config` other image configurations, `changes`
     replaces fields of the manifest: a hostile bundle is right in all but one respect.
@@ -136,7 +121,7 @@ def write(
         _image(made, name, raws, platform, layers, frame, config, on) for name, raws in images.items()
     ]
     archive = "delta.tar" if on else "images.tar"
-    sizes = {each.digest: each.size for each in made.blobs}
+    sizes = {blob.digest: blob.size for blob in made.blobs}
     for name, content in descriptions(described, platform, sizes, layers).items():
         made.add(name, content)
     parts = cut(tamper(made.end()), part_size)
@@ -159,7 +144,7 @@ def write(
             File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
             for path, data in files.items()
         ),
-        "base": Base(layers=tuple(map(sha256, on))) if on else None,
+        "base": Base(layers=tuple(map(digest, on))) if on else None,
     }
     manifest = Manifest(**{**values, **changes})
     put(folder, {**{part.name: data for part, data in zip(manifest.parts, parts, strict=True)}, **files})
@@ -188,19 +173,19 @@ def _image(
     base: Sequence[bytes],
 ) -> Image:
     described = [_layer(made, raw, frame, base) for raw in raws]
-    layers.update({each.diff_id: each for each in described})
+    layers.update({layer.diff_id: layer for layer in described})
     system, _, architecture = platform.partition("/")
-    diff_ids = [each.diff_id for each in described]
+    diff_ids = [layer.diff_id for layer in described]
     said = {
         "architecture": architecture,
         "os": system,
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }
-    written = plain_json(config(said))
+    written = as_json(config(said))
     manifest = image_manifest(written, made.add_blob(written), described)
     return Image(
-        reference=name, config=sha256(written), manifest=made.add_blob(manifest), layers=tuple(diff_ids)
+        reference=name, config=digest(written), manifest=made.add_blob(manifest), layers=tuple(diff_ids)
     )
 
 
@@ -214,9 +199,9 @@ def _layer(made: Archive, raw: bytes, frame: int, base: Sequence[bytes]) -> Laye
     else:
         made.add_blob(blob)
     return Layer(
-        diff_id=sha256(raw),
+        diff_id=digest(raw),
         raw_size=len(raw),
-        digest=sha256(blob),
+        digest=digest(blob),
         size=len(blob),
         carried=how,
         recipe=recipe,
@@ -225,21 +210,8 @@ def _layer(made: Archive, raw: bytes, frame: int, base: Sequence[bytes]) -> Laye
 
 def _recipe(raw: bytes, frame: int, base: Sequence[bytes]) -> bytes:
     frames = array("Q", (len(piece) for piece in cut(raw, frame)))
-    known = [KnownLayer(layer=Held(each), digest=sha256(framed(each, frame))) for each in base]
+    known = [OpenBase(layer=MemoryLayer(layer), digest=digest(framed(layer, frame))) for layer in base]
     out = io.BytesIO()
-    written = write_recipe(Held(raw), frames, Bases(known), out, most=1 << 30)
+    written = write_recipe(MemoryLayer(raw), frames, Bases(known), out, most=1 << 30)
     assert written is not None
     return out.getvalue()
-
-
-class Held:
-    """A raw layer in memory."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw, self.size, self.diff_id = raw, len(raw), sha256(raw)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return self.raw[offset : offset + length]
-
-    def stream(self) -> Iterator[bytes]:
-        yield self.raw

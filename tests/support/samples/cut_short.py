@@ -1,7 +1,8 @@
 """Runs `paddock` and ends it with SIGKILL before one of the steps that an import is written down in.
 
-usage: cut_short.py NUMBER FILE ARGUMENT...   NUMBER -1 ends nothing; FILE gets the name of each step that was
-reached
+usage: cut_short.py NUMBER FILE ARGUMENT...
+
+NUMBER -1 ends nothing; FILE gets the names of the steps that were reached, one a line.
 
 With PAUSE set it ends nothing, but makes FILE once a large layer has begun to go to the engine, and waits
 there until FILE is gone.
@@ -18,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from paddock.bundle.check import trust
+from paddock.bundle.format.manifest import Layer
 from paddock.bundle.site import importing, loading, loadplan, proof
 from paddock.bundle.site import stack as site_stack
 from paddock.bundle.site import state as site_state
 from paddock.door import run
+from paddock.report import Advance
 
 STEPS: tuple[tuple[Any, str], ...] = (
     (site_state.SiteState, "note"),
-    (loading.Loader, "_sent"),
-    (loading._Sent, "finish"),
+    (loading.Loader, "send"),
+    (loading.SentStep, "finish"),
     (loading, "remove_name"),
     (proof, "prove"),
     (importing, "switch"),
@@ -40,7 +43,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
 
 
 def main(number: int, seen: Path, arguments: list[str]) -> int:
-    loadplan.TOGETHER = 1  # each layer a step
+    loadplan.SMALL_STEP = 1  # each layer a step
     reached = 0
 
     def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,12 +65,12 @@ def main(number: int, seen: Path, arguments: list[str]) -> int:
 
 def paused(marker: Path, arguments: list[str]) -> int:
     """Wait in the middle of the first layer that comes in more than one piece."""
-    counted = loading._counted
+    counted = loading.counted
     waited = False
 
-    def waiting(pieces: Iterator[bytes], *args: Any) -> Iterator[bytes]:
+    def waiting(pieces: Iterator[bytes], layer: Layer, size: int, advance: Advance) -> Iterator[bytes]:
         nonlocal waited
-        for number, piece in enumerate(counted(pieces, *args)):
+        for number, piece in enumerate(counted(pieces, layer, size, advance)):
             if number == 1 and not waited:
                 waited = True
                 marker.touch()
@@ -75,7 +78,7 @@ def paused(marker: Path, arguments: list[str]) -> int:
                     time.sleep(0.05)
             yield piece
 
-    loading._counted = waiting
+    loading.counted = waiting
     return run(arguments)
 
 

@@ -18,10 +18,11 @@ KNOWN = (
 PAGE = (1240, 1754)  # A4 at 150 dpi
 MARGIN, LONGEST = 90, 40
 WORDS = """
-    account amount Annual balance before between Carried certain charge clause Company copy Current customer date
-    delivery Document during each estimate figure First form general goods However interest Invoice item LETTER list
-    market meeting month notice Number office order other paid PAPER party period person place Price product purchase
-    quality quarter receipt record Report result return second section Service several stock supply TABLE tax term
+    account amount Annual balance before between Carried certain charge clause Company copy Current
+    customer date delivery Document during each estimate figure First form general goods However interest
+    Invoice item LETTER list market meeting month notice Number office order other paid PAPER party period
+    person place Price product purchase quality quarter receipt record Report result return second section
+    Service several stock supply TABLE tax term
     """.split()  # noqa: SIM905 - reads better than seventy quoted words
 
 
@@ -77,7 +78,7 @@ def drawn(r: random.Random) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def ruled(r: random.Random, columns: int, rows: int) -> tuple[Image.Image, tuple[str, ...]]:
-    """A page with a line, a ruled table and another line; the lines, and between them the cells row by row."""
+    """A page with a line, a ruled table and another line; its texts, those of the cells row by row."""
     path = FONTS / r.choice([name for name in KNOWN if (FONTS / name).is_file()])
     size, pad = r.choice((24, 28)), r.randint(9, 16)
     font, page = ImageFont.truetype(path, size), Image.new("L", PAGE, 255)

@@ -12,8 +12,8 @@ from paddock.errors import ConfigurationError
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"MODELS_DIR", "IMAGE_PREFIX", "BASE_REGISTRY", "APT_MIRROR"} | set(settings._SAME_AS)
-    for name in names.union(*settings._SAME_AS.values()):
+    names = {"MODELS_DIR", "IMAGE_PREFIX", "BASE_REGISTRY", "APT_MIRROR"} | set(settings.SAME_AS)
+    for name in names.union(*settings.SAME_AS.values()):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -13,6 +13,7 @@ import pytest
 from paddock.bundle.format.manifest import Base, Carried, Kind, Manifest, StackName
 from paddock.door import run
 from samples import bundles
+from small_images import as_json, digest
 
 Paddock = Callable[..., tuple[int, str, str]]
 
@@ -114,7 +115,7 @@ def test_inspect_shows_what_a_delta_needs(paddock: Paddock) -> None:
 
 
 def listed(**versions: str) -> bytes:
-    return bundles.plain_json(
+    return as_json(
         {
             "packages": [
                 {"name": "the image itself", "versionInfo": "sha256:0"},
@@ -152,7 +153,7 @@ def test_diff_shows_images_software_files_and_layers(paddock: Paddock) -> None:
     assert not any(row[0] == "layer" for row in rows)
     made("fewer", images={"paddock/cpu-api:0.1.0": bundles.LAYERS[:2]})
     _, out, _ = paddock("bundle", "diff", "old", "fewer", "--json")
-    assert [each["diff_id"] for each in json.loads(out)["removed"]] == [bundles.sha256(bundles.LAYERS[2])]
+    assert [each["diff_id"] for each in json.loads(out)["removed"]] == [digest(bundles.LAYERS[2])]
     assert json.loads(out)["added"] == []
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from paddock.cli.export import _bytes, export
+from paddock.bundle.export.writing import PART_SIZE
+from paddock.cli.export import export, read_size
 from paddock.errors import BundleError, PaddockError, UsageError
 
 
@@ -22,13 +23,13 @@ from paddock.errors import BundleError, PaddockError, UsageError
     ],
 )
 def test_sizes(said: str, size: int) -> None:
-    assert _bytes(said) == size
+    assert read_size(said) == size
 
 
 @pytest.mark.parametrize("said", ["", "M", "3.9G", "-1M", "10 XB", "10B", "1000K", "0"])
 def test_no_sizes(said: str) -> None:
     with pytest.raises(UsageError, match="--part-size: found"):
-        _bytes(said)
+        read_size(said)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,9 @@ def test_a_key_is_read_before_anything_is_written(tmp_path: Path) -> None:
             ["--image=a:1", f"--output={tmp_path}/out", f"--sign={tmp_path}/key"], standalone_mode=False
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_default_size_of_a_part_is_that_of_the_operation() -> None:
+    """It is spelt out in the command, which loads the operation only when it runs."""
+    (option,) = [parameter for parameter in export.params if parameter.name == "part_size"]
+    assert read_size(str(option.default)) == PART_SIZE

@@ -1,16 +1,13 @@
-"""The project keeps its own rules: imports point one way, the door is complete, scripts are sound."""
+"""The project keeps its own rules: the door is complete, scripts are sound, everything is pinned."""
 
 from __future__ import annotations
 
-import ast
-import graphlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +15,6 @@ import pytest
 from repository import REPOSITORY
 
 PACKAGE = REPOSITORY / "tool" / "paddock"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-# style of the house: errors, report, matrix < schema, process, paths < everything else < console < cli < door
-GROUND = {"errors", "report", "matrix"}
-FIRST_FLOOR = {"schema", "process", "paths"}
-TERMINAL = {"console", "cli", "door", "__main__"}
-
-VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 
 # A committed file names no package host (sites use mirrors; the machine's own settings say which) and no
 # place of one developer's machine. Written in two halves, or this file would break its own rule.
@@ -61,70 +50,6 @@ def committed() -> list[Path]:
     )
     files = [REPOSITORY / name for name in listed.stdout.split("\0") if name]
     return [path for path in files if path.is_file()]
-
-
-def dotted(path: Path) -> str:
-    """`tool/paddock/cli/parse.py` is `cli.parse`; the package itself is the empty string."""
-    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Every module that the file imports, with its whole dotted name, wherever in the file the import stands."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: a relative import; write the whole name"
-            assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{name.name}" for name in node.names)
-
-
-def internal_imports(path: Path) -> set[str]:
-    """Modules of this package that the file imports, dotted from the package."""
-    known = {dotted(module) for module in MODULES} - {""}
-    return {name.removeprefix("paddock.") for name in imports(path)} & known
-
-
-def floor(module: str) -> int:
-    """Height of a module in the house; a module imports from its own floor or below."""
-    top = module.partition(".")[0]
-    if top in GROUND:
-        return 0
-    if top in FIRST_FLOOR:
-        return 1
-    return {"console": 3, "cli": 4, "door": 5, "__main__": 6}.get(top, 2)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_imports_point_down(path: Path) -> None:
-    module = dotted(path)
-    if module:
-        upward = {name for name in internal_imports(path) if floor(name) > floor(module)}
-        assert not upward, f"{module} imports {upward}, which stands above it"
-
-
-def test_no_import_cycle() -> None:
-    graph = {dotted(path): internal_imports(path) - {dotted(path)} for path in MODULES}
-    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError and names the cycle
-
-
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_only_the_terminal_knows_click_and_only_process_starts_programs(path: Path) -> None:
-    top = dotted(path).partition(".")[0]
-    roots = {name.split(".")[0] for name in imports(path)}
-    assert "click" not in roots or top in TERMINAL, "click belongs in console and cli"
-    assert "subprocess" not in roots or top == "process", "programs are started by process.py"
-
-
-def test_there_are_modules_to_check() -> None:
-    assert {"errors", "process", "console", "cli"} <= {dotted(path) for path in MODULES}
-
-
-def test_modules_are_named_for_what_they_do() -> None:
-    vague = [path for path in MODULES if set(path.relative_to(PACKAGE).with_suffix("").parts) & VAGUE_NAMES]
-    assert not vague
 
 
 def test_no_forbidden_words() -> None:

@@ -121,9 +121,8 @@ def test_each_architecture_has_its_own_base(files: Files) -> None:
     assert f"FROM ${{BASE_REGISTRY}}{bases[Platform.AMD64]} AS base-amd64\n" in dockerfile
     assert f"FROM ${{BASE_REGISTRY}}{bases[Platform.ARM64]} AS base-arm64\n" in dockerfile
     assert "\nFROM base-${TARGETARCH} AS os\n" in dockerfile
-    assert (
-        "aarch_64" not in dockerfile
-    )  # a slip of upstream's Dockerfile; CANN's own script knows the machine
+    # A slip of upstream's Dockerfile; CANN's own script knows the machine.
+    assert "aarch_64" not in dockerfile
 
 
 @pytest.mark.parametrize("target", LAYOUT_ON_CPU)
@@ -184,7 +183,7 @@ def test_a_container_gets_one_card_and_counts_it_from_zero(files: Files, stack: 
 @every_stack
 def test_the_driver_is_mounted_read_only_and_never_made_by_the_engine(files: Files, stack: Stack) -> None:
     for name, service in services(files, stack).items():
-        mounts = {each["target"]: each for each in service["volumes"] if isinstance(each, dict)}
+        mounts = {volume["target"]: volume for volume in service["volumes"] if isinstance(volume, dict)}
         mounts.pop("/models", None)
         if "devices" not in service:
             assert not mounts, name

@@ -17,7 +17,7 @@ import pytest
 from paddock import paths
 from paddock.errors import ConfigurationError, DataError, PaddockError, UsageError
 from paddock.matrix.load import load_registry
-from paddock.matrix.records import Accelerator, Platform, Stack, Variant, WeightsRole
+from paddock.matrix.records import Accelerator, Driver, NvidiaCards, Platform, Stack, Variant, WeightsRole
 from paddock.matrix.registry import Registry
 from repository import REPOSITORY
 
@@ -126,8 +126,11 @@ def test_what_another_target_needs_fits_the_schema(example: Registry) -> None:
     card = example.target("card")
     assert card.accelerator is Accelerator.NVIDIA
     assert card.platforms == (Platform.AMD64,)
-    assert card.driver is not None and card.driver.minimum == "575.51"
-    assert card.compute_capability == ">=12.0"
+    assert card.cards == NvidiaCards(
+        accelerator=Accelerator.NVIDIA,
+        driver=Driver(minimum="575.51", reason="CUDA 12.9"),
+        compute_capability=">=12.0",
+    )
     assert card.api is not None and card.api.device == "gpu"
     assert card.api.image.pins["parser"] == "3.7.2"
     assert card.backends["carded"].image.base.provides == {"carded": "0.23.0rc1"}
@@ -172,7 +175,7 @@ def test_every_model_runs_on_every_backend_of_cpu(ours: Registry, model: str, ba
 
 
 def test_names_that_belong_together(ours: Registry) -> None:
-    """PaddleX strips -0.9B from a model's name to find its directory, and a pipeline is named like its model."""
+    """PaddleX strips -0.9B from a model's name to find its directory; a pipeline is named like its model."""
     models = [model for model in ours.models.values() if model.pipeline is not None and not model.made]
     assert len(models) == 3
     for model in models:
@@ -201,7 +204,7 @@ def test_a_model_for_eight_cards_is_served_alone_and_not_on_one(
         ours.stack(target="cu126", model="ernie-4.5-vl-424b")
     with pytest.raises(ConfigurationError, match="needs a pipeline API, which this target does not run"):
         ours.stack(target=target, model="paddleocr-vl-1.6")
-    assert {each.target.name for each in ours.all_stacks() if each.model.cards > 1} == set(EIGHT_CARDS)
+    assert {stack.target.name for stack in ours.all_stacks() if stack.model.cards > 1} == set(EIGHT_CARDS)
 
 
 @pytest.mark.parametrize(
@@ -242,20 +245,13 @@ def test_no_server_is_given_more_context_than_the_model_has(ours: Registry) -> N
 
 
 def test_the_locks_hold_what_the_targets_pin(ours: Registry) -> None:
-    """`templates/locks/<target>-<part>.<architecture>.txt` lists all packages of an image; its pins are among
-    them.
-    """
+    """`templates/locks/<target>-<program>.<architecture>.txt` lists an image's packages, also its pins."""
     checked = 0
     for target in ours.targets.values():
-        images = {name: server.image for name, server in target.backends.items()}
-        images |= {"api": target.api.image} if target.api is not None else {}
-        for part, image in images.items():
+        for program, image in target.images.items():
             for platform in target.platforms:
-                lock = (
-                    paths.templates()
-                    / "locks"
-                    / f"{target.name}-{part}.{platform.removeprefix('linux/')}.txt"
-                )
+                arch = platform.removeprefix("linux/")
+                lock = paths.templates() / "locks" / f"{target.name}-{program}.{arch}.txt"
                 if not lock.exists():
                     continue
                 locked = dict(line.split("==") for line in lock.read_text().split() if "==" in line)
@@ -303,34 +299,3 @@ def test_every_decided_value_names_its_source_or_reason() -> None:
             )
             assert told, f"{path.name}:{number}: {line.strip()} names no source or reason"
     assert lines > 40
-
-
-# --- where things are ---------------------------------------------------------------------------------------
-
-
-def test_the_workspace_is_the_nearest_folder_with_images_and_compose(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PADDOCK_ROOT", raising=False)
-    below = tmp_path / "a" / "b"
-    below.mkdir(parents=True)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "compose").mkdir()
-    monkeypatch.chdir(below)
-    assert paths.workspace() == tmp_path
-
-
-def test_the_workspace_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PADDOCK_ROOT", str(tmp_path))
-    assert paths.workspace() == tmp_path
-    monkeypatch.setenv("PADDOCK_ROOT", str(tmp_path / "absent"))
-    with pytest.raises(ConfigurationError, match=r"PADDOCK_ROOT: found .*absent"):
-        paths.workspace()
-
-
-def test_the_workspace_is_the_checkout_where_nothing_else_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PADDOCK_ROOT", raising=False)
-    monkeypatch.chdir(tmp_path)
-    assert paths.workspace() / "templates" == paths.templates()

@@ -1,210 +1,17 @@
-"""A pipeline API for tests: a real HTTP server on 127.0.0.1 that speaks PaddleX's serving protocol.
-
-It checks requests and reads documents as PaddleX does (`inference/serving/infra/utils.py`), answers one page
-of constant text per page of the document, and can be told to fail in the ways that the real one fails.
-"""
+"""A pipeline API, documents, and the operation and the command that parse them."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import socket
-import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
-import pypdf
 import pytest
-from PIL import Image
 
-IMAGE_NAME = "imgs/img_in_image_box_1_2_3_4.jpg"
-
-
-def jpeg(shade: int = 0) -> bytes:
-    """A small JPEG; different shades give different bytes."""
-    file = io.BytesIO()
-    Image.new("L", (8, 8), shade).save(file, "JPEG")
-    return file.getvalue()
-
-
-def encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_args: object) -> None:
-        """Keep the test output quiet."""
-
-    def do_GET(self) -> None:
-        if self.path == "/health":
-            self.server.api.health_calls += 1
-            self.say(200, {"logId": "1", "errorCode": 0, "errorMsg": "Healthy"})
-        elif self.path == "/health/ready" and self.server.api.readiness is not None:
-            self.say(200 if self.server.api.readiness["ready"] else 503, self.server.api.readiness)
-        else:
-            self.say(404, {"detail": "Not Found"})
-
-    def do_POST(self) -> None:
-        assert self.headers.get("Transfer-Encoding") is None
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.api.receive(self, json.loads(body))
-
-    def fail(self, status: int, message: str) -> None:
-        self.say(status, {"logId": "1", "errorCode": status, "errorMsg": message})
-
-    def say(self, status: int, answer: object) -> None:
-        self.write(status, json.dumps(answer).encode())
-
-    def write(self, status: int, data: bytes, *, promised: int | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data) if promised is None else promised))
-        self.end_headers()
-        self.wfile.write(data)
-        self.wfile.flush()
-
-    def reset(self) -> None:
-        """End the connection the way a killed process does: RST, not FIN."""
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.rfile.close()
-        self.close_connection = True
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    api: PipelineApi
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that hang up are part of the tests."""
-
-
-Answer = Callable[[Handler, dict[str, object]], None]
-
-
-class PipelineApi:
-    """The server; `next` holds how the coming requests are answered, `answer` takes over when it is empty."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.requests: list[dict[str, object]] = []
-        self.health_calls = 0
-        self.readiness: dict[str, object] | None = None  # None: an API that is not paddock's
-        self.page_limit: int | None = None
-        self.next: deque[Answer] = deque()
-        self.answer: Answer = self.parse
-        self.received = threading.Semaphore(0)  # one more for each request that came
-        self.held = threading.Event()  # set: requests answered by `hold` go on
-        self.together = 0
-        self.most_together = 0
-        self._lock = threading.Lock()
-        self._server = Server(("127.0.0.1", port), Handler)
-        self._server.api = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        self.held.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def receive(self, handler: Handler, request: dict[str, object]) -> None:
-        with self._lock:
-            self.requests.append(request)
-            self.together += 1
-            self.most_together = max(self.most_together, self.together)
-            answer = self.next.popleft() if self.next else self.answer
-        self.received.release()
-        try:
-            answer(handler, request)
-        finally:
-            with self._lock:
-                self.together -= 1
-
-    def parse(self, handler: Handler, request: dict[str, object]) -> None:
-        """Answer as PaddleX does."""
-        if "fileType" not in request:
-            return handler.fail(422, "File type cannot be determined")
-        try:
-            data = base64.b64decode(str(request["file"]), validate=True)
-            pages, info = self.pages_of(data, request["fileType"] == 0)
-        except Exception:
-            return handler.fail(422, "Invalid input file")
-        entries = [self.page(number, pictures=request["visualize"] is True) for number in range(1, pages + 1)]
-        result = {"layoutParsingResults": entries, "dataInfo": info}
-        return handler.say(200, {"logId": "1", "result": result, "errorCode": 0, "errorMsg": "Success"})
-
-    def pages_of(self, data: bytes, is_pdf: bool) -> tuple[int, dict[str, object]]:
-        if is_pdf:
-            return self.many("pdf", len(pypdf.PdfReader(io.BytesIO(data)).pages))
-        with Image.open(io.BytesIO(data)) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                return self.many("tiff", image.n_frames)
-            return 1, {"type": "image", "width": image.width, "height": image.height}
-
-    def many(self, kind: str, pages: int) -> tuple[int, dict[str, object]]:
-        pages = min(pages, self.page_limit or pages)
-        return pages, {"type": kind, "numPages": pages, "pages": [{"width": 8, "height": 8}] * pages}
-
-    def page(self, number: int, *, pictures: bool) -> dict[str, object]:
-        text = f'# Page {number}\n\n<div style="text-align: center;"><img src="{IMAGE_NAME}" alt="Image" /></div>\n'
-        entry: dict[str, object] = {
-            "prunedResult": {"width": 8, "height": 8, "parsing_res_list": [{"block_id": 0}]},
-            "markdown": {"text": text, "images": {IMAGE_NAME: encoded(jpeg(number))}},
-        }
-        if pictures:
-            entry["outputImages"] = {"layout_det_res": encoded(jpeg(100 + number))}
-            entry["inputImage"] = encoded(jpeg(200))
-        return entry
-
-    def hold(self, handler: Handler, request: dict[str, object]) -> None:
-        """Answer once `held` is set."""
-        self.held.wait(60)
-        self.parse(handler, request)
-
-
-def fails(status: int, message: str) -> Answer:
-    """An answer in PaddleX's error form."""
-    return lambda handler, _request: handler.fail(status, message)
-
-
-def says(status: int, answer: object) -> Answer:
-    """An answer of any JSON, or of any bytes."""
-    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return lambda handler, _request: handler.write(status, data)
-
-
-def resets(handler: Handler, _request: dict[str, object]) -> None:
-    """The API is killed before it answers."""
-    handler.reset()
-
-
-def resets_midway(handler: Handler, _request: dict[str, object]) -> None:
-    """The API is killed while it answers."""
-    handler.write(200, b'{"logId": "1", "result": {"layoutParsing', promised=5000)
-    handler.reset()
-
-
-def ends_short(handler: Handler, _request: dict[str, object]) -> None:
-    """The answer is shorter than promised, and the connection ends in an orderly way."""
-    handler.write(200, b'{"logId": "1", ', promised=5000)
-    handler.close_connection = True
+from paddock.door import run
+from paddock.parse.batch import Summary, collect, parse_all
+from paddock.parse.wire import ParseOptions
+from pipeline_api import Command, Faults, Maker, PipelineApi, Work, quick_client
+from recording import Recorder
 
 
 @pytest.fixture
@@ -214,69 +21,45 @@ def api() -> Iterator[PipelineApi]:
     server.stop()
 
 
-class Faults:
-    """The ways to fail, for `api.next` and `api.answer`."""
-
-    fails = staticmethod(fails)
-    says = staticmethod(says)
-    resets = staticmethod(resets)
-    resets_midway = staticmethod(resets_midway)
-    ends_short = staticmethod(ends_short)
-
-
 @pytest.fixture
 def faults() -> type[Faults]:
     return Faults
 
 
-class Maker:
-    """Writes real documents into a folder and returns their paths."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def _path(self, name: str) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def data(self, name: str, data: bytes) -> Path:
-        path = self._path(name)
-        path.write_bytes(data)
-        return path
-
-    def image(
-        self, name: str, *, size: tuple[int, int] = (8, 8), kind: str = "PNG", shade: int = 255
-    ) -> Path:
-        path = self._path(name)
-        Image.new("L", size, shade).save(path, kind)
-        return path
-
-    def tiff(self, name: str, *, pages: int, big: bool = False) -> Path:
-        path = self._path(name)
-        images = [Image.new("L", (8, 8), shade) for shade in range(pages)]
-        images[0].save(path, "TIFF", save_all=True, append_images=images[1:], big_tiff=big)
-        return path
-
-    def pdf(
-        self,
-        name: str,
-        *,
-        pages: int,
-        password: str | None = None,
-        owner: str | None = None,
-        algorithm: str = "RC4-128",
-    ) -> Path:
-        writer = pypdf.PdfWriter()
-        for _ in range(pages):
-            writer.add_blank_page(width=100, height=100)
-        if password is not None:
-            writer.encrypt(password, owner, algorithm=algorithm)
-        path = self._path(name)
-        writer.write(path)
-        return path
-
-
 @pytest.fixture
 def make(tmp_path: Path) -> Maker:
     return Maker(tmp_path)
+
+
+@pytest.fixture
+def work(api: PipelineApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Run the operation in an empty folder, results in `out`."""
+    monkeypatch.chdir(tmp_path)
+
+    def parse(*paths: str, jobs: int = 4, force: bool = False, **options: bool) -> Summary:
+        output = Path("out")
+        collected = collect([Path(path) for path in paths], output=output)
+        client = quick_client(api.url)
+        return parse_all(
+            collected.inputs,
+            client=client,
+            output=output,
+            options=ParseOptions(**options),
+            report=Recorder(),
+            force=force,
+            jobs=jobs,
+        )
+
+    return parse
+
+
+@pytest.fixture
+def command(api: PipelineApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in an empty folder and return its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PADDOCK_URL", api.url)
+
+    def parse(*arguments: str) -> int:
+        return run(["parse", *arguments, "-o", "out"])
+
+    return parse

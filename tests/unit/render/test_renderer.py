@@ -1,90 +1,94 @@
-"""Bringing a workspace to the generated files, and telling what is not current."""
+"""What the generated build contexts hold."""
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from paddock import paths
-from paddock.door import run
-from paddock.matrix.load import load_registry
-from paddock.matrix.records import Variant
-from paddock.render.renderer import Renderer
-from paddock.render.workspace import Difference, Fault, differences, write_files
+from paddock.errors import ConfigurationError
+from paddock.matrix.load import load_api_images, load_registry, load_tool
+from paddock.matrix.records import ContextFiles, Stack, Variant
+from paddock.render.renderer import WRAPPER, Files, Renderer
 
-FILES = {
-    PurePosixPath("compose/cpu/.env"): "# settings\nAPI_PORT=8080\nMODELS_DIR=models\n",
-    PurePosixPath("compose/cpu/compose.yaml"): "name: cpu\n",
-    PurePosixPath("images/cpu/api/Dockerfile"): "FROM scratch\n",
-}
+TEMPLATES = paths.templates()
+RENDERER = Renderer(TEMPLATES)
+REGISTRY = load_registry(TEMPLATES)
+STACKS = [stack for stack in REGISTRY.stacks() if stack.variant is Variant.ONLINE]
 
 
-def test_write_then_nothing_differs(tmp_path: Path) -> None:
-    changed = write_files(FILES, tmp_path)
-    assert [change.fault for change in changed] == [Fault.MISSING] * 3
-    assert differences(FILES, tmp_path) == []
-    assert write_files(FILES, tmp_path) == []
+def contexts(files: Files) -> dict[PurePosixPath, set[str]]:
+    """The names in each build context, without the Dockerfile and the locks that go with it."""
+    names: dict[PurePosixPath, set[str]] = {path.parent: set() for path in files if path.name == "Dockerfile"}
+    for path in files.keys() - {WRAPPER}:
+        if path.name != "Dockerfile" and not path.name.startswith("requirements."):
+            names[path.parent].add(path.name)
+    return names
 
 
-def test_missing_different_and_stale_are_told_apart(tmp_path: Path) -> None:
-    write_files(FILES, tmp_path)
-    (tmp_path / "compose/cpu/compose.yaml").unlink()
-    (tmp_path / "images/cpu/api/Dockerfile").write_text("FROM other\n")
-    (tmp_path / "images/old").mkdir()
-    (tmp_path / "images/old/Dockerfile").touch()
-    assert differences(FILES, tmp_path) == [
-        Difference(path=PurePosixPath("compose/cpu/compose.yaml"), fault=Fault.MISSING),
-        Difference(path=PurePosixPath("images/cpu/api/Dockerfile"), fault=Fault.DIFFERENT),
-        Difference(path=PurePosixPath("images/old/Dockerfile"), fault=Fault.STALE),
-    ]
-    write_files(FILES, tmp_path)
-    assert not (tmp_path / "images/old").exists()
+def named_in(dockerfile: str, folders: Iterable[str]) -> set[str]:
+    """The files of these folders of templates/image that a Dockerfile names."""
+    names = {path.name for folder in folders for path in (TEMPLATES / "image" / folder).iterdir()}
+    return {name for name in names if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", dockerfile)}
 
 
-def test_settings_somebody_made_are_kept(tmp_path: Path) -> None:
-    write_files(FILES, tmp_path)
-    env = tmp_path / "compose/cpu/.env"
-    env.write_text("API_PORT=9000\nMODELS_DIR=models\nMINE=1\n")
-    assert [change.path.name for change in write_files(FILES, tmp_path)] == [".env"]
-    assert env.read_text() == "# settings\nAPI_PORT=9000\nMODELS_DIR=models\nMINE=1\n"
-    assert differences(FILES, tmp_path) == []
+@pytest.mark.parametrize("stack", STACKS, ids=lambda stack: stack.name)
+def test_a_build_context_holds_what_its_dockerfile_names(stack: Stack) -> None:
+    files = RENDERER.contexts(stack)
+    templates = {part.program: part.template for part in stack.parts}
+    found = contexts(files)
+    assert {folder.name for folder in found} == templates.keys()
+    for folder, names in found.items():
+        assert names == named_in(files[folder / "Dockerfile"], [templates[folder.name], "shared"]), folder
 
 
-def test_check_names_each_file_and_exits_4(tmp_path: Path, capsys) -> None:
-    assert run(["render", "--output", str(tmp_path)]) == 0
-    (tmp_path / "compose/cpu/pipeline.yaml").unlink()
-    capsys.readouterr()
-    assert run(["render", "--check", "--output", str(tmp_path)]) == 4
-    printed = capsys.readouterr()
-    assert printed.out == "missing compose/cpu/pipeline.yaml\n"
-    assert "hint: paddock render" in printed.err
+def test_the_tool_s_build_context_holds_what_its_dockerfile_names() -> None:
+    files = RENDERER.tool(load_tool(TEMPLATES))
+    ((folder, names),) = contexts(files).items()
+    assert names == named_in(files[folder / "Dockerfile"], ["tool", "shared"]) != set()
 
 
-def test_a_stack_with_another_model_is_rendered_and_kept_current(tmp_path: Path, capsys) -> None:
-    assert run(["render", "cpu", "--model", "paddleocr-vl", "--output", str(tmp_path)]) == 0
-    pipeline = tmp_path / "compose/cpu-paddleocr-vl/pipeline.yaml"
-    assert "PP-DocLayoutV2" in pipeline.read_text()
-    assert run(["render", "--check", "--output", str(tmp_path)]) == 0
-    pipeline.write_text("")
-    assert run(["render", "--check", "--output", str(tmp_path)]) == 4
-    assert "different compose/cpu-paddleocr-vl/pipeline.yaml" in capsys.readouterr().out
+def test_every_file_below_the_templates_of_images_is_in_some_build_context() -> None:
+    lists = [backend.files for backend in REGISTRY.backends.values()]
+    lists += [load_tool(TEMPLATES).files, load_api_images(TEMPLATES).files]
+    listed = {name for files in lists for name in all_names(files)}
+    images = TEMPLATES / "image"
+    present = {path.relative_to(images).as_posix() for path in images.glob("*/*") if path.suffix != ".j2"}
+    assert listed == present
 
 
-def test_unknown_names_suggest_the_nearest(tmp_path: Path, capsys) -> None:
-    assert run(["render", "cpuu", "--output", str(tmp_path)]) == 2
-    assert 'did you mean "cpu"' in capsys.readouterr().err
-    assert run(["render", "cpu", "--model", "paddleocr-vl-1.7", "--output", str(tmp_path)]) == 2
-    assert 'did you mean "paddleocr-vl-1' in capsys.readouterr().err
-    assert run(["render", "cpu", "--backend", "vlm", "--output", str(tmp_path)]) == 2
-    assert 'did you mean "vllm"' in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+def all_names(files: ContextFiles) -> set[str]:
+    conditional = [*files.with_package.values(), *files.on_device.values()]
+    return {*files.always, *(name for names in conditional for name in names)}
 
 
-def test_every_stack_has_a_name_of_its_own() -> None:
-    stacks = list(load_registry(paths.templates()).all_stacks())
-    assert len({stack.name for stack in stacks}) == len(stacks) > 8
+def test_every_condition_of_a_list_is_met_by_some_image() -> None:
+    parts = [(stack, part) for stack in STACKS for part in stack.parts]
+    for backend in REGISTRY.backends.values():
+        images = [part.image for _, part in parts if part.program == backend.name]
+        for package in backend.files.with_package:
+            assert any(package in {*image.pins, *image.base.provides} for image in images), package
+        assert not backend.files.on_device, "only the pipeline API has a device"
+    api = load_api_images(TEMPLATES).files
+    images = [part.image for _, part in parts if part.program == "api"]
+    for package in api.with_package:
+        assert any(package in {*image.pins, *image.base.provides} for image in images), package
+    devices = {stack.api.device for stack in STACKS if stack.api is not None}
+    assert api.on_device.keys() <= devices
+
+
+def test_a_listed_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATES, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "image/shared/key.sh").unlink()
+    stack = load_registry(tmp_path).stack(target="cpu")
+    with pytest.raises(ConfigurationError, match=r"templates/image/shared/key\.sh: found no such file"):
+        Renderer(tmp_path).contexts(stack)
 
 
 def test_both_variants_share_their_build_contexts() -> None:
-    renderer, data = Renderer(paths.templates()), load_registry(paths.templates())
-    online, offline = (data.stack(target="cpu", variant=variant) for variant in Variant)
-    assert renderer.contexts(online) == renderer.contexts(offline)
+    online, offline = (REGISTRY.stack(target="cpu", variant=variant) for variant in Variant)
+    assert RENDERER.contexts(online) == RENDERER.contexts(offline)

@@ -11,16 +11,28 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fake_engine import FakeEngine
 from paddock import engine
 from paddock.errors import PreflightError
 from paddock.stack import hostcards, preflight
-from paddock.stack.configuration import Bind, Cards, Configuration, HostNeeds, Service
+from paddock.stack.configuration import (
+    Bind,
+    Cards,
+    Configuration,
+    HostNeeds,
+    NvidiaNeeds,
+    read_configuration,
+)
 from paddock.stack.folder import StackFolder
+from recording import Recorder
+from repository import REPOSITORY
+from stack_records import configuration, service
 
 RTX_3060 = "0, GPU-3060aaaa-0000-0000-0000-000000000000, NVIDIA GeForce RTX 3060, 8.6, 12288 MiB"
 RTX_5070 = "1, GPU-5070bbbb-0000-0000-0000-000000000000, NVIDIA GeForce RTX 5070, 12.0, 12227 MiB"
 OPEN_MODULE = (
-    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  Release Build  (dvs-builder@U22)  Wed Feb\n"
+    "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.124.06  "
+    "Release Build  (dvs-builder@U22)  Wed Feb\n"
     "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
 )
 MODULE = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 07:15:55 UTC 2025\n"
@@ -69,27 +81,20 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(tmp_path)
 
 
-def needs(repository: Path, stack: str) -> HostNeeds:
+def needs(stack: str) -> HostNeeds:
     """What the committed stack says."""
-    document = yaml.safe_load((repository / "compose" / stack / "compose.yaml").read_text("utf-8"))
-    return HostNeeds(**document["x-host"])
+    path = REPOSITORY / "compose" / stack / "compose.yaml"
+    document = yaml.safe_load(path.read_text("utf-8"))
+    found = read_configuration({"name": stack, "x-host": document["x-host"]}).host
+    assert found is not None
+    return found
 
 
 def configured(
     host: HostNeeds | None, *, cards: Cards | None = None, binds: tuple[Bind, ...] = ()
 ) -> Configuration:
-    vlm = Service(
-        name="vlm",
-        image="a:1",
-        pull_policy="never",
-        published=(),
-        binds=binds,
-        cards=cards or Cards(),
-        environment={},
-        memory=None,
-        start_period=0.0,
-    )
-    return Configuration(project="paddock-x", services=(vlm,), host=host)
+    vlm = service("vlm", image="a:1", binds=binds, cards=cards or Cards())
+    return configuration(vlm, host=host)
 
 
 def on_cards(host: HostNeeds, *names: str) -> Configuration:
@@ -106,12 +111,12 @@ def refusal(configuration: Configuration, kernel_module: Path = ABSENT) -> tuple
 # --- NVIDIA -------------------------------------------------------------------------------------------------
 
 
-def test_the_right_card_and_driver(host: Host, repository: Path) -> None:
+def test_the_right_card_and_driver(host: Host) -> None:
     host.nvidia("580.65.06", RTX_3060, RTX_5070)
-    hostcards.require(on_cards(needs(repository, "cu126"), "0"), kernel_module=ABSENT)
-    hostcards.require(on_cards(needs(repository, "sm120"), "GPU-5070bbbb"), kernel_module=ABSENT)
+    hostcards.require(on_cards(needs("cu126"), "0"), kernel_module=ABSENT)
+    hostcards.require(on_cards(needs("sm120"), "GPU-5070bbbb"), kernel_module=ABSENT)
     for not_listed in ("MIG-3c2a5f0e-0000-0000-0000-000000000000", "0:1"):
-        hostcards.require(on_cards(needs(repository, "sm120"), not_listed), kernel_module=ABSENT)
+        hostcards.require(on_cards(needs("sm120"), not_listed), kernel_module=ABSENT)
 
 
 @pytest.mark.parametrize(
@@ -131,16 +136,16 @@ def test_the_right_card_and_driver(host: Host, repository: Path) -> None:
         ("cu126", "7", "cards of this host: found no 7, expected the card that the service vlm is given"),
     ],
 )
-def test_the_wrong_card(host: Host, repository: Path, stack: str, card: str, said: str) -> None:
+def test_the_wrong_card(host: Host, stack: str, card: str, said: str) -> None:
     host.nvidia("580.65.06", RTX_3060, RTX_5070)
-    message, hint = refusal(on_cards(needs(repository, stack), card))
+    message, hint = refusal(on_cards(needs(stack), card))
     assert message.startswith(said)
     assert "GPU_DEVICE in the stack's .env" in hint
 
 
-def test_too_few_cards(host: Host, repository: Path) -> None:
+def test_too_few_cards(host: Host) -> None:
     host.nvidia("580.65.06", RTX_3060)
-    message, _ = refusal(configured(needs(repository, "cu126-8x80g"), cards=Cards(count=8)))
+    message, _ = refusal(configured(needs("cu126-8x80g"), cards=Cards(count=8)))
     assert message == "cards of this host: found 1, expected 8 for the service vlm"
 
 
@@ -153,48 +158,46 @@ def test_too_few_cards(host: Host, repository: Path) -> None:
         ("H20, 9.0", "[N/A]", {"cu126-8x80g", "cu126-8x144g"}),
     ],
 )
-def test_cards_that_are_too_small(
-    host: Host, repository: Path, card: str, memory: str, fits: set[str]
-) -> None:
+def test_cards_that_are_too_small(host: Host, card: str, memory: str, fits: set[str]) -> None:
     host.nvidia("580.65.06", *(f"{n}, GPU-{n}, NVIDIA {card}, {memory}" for n in range(8)))
-    for stack in ("cu126-8x80g", "cu126-8x144g"):
-        configuration = configured(needs(repository, stack), cards=Cards(count=8))
-        if stack in fits:
-            hostcards.require(configuration, kernel_module=ABSENT)
+    for name in ("cu126-8x80g", "cu126-8x144g"):
+        stack = configured(needs(name), cards=Cards(count=8))
+        if name in fits:
+            hostcards.require(stack, kernel_module=ABSENT)
         else:
-            assert "GB, expected" in refusal(configuration)[0]
+            assert "GB, expected" in refusal(stack)[0]
 
 
-def test_a_driver_that_is_too_old(host: Host, repository: Path) -> None:
+def test_a_driver_that_is_too_old(host: Host) -> None:
     host.nvidia("570.124.06", RTX_5070)
-    message, hint = refusal(on_cards(needs(repository, "sm120"), "1"))
+    message, hint = refusal(on_cards(needs("sm120"), "1"))
     assert message.startswith(
         "driver of this host: found 570.124.06, expected 575.51.03 or later: PaddlePaddle"
     )
     assert "update the driver" in hint
-    hostcards.require(on_cards(needs(repository, "cu126-sglang"), "0:1"), kernel_module=ABSENT)
+    hostcards.require(on_cards(needs("cu126-sglang"), "0:1"), kernel_module=ABSENT)
 
 
 @pytest.mark.parametrize(("said", "least"), [(OPEN_MODULE, "570.124.06"), (MODULE, "580.65.06")])
 def test_without_nvidia_smi_the_kernel_is_asked(host: Host, tmp_path: Path, said: str, least: str) -> None:
     module = tmp_path / "version"
     module.write_text(said, "utf-8")
-    wanted = HostNeeds(accelerator="nvidia", driver=least, driver_reason="x", compute_capability=">=99.0")
+    wanted = NvidiaNeeds(driver=least, driver_reason="x", compute_capability=">=99.0")
     hostcards.require(on_cards(wanted, "0"), kernel_module=module)  # which cards there are, nobody can tell
-    newer = HostNeeds(accelerator="nvidia", driver="581.00", driver_reason="x")
+    newer = NvidiaNeeds(driver="581.00", driver_reason="x")
     assert f"found {least}, expected 581.00 or later: x" in refusal(on_cards(newer, "0"), module)[0]
 
 
-def test_no_driver(host: Host, repository: Path) -> None:
-    message, hint = refusal(on_cards(needs(repository, "cu126"), "0"))
+def test_no_driver(host: Host) -> None:
+    message, hint = refusal(on_cards(needs("cu126"), "0"))
     assert (
         message == "driver of this host: found none (nvidia-smi: no such program on PATH), expected NVIDIA's"
     )
     assert "install NVIDIA's driver" in hint
     host.program("nvidia-smi", f'echo "{BROKEN}"; exit 9')
-    assert f"found none ({BROKEN})" in refusal(on_cards(needs(repository, "cu126"), "0"))[0]
+    assert f"found none ({BROKEN})" in refusal(on_cards(needs("cu126"), "0"))[0]
     host.program("nvidia-smi", "exit 0")
-    assert "nvidia-smi shows no card" in refusal(on_cards(needs(repository, "cu126"), "0"))[0]
+    assert "nvidia-smi shows no card" in refusal(on_cards(needs("cu126"), "0"))[0]
 
 
 # --- Ascend -------------------------------------------------------------------------------------------------
@@ -202,52 +205,52 @@ def test_no_driver(host: Host, repository: Path) -> None:
 
 def ascend(host: Host, wanted: HostNeeds) -> Configuration:
     mounted = (
-        Bind(source=host.driver, target=hostcards.ASCEND_DRIVER),
-        Bind(source=host.folder / "npu-smi", target=hostcards.NPU_SMI),
+        Bind.of(host.driver, hostcards.ASCEND_DRIVER),
+        Bind.of(host.folder / "npu-smi", hostcards.NPU_SMI),
     )
     return configured(wanted, binds=mounted)
 
 
 @pytest.mark.parametrize("version", ["25.2.0", "25.2.RC1", "26.0.RC1", "25.5.1"])
-def test_an_ascend_driver_that_fits(host: Host, repository: Path, version: str) -> None:
+def test_an_ascend_driver_that_fits(host: Host, version: str) -> None:
     host.ascend(version, "Ascend 910B3", "Mcu")
-    hostcards.require(ascend(host, needs(repository, "ascend-910b")))
+    hostcards.require(ascend(host, needs("ascend-910b")))
 
 
 @pytest.mark.parametrize("version", ["25.0.RC1.1", "24.1.0", "23.0.3"])
-def test_an_ascend_driver_that_is_too_old(host: Host, repository: Path, version: str) -> None:
+def test_an_ascend_driver_that_is_too_old(host: Host, version: str) -> None:
     host.ascend(version, "Ascend 910B3")
-    message, _ = refusal(ascend(host, needs(repository, "ascend-910b")))
+    message, _ = refusal(ascend(host, needs("ascend-910b")))
     assert message.startswith(
         f"driver of this host: found {version}, expected 25.2 or later: CANN 9.1 works with"
     )
 
 
-def test_another_ascend_chip(host: Host, repository: Path) -> None:
+def test_another_ascend_chip(host: Host) -> None:
     host.ascend("25.2.0", "Ascend 310P3", "Mcu", "Ascend 310P3", "Mcu")
-    hostcards.require(ascend(host, needs(repository, "ascend-310p")))
-    message, hint = refusal(ascend(host, needs(repository, "ascend-910b")))
+    hostcards.require(ascend(host, needs("ascend-310p")))
+    message, hint = refusal(ascend(host, needs("ascend-910b")))
     assert message == "cards of this host: found Ascend 310P3, expected Ascend 910B"
-    assert "docs/ascend.md" in hint
+    assert "docs/guides/ascend.md" in hint
 
 
-def test_an_npu_smi_that_does_not_work_is_not_held_against_the_host(host: Host, repository: Path) -> None:
+def test_an_npu_smi_that_does_not_work_is_not_held_against_the_host(host: Host) -> None:
     host.ascend("25.2.0")
     for script in ("exit 1", "echo 'something else'"):
         host.program("npu-smi", script)
-        hostcards.require(ascend(host, needs(repository, "ascend-910b")))
+        hostcards.require(ascend(host, needs("ascend-910b")))
     (host.folder / "npu-smi").chmod(0o644)
-    hostcards.require(ascend(host, needs(repository, "ascend-910b")))
+    hostcards.require(ascend(host, needs("ascend-910b")))
 
 
-def test_an_ascend_driver_without_its_file(host: Host, repository: Path) -> None:
-    message, hint = refusal(ascend(host, needs(repository, "ascend-310p")))
+def test_an_ascend_driver_without_its_file(host: Host) -> None:
+    message, hint = refusal(ascend(host, needs("ascend-310p")))
     assert message.endswith(
         "driver/version.info: No such file or directory, expected the version of Ascend's driver"
     )
     assert "install Ascend HDK" in hint
     (host.driver / "version.info").write_text("package_version=1\n", "utf-8")
-    assert "found no line Version=" in refusal(ascend(host, needs(repository, "ascend-310p")))[0]
+    assert "found no line Version=" in refusal(ascend(host, needs("ascend-310p")))[0]
 
 
 # --- nothing to look at -------------------------------------------------------------------------------------
@@ -258,10 +261,10 @@ def test_a_stack_without_an_accelerator_runs_anywhere(host: Host) -> None:
 
 
 def test_the_host_of_a_remote_engine_is_not_looked_at(
-    host: Host, repository: Path, fake_engine, report, monkeypatch: pytest.MonkeyPatch
+    host: Host, fake_engine: FakeEngine, report: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = StackFolder(path=Path("/srv/x"), called="x")
-    stack = on_cards(needs(repository, "cu126"), "0")
+    folder = StackFolder(path=Path("/srv/x"), name="x")
+    stack = on_cards(needs("cu126"), "0")
     fake_engine.images = {"a:1"}
     client = engine.connect()
     preflight.check(folder, stack, client=client, report=report)

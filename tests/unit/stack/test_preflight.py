@@ -4,58 +4,26 @@ from __future__ import annotations
 
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fake_engine import FakeEngine, inspected
 from paddock import engine
-from paddock.errors import ConfigurationError, PreflightError
+from paddock.errors import PreflightError
 from paddock.stack import preflight, weightsinuse
-from paddock.stack.configuration import Bind, Configuration, Published, Service
+from paddock.stack.configuration import Bind, Configuration, Device, Published
 from paddock.stack.folder import StackFolder
-from paddock.weights.markers import TEST_MARKER
+from programs import free_port
+from recording import Recorder
+from stack_records import configuration, service
 
-FOLDER = StackFolder(path=Path("/srv/cpu"), called="cpu", options="cpu --offline")
-
-
-def service(name: str = "api", **changes) -> Service:
-    given = {
-        "name": name,
-        "image": "paddock/cpu-api:0.1.0",
-        "pull_policy": "never",
-        "published": (),
-        "binds": (),
-        "environment": {},
-        "memory": None,
-        "start_period": 0.0,
-    }
-    return Service(**{**given, **changes})
+FOLDER = StackFolder(path=Path("/srv/cpu"), name="cpu", options="cpu --offline")
 
 
-def configuration(*services: Service) -> Configuration:
-    return Configuration(project="paddock-cpu", services=services)
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    for name in ("PP-DocLayoutV3", "PaddleOCR-VL-1.6"):
-        (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / "config.json").write_text("{}")
-    return tmp_path / "models"
-
-
-@pytest.fixture
-def cpu(models: Path, repository: Path, tmp_path: Path) -> Configuration:
-    """The cpu stack as its folder in the repository describes it."""
-    stack = shutil.copytree(repository / "compose/cpu", tmp_path / "stack")
-
-    def binds(name: str) -> tuple[Bind, ...]:
-        configured = Bind(source=stack / name, target=f"/etc/paddock/{name}")
-        return (configured, Bind(source=models, target="/models"))
-
-    return configuration(
-        service("api", binds=binds("pipeline.yaml")), service("vlm", binds=binds("vlm.yaml"))
-    )
+def devices(*nodes: Path) -> tuple[Device, ...]:
+    return tuple(Device.of(node) for node in nodes)
 
 
 # --- files and weights --------------------------------------------------------------------------------------
@@ -66,46 +34,12 @@ def test_all_is_there(cpu: Configuration) -> None:
     preflight.require_weights(FOLDER, weightsinuse.in_use(cpu))
 
 
-def test_the_weights_that_the_configuration_names(cpu: Configuration, models: Path) -> None:
-    found = [(each.name, each.service, each.directory) for each in weightsinuse.in_use(cpu)]
-    assert found == [
-        ("PP-DocLayoutV3", "api", models / "PP-DocLayoutV3"),
-        ("PaddleOCR-VL-1.6", "vlm", models / "PaddleOCR-VL-1.6"),
-    ]
-
-
-def test_a_part_that_is_switched_on_needs_its_weights(cpu: Configuration) -> None:
-    pipeline = cpu.services[0].binds[0].source
-    text = pipeline.read_text()
-    pipeline.write_text(text.replace("use_doc_preprocessor: false", "use_doc_preprocessor: true"))
-    names = [each.name for each in weightsinuse.in_use(cpu)]
-    assert names == ["PP-DocLayoutV3", "PP-LCNet_x1_0_doc_ori", "UVDoc", "PaddleOCR-VL-1.6"]
-    pipeline.write_text(text.replace("use_layout_detection: true", "use_layout_detection: false"))
-    assert [each.name for each in weightsinuse.in_use(cpu)] == ["PaddleOCR-VL-1.6"]
-
-
-def test_weights_named_in_the_environment(models: Path) -> None:
-    llama = service(
-        "vlm",
-        environment={"PADDOCK_MODEL_DIR": "/models/X-GGUF"},
-        binds=(Bind(source=models, target="/models"),),
-    )
-    (found,) = weightsinuse.in_use(configuration(llama))
-    assert (found.name, found.directory) == ("X-GGUF", models / "X-GGUF")
-
-
 def test_weights_inside_an_image_are_not_looked_for(tmp_path: Path) -> None:
-    (tmp_path / "vlm.yaml").write_text("# reads /models/Commented\nmodel: /models/PaddleOCR-VL-1.6\n")
-    offline = service("vlm", binds=(Bind(source=tmp_path / "vlm.yaml", target="/etc/paddock/vlm.yaml"),))
-    (found,) = weightsinuse.in_use(configuration(offline))
-    assert (found.name, found.directory) == ("PaddleOCR-VL-1.6", None)
-    preflight.require_weights(FOLDER, [found])
-
-
-def test_a_pipeline_that_is_not_yaml(cpu: Configuration) -> None:
-    cpu.services[0].binds[0].source.write_text("SubModules: [")
-    with pytest.raises(ConfigurationError, match=r"pipeline\.yaml: not YAML"):
-        weightsinuse.in_use(cpu)
+    (tmp_path / "vlm.yaml").write_text("model: /models/PaddleOCR-VL-1.6\n")
+    offline = service("vlm", binds=(Bind.of(tmp_path / "vlm.yaml", "/etc/paddock/vlm.yaml"),))
+    weights = weightsinuse.in_use(configuration(offline))
+    assert len(weights) == 1
+    preflight.require_weights(FOLDER, weights)
 
 
 def test_missing_and_empty_sets_are_all_named(cpu: Configuration, models: Path) -> None:
@@ -138,17 +72,55 @@ def test_a_missing_configuration_file(cpu: Configuration) -> None:
         preflight.require_files(cpu)
 
 
-def test_test_weights_are_known_by_their_marker(cpu: Configuration, models: Path) -> None:
-    layout, vlm = weightsinuse.in_use(cpu)
-    (models / "PaddleOCR-VL-1.6" / TEST_MARKER).write_text("")
-    assert weightsinuse.is_test(vlm)
-    assert not weightsinuse.is_test(layout)
+def test_a_missing_file_of_the_driver_is_not_ours_to_render(tmp_path: Path) -> None:
+    bind = Bind.of(tmp_path / "npu-smi", "/usr/local/bin/npu-smi")
+    with pytest.raises(
+        PreflightError, match="npu-smi: is not there, expected /usr/local/bin/npu-smi"
+    ) as refused:
+        preflight.require_files(configuration(service("vlm", binds=(bind,))))
+    assert "driver" in refused.value.hint and "render" not in refused.value.hint
+
+
+def test_a_missing_configuration_is_ours_to_render(tmp_path: Path) -> None:
+    bind = Bind.of(tmp_path / "vlm.yaml", "/etc/paddock/vlm.yaml")
+    with pytest.raises(PreflightError) as refused:
+        preflight.require_files(configuration(service("vlm", binds=(bind,))))
+    assert "paddock render" in refused.value.hint
+
+
+# --- device nodes -------------------------------------------------------------------------------------------
+
+
+def test_devices_that_are_there_are_fine(tmp_path: Path) -> None:
+    node = tmp_path / "davinci0"
+    node.touch()
+    preflight.require_devices(configuration(service("api"), service("vlm", devices=devices(node))))
+
+
+def test_a_card_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    for name in ("davinci0", "davinci1", "davinci_manager"):
+        (tmp_path / name).touch()
+    with pytest.raises(PreflightError) as refused:
+        preflight.require_devices(configuration(service("vlm", devices=devices(tmp_path / "davinci4"))))
+    assert refused.value.message == (
+        f"{tmp_path}/davinci4: is not there, expected the device node that the service vlm is given"
+    )
+    assert refused.value.hint == (
+        f"this host has {tmp_path}/davinci0, {tmp_path}/davinci1; the stack's .env says which one to use"
+    )
+
+
+@pytest.mark.parametrize("name", ["davinci0", "davinci_manager"])
+def test_without_any_card_the_driver_is_what_is_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PreflightError) as refused:
+        preflight.require_devices(configuration(service("vlm", devices=devices(tmp_path / name))))
+    assert "driver" in refused.value.hint
 
 
 # --- images -------------------------------------------------------------------------------------------------
 
 
-def test_missing_images_are_all_named(fake_engine) -> None:
+def test_missing_images_are_all_named(fake_engine: FakeEngine) -> None:
     stack = configuration(
         service(image="a:1"), service("vlm", image="b:1"), service("x", image="c:1", pull_policy="")
     )
@@ -166,7 +138,7 @@ def test_missing_images_are_all_named(fake_engine) -> None:
     client.close()
 
 
-def test_upstreams_images_are_not_to_be_built(fake_engine) -> None:
+def test_upstreams_images_are_not_to_be_built(fake_engine: FakeEngine) -> None:
     stack = configuration(service(image="there/paddleocr-vl:1-offline", upstream=True))
     client = engine.connect()
     with pytest.raises(PreflightError, match="found no image there/paddleocr-vl:1-offline") as refused:
@@ -189,16 +161,13 @@ def publishing(port: int, host: str = "127.0.0.1") -> Configuration:
     return configuration(service(published=(Published(host=host, port=port),)))
 
 
-def test_a_free_port(fake_engine, local: None) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_a_free_port(fake_engine: FakeEngine, local: None) -> None:
     client = engine.connect()
-    preflight.require_ports(publishing(port), client=client)
+    preflight.require_ports(publishing(free_port()), client=client)
     client.close()
 
 
-def test_a_port_of_another_program(fake_engine, local: None) -> None:
+def test_a_port_of_another_program(fake_engine: FakeEngine, local: None) -> None:
     client = engine.connect()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -211,7 +180,7 @@ def test_a_port_of_another_program(fake_engine, local: None) -> None:
     client.close()
 
 
-def test_an_address_that_is_not_of_this_host(fake_engine, local: None) -> None:
+def test_an_address_that_is_not_of_this_host(fake_engine: FakeEngine, local: None) -> None:
     client = engine.connect()
     with pytest.raises(PreflightError, match="cannot be listened on"):
         preflight.require_ports(publishing(18080, "192.0.2.1"), client=client)
@@ -219,11 +188,11 @@ def test_an_address_that_is_not_of_this_host(fake_engine, local: None) -> None:
 
 
 @pytest.mark.parametrize("theirs", ["127.0.0.1", "0.0.0.0", "::", ""])
-def test_a_port_of_another_stack(fake_engine, describe, theirs: str) -> None:
+def test_a_port_of_another_stack(fake_engine: FakeEngine, theirs: str) -> None:
     bindings = {"8080/tcp": [{"HostIp": theirs, "HostPort": "8080"}]}
     labels = {"com.docker.compose.project": "other", "com.docker.compose.project.working_dir": "/srv/other"}
     fake_engine.containers = [
-        describe(Name="/other-api-1", HostConfig__PortBindings=bindings, Config__Labels=labels),
+        inspected(Name="/other-api-1", HostConfig__PortBindings=bindings, Config__Labels=labels),
     ]
     client = engine.connect()
     with pytest.raises(
@@ -233,23 +202,55 @@ def test_a_port_of_another_stack(fake_engine, describe, theirs: str) -> None:
     client.close()
 
 
-def test_a_port_that_this_stack_itself_holds(fake_engine, describe) -> None:
+def test_a_port_that_this_stack_itself_holds(fake_engine: FakeEngine) -> None:
     bindings = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}]}
-    fake_engine.containers = [describe(HostConfig__PortBindings=bindings)]
+    fake_engine.containers = [inspected(HostConfig__PortBindings=bindings)]
     client = engine.connect()
     preflight.require_ports(publishing(8080), client=client)
     client.close()
 
 
-# --- memory -------------------------------------------------------------------------------------------------
+# --- warnings -----------------------------------------------------------------------------------------------
 
 
-def test_short_memory_is_a_warning(fake_engine, report) -> None:
-    fake_engine.memory_total = 12 * 10**9
-    client = engine.connect()
+def test_short_memory_is_a_warning() -> None:
     stack = configuration(service(memory=8 * 10**9), service("vlm", memory=8 * 10**9))
-    preflight._warn_of_memory(stack, client=client, report=report)
-    assert "16.0 GB together, the host has 12.0 GB" in report.warned[0]
-    preflight._warn_of_memory(configuration(service(memory=8 * 10**9)), client=client, report=report)
+    assert "16.0 GB together, the host has 12.0 GB" in preflight.memory_warning(stack, 12 * 10**9)
+    assert preflight.memory_warning(stack, 16 * 10**9) == ""
+    assert preflight.memory_warning(stack, 0) == ""
+    assert preflight.memory_warning(configuration(service(memory=8 * 10**9)), 12 * 10**9) == ""
+
+
+def test_warnings_do_not_stop_a_start(
+    fake_engine: FakeEngine, local: None, cpu: Configuration, report: Recorder
+) -> None:
+    fake_engine.memory_total = 12 * 10**9
+    fake_engine.images = {"paddock/cpu-api:0.1.0"}
+    greedy = replace(cpu, services=tuple(replace(part, memory=8 * 10**9) for part in cpu.services))
+    client = engine.connect()
+    preflight.check(FOLDER, greedy, client=client, report=report)
     assert len(report.warned) == 1
+    assert "16.0 GB together, the host has 12.0 GB" in report.warned[0]
     client.close()
+
+
+def test_a_card_that_two_services_are_given_is_told() -> None:
+    manager, first, second = (Path(f"/dev/davinci{card}") for card in ("_manager", 0, 1))
+    apart = configuration(
+        service("api", devices=devices(second, manager)), service("vlm", devices=devices(first, manager))
+    )
+    assert list(preflight.cards_given_twice(apart, {})) == []
+    together = configuration(
+        service("api", devices=devices(first, manager)), service("vlm", devices=devices(first, manager))
+    )
+    (warning,) = preflight.cards_given_twice(together, {})
+    assert warning.startswith("/dev/davinci0: given to the service vlm and to the service api; ")
+
+
+def test_a_card_that_another_container_has_is_told() -> None:
+    wanted = configuration(service("vlm", devices=devices(Path("/dev/davinci4"))))
+    (warning,) = preflight.cards_given_twice(wanted, {Path("/dev/davinci4"): "the container other-vlm-1"})
+    assert "the container other-vlm-1" in warning
+    assert (
+        list(preflight.cards_given_twice(wanted, {Path("/dev/davinci5"): "the container other-vlm-1"})) == []
+    )

@@ -1,32 +1,44 @@
-"""Base images: here already, pulled, or made from Debian's packages."""
+"""Base images: already in the engine, pulled, or made from Debian's packages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paddock import process
+from paddock import engine, process
 from paddock.errors import EngineError, ProgramError
 from paddock.matrix.records import Base, Platform, Stack
 from paddock.report import Reporter
+
+if TYPE_CHECKING:
+    from paddock.engine import docker
 
 MAKE_BASE = Path(__file__).with_name("make-base.sh")
 PULL_TIMEOUT = 120.0  # seconds without an answer before a container registry counts as out of reach
 
 
-def bases(stack: Stack) -> list[Base]:
-    found = [stack.vlm.image.base]
-    if stack.target.api is not None and stack.model.pipeline is not None:
-        found.insert(0, stack.target.api.image.base)
-    return list(dict.fromkeys(found))
+def base_images(stack: Stack) -> list[Base]:
+    """The base images of a stack's servers, each once."""
+    return list(dict.fromkeys(part.image.base for part in stack.parts))
 
 
-def have_base(
-    base: Base, platform: Platform, base_registry: str, stand_ins: Mapping[str, str], report: Reporter
+def ensure_base(
+    base: Base,
+    platform: Platform,
+    *,
+    client: docker.DockerClient,
+    base_registry: str,
+    stand_ins: Mapping[str, str],
+    report: Reporter,
 ) -> None:
-    """See that a base image is there: locally, from its container registry, or made from Debian's packages."""
+    """See that the engine has a base image: it is there already, can be pulled, or is made here.
+
+    `base_registry` stands in front of its name; nothing is done for a name in `stand_ins`. Raises EngineError
+    where it can be neither pulled nor made.
+    """
     reference = f"{base_registry}{base.image_on(platform)}"
-    if reference in stand_ins or _is_present(reference):
+    if reference in stand_ins or engine.has_image(client, reference):
         return
     report.say(f"pulling {reference}")
     try:
@@ -38,10 +50,7 @@ def have_base(
                 hint="name a mirror with BASE_REGISTRY, or another image with --base REFERENCE=IMAGE",
             ) from failure
         report.warn(
-            f"no container registry gives {reference}: making it from Debian's packages, which is not the same image"
+            f"{reference}: no container registry gives it; making it from Debian's packages, "
+            "which is not the same image"
         )
         process.stream(["bash", str(MAKE_BASE), reference, base.debootstrap], on_line=report.say)
-
-
-def _is_present(reference: str) -> bool:
-    return process.capture(["docker", "image", "inspect", reference], check=False).status == 0

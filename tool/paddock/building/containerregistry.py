@@ -1,5 +1,4 @@
-"""Asking container registries whether an image exists for a platform, by the registry's HTTP API and without
-an engine.
+"""Asking container registries whether an image exists for a platform, over HTTP and without an engine.
 
 Reads manifests only and never a layer; anonymously, as a pull without `docker login` would. Not for pulling:
 the engine does that.
@@ -29,9 +28,11 @@ _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_NO_PLATFORM = "unknown/unknown"  # of an attestation, which BuildKit puts beside the images
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _REFERENCE = re.compile(
-    r"(?:(?P<host>[^/]+)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
+    r"(?:(?P<host>[^/]+)/)?(?P<repository>[a-z0-9][a-z0-9._/-]*?)"
+    r"(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
 
@@ -70,9 +71,7 @@ class Reference:
 
     @property
     def api(self) -> str:
-        """The address of the repository in the registry's API; plain HTTP for this machine only, as Docker
-        does it.
-        """
+        """The repository's URL in the registry's API; plain HTTP for this machine only, as in Docker."""
         host = _HUB_HOST if self.host == _HUB else self.host
         local = host.partition(":")[0] in {"localhost", "127.0.0.1"}
         return f"{'http' if local else 'https'}://{host}/v2/{self.repository}"
@@ -80,8 +79,9 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """`digest` is that of what the tag names (for several platforms: of the list); empty unless the image is
-    there.
+    """What a container registry answered.
+
+    `digest` is that of what the tag names (for several platforms: of the list); empty unless it is there.
     """
 
     verdict: Verdict
@@ -96,7 +96,7 @@ class _Refusal(Exception):  # noqa: N818 - an answer, not an error
 
 
 def look_up(name: str, platform: Platform, *, session: requests.Session) -> Answer:
-    """Whether the image `name` exists for `platform`. Never raises for what a registry or the network does."""
+    """Whether the image `name` exists for `platform`; whatever goes wrong is in the answer, too."""
     try:
         reference = Reference.of(name)
     except ValueError as wrong:
@@ -124,14 +124,12 @@ def _look_up(reference: Reference, platform: Platform, session: requests.Session
     manifest: Mapping[str, Any] = response.json()
     digest = response.headers.get("Docker-Content-Digest", "")
     if "manifests" in manifest:
-        found = {_platform_of(each.get("platform", {})) for each in manifest["manifests"]} - {
-            "unknown/unknown"
-        }
+        described = [entry.get("platform", {}) for entry in manifest["manifests"]]
     else:
-        blob = _get(session, f"{reference.api}/blobs/{manifest['config']['digest']}", {})
-        found = {_platform_of(blob.json())}
-    if platform not in found:
-        return Answer(verdict=Verdict.OTHER_PLATFORM, detail=f"only for {', '.join(sorted(found))}")
+        described = [_get(session, f"{reference.api}/blobs/{manifest['config']['digest']}", {}).json()]
+    platforms = {_platform_of(description) for description in described} - {_NO_PLATFORM}
+    if platform not in platforms:
+        return Answer(verdict=Verdict.OTHER_PLATFORM, detail=f"only for {', '.join(sorted(platforms))}")
     return Answer(verdict=Verdict.PRESENT, digest=digest)
 
 
@@ -140,9 +138,7 @@ def _platform_of(described: Mapping[str, Any]) -> str:
 
 
 def _get(session: requests.Session, url: str, headers: Mapping[str, str]) -> requests.Response:
-    """The answer to a GET, with a token where the registry asks for one. Raises _Refusal for anything but
-    200.
-    """
+    """The answer to a GET, with a token where the registry asks for one. Raises _Refusal unless it is 200."""
     response = session.get(url, headers=dict(headers), timeout=TIMEOUT)
     challenge = response.headers.get("WWW-Authenticate", "")
     if response.status_code == 401 and challenge.lower().startswith("bearer "):

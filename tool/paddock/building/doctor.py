@@ -1,14 +1,15 @@
-"""Checks before an hour-long build: what this machine needs for one, and whether every base image can be had.
+"""Checks before an hour-long build: what this machine needs, and whether every base image can be had.
 
-Each check says what was found and what to do; nothing is changed. What a stack needs at its start is
-`preflight`.
+Each check says what was found and what to do; nothing is changed. What a stack needs at its start is checked
+in `paddock.stack.preflight`.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import requests
@@ -16,6 +17,7 @@ import requests
 from paddock import engine
 from paddock.building import containerregistry
 from paddock.building.containerregistry import Answer, Verdict
+from paddock.durable import free_bytes
 from paddock.errors import EngineError
 from paddock.matrix import upstream
 from paddock.matrix.images import TOOL
@@ -24,9 +26,9 @@ from paddock.matrix.records import Base, Image, Platform, Target, Tool
 from paddock.paths import workspace
 from paddock.report import Reporter
 
-ROOM_WANTED = (
-    30 * 10**9
-)  # bytes: two images of a target without an accelerator, their layers and the build cache
+# Bytes: two images of a target without an accelerator, their layers and the build cache.
+ROOM_WANTED = 30 * 10**9
+_ROOM = "room on this disk"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +43,9 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """A base image on a platform and the images that start from it, or one of upstream's and ours that it
-    replaces.
+    """An image on a platform, and the images of ours that start from it.
+
+    `upstream`: it is one of upstream's, which a stack can run in the place of ours.
     """
 
     base: Base
@@ -70,11 +73,8 @@ def check_machine() -> list[Check]:
 
 
 def _engine_version() -> str:
-    client = engine.connect(minimum=engine.BUILDING_ENGINE)
-    try:
+    with closing(engine.connect(minimum=engine.BUILDING_ENGINE)) as client:
         return f"{client.version()['Version']} at {engine.address()}"
-    finally:
-        client.close()
 
 
 def _version(what: str, ask: Callable[[], str]) -> Check:
@@ -85,15 +85,18 @@ def _version(what: str, ask: Callable[[], str]) -> Check:
 
 
 def _room() -> Check:
-    free = shutil.disk_usage(workspace()).free
-    return Check(
-        what="room on this disk",
-        well=free >= ROOM_WANTED,
-        found=f"{free / 10**9:.0f} GB free",
-        hint=""
-        if free >= ROOM_WANTED
-        else f"{ROOM_WANTED / 10**9:.0f} GB are wanted; `docker system df` shows what takes it",
-    )
+    free = free_bytes(workspace())
+    if free is None:
+        return Check(what=_ROOM, well=True, found="the file system does not say how much is free")
+    found = f"{_gigabytes(free)} free"
+    if free >= ROOM_WANTED:
+        return Check(what=_ROOM, well=True, found=found)
+    hint = f"{_gigabytes(ROOM_WANTED)} are wanted; `docker system df` shows what takes it"
+    return Check(what=_ROOM, well=False, found=found, hint=hint)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 10**9:.0f} GB"
 
 
 # --- base images --------------------------------------------------------------------------------------------
@@ -101,38 +104,37 @@ def _room() -> Check:
 
 def wanted(targets: Iterable[Target], tool: Tool | None = None) -> list[Wanted]:
     """Every base image of these targets, and of the tool's image, on each platform, each once."""
-    used: dict[tuple[str, Platform], list[tuple[str, Base]]] = {}
     built = [(images_of(target), target.platforms) for target in targets]
-    built += [({TOOL.name: tool.image}, tool.platforms)] if tool else []
+    if tool:
+        built.append(({TOOL.name: tool.image}, tool.platforms))
+    bases: dict[tuple[str, Platform], Base] = {}
+    used_by: dict[tuple[str, Platform], list[str]] = {}
     for images, platforms in built:
-        for name, image in images.items():
-            for platform in platforms:
-                used.setdefault((image.base.image_on(platform), platform), []).append((name, image.base))
+        for (name, image), platform in product(images.items(), platforms):
+            key = (image.base.image_on(platform), platform)
+            bases.setdefault(key, image.base)
+            used_by.setdefault(key, []).append(name)
     return [
-        Wanted(base=by[0][1], platform=platform, used_by=tuple(name for name, _ in by))
-        for (_, platform), by in used.items()
+        Wanted(base=base, platform=platform, used_by=tuple(used_by[name, platform]))
+        for (name, platform), base in bases.items()
     ]
 
 
 def wanted_of_upstream(targets: Iterable[Target]) -> list[Wanted]:
-    """Every image of upstream's that a stack of these targets can run, on each platform; no build needs them."""
-    used: dict[tuple[str, Platform], list[str]] = {}
+    """Every image of upstream's that a stack of these targets can run, on each platform, each once."""
+    replaces: dict[tuple[str, Platform], list[str]] = {}
     for target in targets:
-        for image, ours in upstream.published(target):
-            for platform in target.platforms:
-                used.setdefault((image, platform), []).append(ours)
+        for (image, ours), platform in product(upstream.published(target), target.platforms):
+            replaces.setdefault((image, platform), []).append(ours)
     return [
         Wanted(base=Base(image=image), platform=platform, used_by=tuple(ours), upstream=True)
-        for (image, platform), ours in used.items()
+        for (image, platform), ours in replaces.items()
     ]
 
 
 def images_of(target: Target) -> Mapping[str, Image]:
     """The images of a target by their names without prefix."""
-    found = {f"{target.name}-{backend}": server.image for backend, server in target.backends.items()}
-    if target.api is not None:
-        found = {f"{target.name}-api": target.api.image, **found}
-    return found
+    return {f"{target.name}-{program}": image for program, image in target.images.items()}
 
 
 def check_base_images(
@@ -143,42 +145,44 @@ def check_base_images(
         session.headers["User-Agent"] = "paddock"
         if ca_bundle:
             session.verify = str(ca_bundle)
-        for each in bases:
-            name = each.image if each.upstream else f"{base_registry}{each.image}"
-            report.say(f"asking for {name} ({each.platform})")
-            answer = containerregistry.look_up(name, each.platform, session=session)
-            yield _judged(each, name, answer, pins.digest(each.image, each.platform))
+        for image in bases:
+            name = image.image if image.upstream else f"{base_registry}{image.image}"
+            report.say(f"asking for {name} ({image.platform})")
+            answer = containerregistry.look_up(name, image.platform, session=session)
+            pinned = pins.digest(image.image, image.platform)
+            what = f"{name} for {image.platform}"
+            if answer.verdict is Verdict.PRESENT:
+                yield _present(what, answer, pinned)
+            else:
+                yield _missing(what, answer, image)
 
 
-def _judged(each: Wanted, name: str, answer: Answer, pinned: str) -> Check:
-    what = f"{name} for {each.platform}"
-    if answer.verdict is Verdict.PRESENT:
-        if pinned and answer.digest and pinned != answer.digest:
-            return Check(
-                what=what,
-                well=False,
-                found=f"there, but as {answer.digest}, expected {pinned}",
-                hint="the tag moved: look at what changed, then scripts/maintain/update-pins.py",
-            )
-        return Check(what=what, well=True, found=f"there{f', {answer.digest}' if answer.digest else ''}")
-    found = f"{answer.verdict}: {answer.detail}"
-    if each.upstream:
-        by = f"IMAGES=upstream runs it in the place of {', '.join(each.used_by)}, no build needs it"
-        return Check(what=what, well=False, found=found, hint=f"{by}; ours can be built instead")
-    by = f"{', '.join(each.used_by)} start from it"
-    if answer.verdict is Verdict.UNREACHABLE and each.base.debootstrap:
-        return Check(what=what, well=True, found=f"{found}; it can be made from Debian's packages")
-    if answer.verdict is Verdict.UNREACHABLE:
+def _present(what: str, answer: Answer, pinned: str) -> Check:
+    if pinned and answer.digest and pinned != answer.digest:
         return Check(
             what=what,
             well=False,
-            found=found,
-            hint=f"{by}; name a mirror with --base-registry (BASE_REGISTRY)",
+            found=f"there, but as {answer.digest}, expected {pinned}",
+            hint="the tag moved: look at what changed, then scripts/maintain/update-pins.py",
         )
-    return Check(what=what, well=False, found=found, hint=f"{by}; {_next_step(answer.verdict)}")
+    return Check(what=what, well=True, found=f"there{f', {answer.digest}' if answer.digest else ''}")
+
+
+def _missing(what: str, answer: Answer, wanted: Wanted) -> Check:
+    found = f"{answer.verdict}: {answer.detail}"
+    users = ", ".join(wanted.used_by)
+    if wanted.upstream:
+        by = f"IMAGES=upstream runs it in the place of {users}, no build needs it"
+        return Check(what=what, well=False, found=found, hint=f"{by}; ours can be built instead")
+    if answer.verdict is Verdict.UNREACHABLE and wanted.base.debootstrap:
+        return Check(what=what, well=True, found=f"{found}; it can be made from Debian's packages")
+    hint = f"{users} start from it; {_next_step(answer.verdict)}"
+    return Check(what=what, well=False, found=found, hint=hint)
 
 
 def _next_step(verdict: Verdict) -> str:
+    if verdict is Verdict.UNREACHABLE:
+        return "name a mirror with --base-registry (BASE_REGISTRY)"
     if verdict is Verdict.OTHER_PLATFORM:
         return "build on a machine of that platform, or with --base REFERENCE=IMAGE"
     if verdict is Verdict.REFUSED:

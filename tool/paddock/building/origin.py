@@ -1,4 +1,4 @@
-"""Where a build comes from: the git commit, and the time that its layers bear."""
+"""Where a build comes from: the git commit, and the time that its layers carry."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def git_revision(workspace: Path) -> str:
 
 
 def source_date_epoch(workspace: Path) -> int:
-    """SOURCE_DATE_EPOCH, else the time of the last commit, else now
-    (https://reproducible-builds.org/specs/source-date-epoch).
+    """SOURCE_DATE_EPOCH, else the time of the last commit, else now, in seconds.
+
+    https://reproducible-builds.org/specs/source-date-epoch
     """
     given = os.environ.get("SOURCE_DATE_EPOCH") or _git(workspace, "log", "-1", "--format=%ct")
     return int(given) if given.isdigit() else int(time.time())

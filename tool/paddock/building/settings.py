@@ -17,7 +17,7 @@ from paddock.errors import ConfigurationError
 from paddock.matrix.records import IMAGE_PREFIX
 
 # Variable -> variables of other programs that mean the same on this machine, first one set wins.
-_SAME_AS = {
+SAME_AS = {
     "CA_BUNDLE": ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"),
     "WHEELHOUSE": ("PIP_FIND_LINKS",),
     "PIP_INDEX_URL": ("UV_DEFAULT_INDEX",),
@@ -29,15 +29,28 @@ _SAME_AS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildSettings:
-    """What a build takes from its surroundings. Empty strings and None mean: nothing given."""
+    """What a build takes from its surroundings. Empty strings and None mean: nothing given.
 
-    models_dir: Path
+    The comments are what .env.example and docs/reference/configuration.md say of each variable.
+    """
+
+    # In front of the names of the images. With a container registry of yours: harbor.example/ocr/
     image_prefix: str = IMAGE_PREFIX
+    # Folder with the weights. Write an absolute path: a relative one counts from the top of the checkout in a
+    # build (default: models) and from the stack's folder in a stack (default: ../../models).
+    models_dir: Path
+    # In front of every base image: a mirror of its container registry, such as harbor.example/proxy/
     base_registry: str = ""
-    wheelhouse: Path | None = None
-    ca_bundle: Path | None = None
+    # Index instead of PyPI. It may carry a password: it enters a build as a secret and is in no image.
     pip_index_url: str = ""
+    # Mirror instead of Debian's archive, such as http://mirror.example/debian; debian-security is taken from
+    # beside it. A secret of the build, too.
     apt_mirror: str = ""
+    # Folder of wheels that are taken before any index, such as wheels/
+    wheelhouse: Path | None = None
+    # PEM file of the certificate authorities to trust, where a proxy inspects TLS.
+    ca_bundle: Path | None = None
+    # Proxies of a build, and the hosts that it reaches without one; no image keeps them.
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""
@@ -54,8 +67,7 @@ def models_dir(workspace: Path, found: Mapping[str, str]) -> Path:
 
 
 def build_settings(workspace: Path, options: Mapping[str, str | None]) -> BuildSettings:
-    """Settings for a build; `options` are variables by name that the command line gives, None where it does
-    not.
+    """Settings for a build; `options` holds what the command line gives by the names of the variables.
 
     Raises ConfigurationError for a folder or file that is not there.
     """
@@ -79,7 +91,8 @@ def _dotenv(path: Path) -> dict[str, str]:
 
 
 def _value(found: Mapping[str, str], name: str) -> str:
-    return next((found[each] for each in (name, *_SAME_AS.get(name, ())) if each in found), "")
+    names = (name, *SAME_AS.get(name, ()))
+    return next((found[same] for same in names if same in found), "")
 
 
 def _wheelhouse(found: Mapping[str, str], workspace: Path) -> Path | None:

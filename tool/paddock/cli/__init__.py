@@ -1,6 +1,15 @@
 """The command line. Commands are thin: they read options, call one operation and print what it returns.
 
-Each command lives in a module that is imported only when that command runs, so `paddock --help` stays quick.
+Nothing is loaded before it is used: every command pays at each start for what it imports, and a site has no
+use for templates and a renderer.
+
+- a command's module is imported when that command is named, so `paddock --help` needs none of them;
+- at its top, that module imports click, the console and what declares its options; what it names in
+  annotations only stands under TYPE_CHECKING;
+- each function imports the operation that it calls, so `paddock COMMAND --help` and wrong usage are answered
+  at once.
+
+tests/unit/cli/test_startup.py holds every command of a site to it.
 """
 
 from __future__ import annotations

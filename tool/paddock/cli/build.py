@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from paddock import console, paths
-from paddock.building import settings
-from paddock.building.build import build_images, build_tool
+from paddock import console
+from paddock.cli.stackoptions import StackChoice, stack_options
 from paddock.errors import UsageError
-from paddock.matrix.images import TOOL
-from paddock.matrix.load import load_registry
-from paddock.matrix.records import Variant
 
 
 @click.command("build")
-@click.argument("target")
-@click.option("--backend", help="Serving program; the target's default otherwise.")
-@click.option("--model", help="Model; the target's default otherwise.")
-@click.option("--offline", is_flag=True, help="Put the weights into the images.")
+@stack_options("target", "TARGET")
 @click.option("--wheelhouse", metavar="DIR", help="Folder of wheels to take before any index (WHEELHOUSE).")
 @click.option("--ca-bundle", metavar="FILE", help="PEM file for proxies that inspect TLS (CA_BUNDLE).")
 @click.option("--pip-index-url", metavar="URL", help="Index instead of PyPI (PIP_INDEX_URL).")
@@ -36,77 +31,56 @@ from paddock.matrix.records import Variant
 @click.option("--json", "as_json", is_flag=True, help="Print the images as JSON.")
 def build(
     *,
-    target: str,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
-    wheelhouse: str | None,
-    ca_bundle: str | None,
-    pip_index_url: str | None,
-    apt_mirror: str | None,
-    base_registry: str | None,
+    choice: StackChoice,
     bases: tuple[str, ...],
-    image_prefix: str | None,
     stand_in: bool,
     no_cache: bool,
     as_json: bool,
+    **settings: str | None,
 ) -> None:
     """Build the two images of TARGET, both at once; TARGET `tool` is the image that carries paddock itself.
 
     Options can stand in the environment or in .env under the names in brackets. What pip is told on this
     machine (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
     """
+    from paddock import paths
+    from paddock.building.build import build_images, build_tool
+    from paddock.building.settings import build_settings
+    from paddock.matrix.images import TOOL
+    from paddock.matrix.load import load_registry
+
     workspace = paths.workspace()
     data = load_registry(paths.templates())
-    options = {
-        "WHEELHOUSE": wheelhouse,
-        "CA_BUNDLE": ca_bundle,
-        "PIP_INDEX_URL": pip_index_url,
-        "APT_MIRROR": apt_mirror,
-        "BASE_REGISTRY": base_registry,
-        "IMAGE_PREFIX": image_prefix,
-    }
-    chosen = settings.build_settings(workspace, options)
+    chosen = build_settings(workspace, {option.upper(): value for option, value in settings.items()})
     report = console.TerminalReporter()
-    if target == TOOL.target:
-        _refuse_choices(backend, model, offline, stand_in)
-        name = TOOL.name
-        references: tuple[str, ...] = (
-            build_tool(
-                chosen,
-                data=data,
-                workspace=workspace,
-                report=report,
-                stand_ins=_stand_ins(bases),
-                no_cache=no_cache,
-            ),
-        )
-    else:
-        stack = data.stack(
-            target=target,
-            backend=backend,
-            model=model,
-            variant=Variant.OFFLINE if offline else Variant.ONLINE,
-        )
-        name = stack.name
-        references = build_images(
-            stack,
+    if choice.target == TOOL.target:
+        _refuse_options(choice, stand_in)
+        reference = build_tool(
             chosen,
             data=data,
             workspace=workspace,
             report=report,
             stand_ins=_stand_ins(bases),
-            stand_in_packages=stand_in,
             no_cache=no_cache,
         )
-    if as_json:
-        console.result_json({"stack": name, "images": list(references)})
-    for reference in () if as_json else references:
-        console.result(reference)
+        _show(TOOL.name, [reference], as_json=as_json)
+        return
+    stack = choice.stack(data)
+    references = build_images(
+        stack,
+        chosen,
+        data=data,
+        workspace=workspace,
+        report=report,
+        stand_ins=_stand_ins(bases),
+        stand_in_packages=stand_in,
+        no_cache=no_cache,
+    )
+    _show(stack.name, references, as_json=as_json)
 
 
-def _refuse_choices(*given: object) -> None:
-    if any(given):
+def _refuse_options(choice: StackChoice, stand_in: bool) -> None:
+    if choice.has_options or stand_in:
         raise UsageError(
             "tool: found --backend, --model, --offline or --stand-in, expected none: it is no stack"
         )
@@ -118,3 +92,11 @@ def _stand_ins(bases: tuple[str, ...]) -> dict[str, str]:
         if not (reference and equals and image):
             raise UsageError(f"--base {reference}{equals}{image}: expected REFERENCE=IMAGE")
     return {reference: image for reference, _, image in pairs}
+
+
+def _show(name: str, references: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        console.result_json({"stack": name, "images": list(references)})
+        return
+    for reference in references:
+        console.result(reference)

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from paddock import console
-from paddock.bundle.check import trust
-from paddock.bundle.check import verify as verification
-from paddock.bundle.check.difference import Change, Difference, between
-from paddock.bundle.check.trust import Signed
-from paddock.bundle.check.verify import Verification
-from paddock.bundle.format import signature
-from paddock.bundle.format.manifest import Carried, Layer, Manifest
-from paddock.bundle.format.reader import OpenBundle
-from paddock.bundle.site import state as site_state
-from paddock.bundle.site.importing import Wanted
-from paddock.bundle.site.state import GoodPart
-from paddock.bundle.trial import privateengine
-from paddock.bundle.trial.run import OfflineRun, run_offline
-from paddock.cli.launch import TEST_WEIGHTS
 from paddock.errors import UsageError
-from paddock.report import Reporter
+
+if TYPE_CHECKING:
+    from paddock.bundle.check.difference import Change, Difference
+    from paddock.bundle.check.trust import Signed
+    from paddock.bundle.check.verify import Verification
+    from paddock.bundle.format.manifest import Layer, Manifest
+    from paddock.bundle.trial.run import OfflineRun
+    from paddock.report import Reporter
 
 _SHOWN_LINES = 12  # of the sample's Markdown
 
@@ -50,6 +43,8 @@ def keygen(key: Path) -> None:
 
     Exit status: 0 made; 7 one of the files is there already, or cannot be written.
     """
+    from paddock.bundle.format import signature
+
     public = signature.keygen(key)
     report = console.TerminalReporter()
     report.say(f"{key}: keep it secret; {key}.pub is for the sites")
@@ -80,6 +75,10 @@ def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
 
     Exit status: 0 signed; 7 no bundle, no key, or the medium cannot be written.
     """
+    from paddock.bundle.check import trust
+    from paddock.bundle.format import signature
+    from paddock.bundle.format.reader import OpenBundle
+
     secret = signature.read_secret(key)
     with OpenBundle.open([directory]) as bundle:
         path = trust.sign_bundle(bundle, secret, sequence=sequence)
@@ -141,32 +140,47 @@ def verify(
     here, or files are bad: each is named, and listed in a file for the workshop to send again; 8 the stack
     failed; 9 this machine cannot run it; 130 interrupted.
     """
-    report = console.TerminalReporter()
-    if offline_run:
-        privateengine.require_means()
-    elif bases or scratch:
+    if not offline_run and (bases or scratch):
         raise UsageError("--base, --scratch: found without --offline-run, which they belong to")
-    state, good = site_state.folder(), list[GoodPart]()
+    if offline_run:
+        from paddock.bundle.trial import privateengine
+
+        privateengine.require_means()
+
+    from paddock.bundle.check import trust
+    from paddock.bundle.check import verify as verification
+    from paddock.bundle.format.reader import OpenBundle
+    from paddock.bundle.format.signature import read_public
+    from paddock.bundle.site import state as site_state
+
+    report = console.TerminalReporter()
+    state, good = site_state.folder(), list[site_state.GoodPart]()
     with OpenBundle.open(directories) as bundle:
-        demanded = tuple(signature.read_public(each) for each in keys) or trust.pinned(state)
+        demanded = tuple(read_public(key) for key in keys) or trust.pinned(state)
         signed = trust.check(bundle, demanded)
         if not demanded:
             report.warn("no key is pinned here or given, so nobody vouches for this bundle")
         trust.check_sequence(bundle.manifest, signed, state)
-        found = verification.verify(
-            bundle, report=report, found_good=lambda name: good.append(GoodPart.read(name, bundle.path(name)))
-        )
-    for note in found.notes:
+
+        def found_good(name: str) -> None:
+            good.append(site_state.GoodPart.read(name, bundle.path(name)))
+
+        result = verification.verify(bundle, report=report, found_good=found_good)
+    for note in result.notes:
         report.warn(note)
-    if found.resend:
-        _write_resend(found, resend or Path(f"resend-{found.bundle}.txt"), report)
-    if not offline_run or found.problems or not as_json:
-        _show_verification(found, signed, as_json=as_json)
-    verification.require(found)
+    if result.resend:
+        _write_resend(result, resend or Path(f"resend-{result.bundle}.txt"), report)
+    if not offline_run or result.problems or not as_json:
+        _show_verification(result, signed, as_json=as_json)
+    verification.require_good(result)
     if offline_run:
-        wanted = Wanted(directories=tuple(each.absolute() for each in directories), keys=keys, bases=bases)
-        tried = run_offline(wanted, verified=good, scratch=scratch, report=report)
-        _show_offline_run(tried, _plain_verification(found, signed), as_json=as_json)
+        from paddock.bundle.site.incoming import ImportRequest
+        from paddock.bundle.trial.run import run_offline
+
+        places = tuple(directory.absolute() for directory in directories)
+        request = ImportRequest(directories=places, keys=keys, bases=bases)
+        tried = run_offline(request, verified=good, scratch=scratch, report=report)
+        _show_offline_run(tried, _verification_record(result, signed), as_json=as_json)
 
 
 @click.group("bundle")
@@ -182,21 +196,25 @@ def inspect(*, directories: tuple[Path, ...], as_json: bool) -> None:
 
     Exit status: 0 shown; 7 there is no bundle.
     """
+    from paddock.bundle.check import trust
+    from paddock.bundle.format.reader import OpenBundle
+
     with OpenBundle.open(directories) as opened:
         manifest, signed = opened.manifest, trust.check(opened, ())
     if as_json:
-        console.result_json({"id": manifest.id, "signed": _plain(signed), **dataclasses.asdict(manifest)})
+        console.result_json({"id": manifest.id, "signed": _signed_record(signed), **asdict(manifest)})
         return
     for name, value in _facts(manifest, signed):
         console.result(f"{name + ':':<11} {value}")
     console.result("")
     console.table(
         ["IMAGE", "ID", "LAYERS"],
-        [[each.reference, _short(each.config), str(len(each.layers))] for each in manifest.images],
+        [[image.reference, _short(image.config), str(len(image.layers))] for image in manifest.images],
     )
     console.result("")
     console.table(
-        ["LAYER", "CARRIED", "BYTES", "UNPACKED"], [_layer_row(each, manifest) for each in manifest.layers]
+        ["LAYER", "CARRIED", "BYTES", "UNPACKED"],
+        [_layer_row(layer, manifest) for layer in manifest.layers],
     )
 
 
@@ -211,12 +229,15 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
 
     Exit status: 0 shown; 7 there is no bundle, or a software list is missing.
     """
+    from paddock.bundle.check.difference import compare
+    from paddock.bundle.format.reader import OpenBundle
+
     with OpenBundle.open([old]) as before, OpenBundle.open([new]) as after:
-        found = between(before, after)
+        difference = compare(before, after)
     if as_json:
-        console.result_json(dataclasses.asdict(found))
+        console.result_json(asdict(difference))
         return
-    rows = list(_difference_rows(found))
+    rows = _difference_rows(difference)
     if rows:
         console.table(["WHAT", "NAME", "OLD", "NEW"], rows)
     else:
@@ -233,41 +254,45 @@ def trust_(key: Path) -> None:
 
     Exit status: 0 pinned; 7 PUB is no key, or the folder cannot be written.
     """
-    console.result(str(trust.pin(signature.read_public(key), site_state.folder())))
+    from paddock.bundle.check import trust
+    from paddock.bundle.format.signature import read_public
+    from paddock.bundle.site import state
+
+    console.result(str(trust.pin(read_public(key), state.folder())))
 
 
-def _write_resend(found: Verification, path: Path, report: Reporter) -> None:
-    """The list is a convenience: what it holds is printed, too, so a folder that cannot be written is no
-    failure.
-    """
+def _write_resend(result: Verification, path: Path, report: Reporter) -> None:
+    """Write the list of what to send again; it is printed, too, so a folder that refuses it is no failure."""
+    from paddock.bundle.check.verify import write_resend
+
     try:
-        verification.write_resend(found, path)
-    except OSError as failed:
-        report.warn(f"{path}: cannot be written ({failed.strerror}); --resend names another file")
+        write_resend(result, path)
+    except OSError as failure:
+        report.warn(f"{path}: cannot be written ({failure.strerror}); --resend names another file")
     else:
-        report.say(f"{path}: {len(found.resend)} files to send again")
+        report.say(f"{path}: {len(result.resend)} files to send again")
 
 
-def _show_verification(found: Verification, signed: Signed | None, *, as_json: bool) -> None:
+def _show_verification(result: Verification, signed: Signed | None, *, as_json: bool) -> None:
     if as_json:
-        console.result_json(_plain_verification(found, signed))
-    elif found.problems:
-        console.table(
-            ["FILE", "FAULT", "FOUND"], [[each.name, each.fault, each.found] for each in found.problems]
-        )
+        console.result_json(_verification_record(result, signed))
+    elif result.problems:
+        rows = [[problem.name, problem.fault, problem.found] for problem in result.problems]
+        console.table(["FILE", "FAULT", "FOUND"], rows)
     else:
-        console.result(
-            f"bundle {found.bundle}: {found.files} files, {console.size(found.bytes)}, all as written"
-        )
+        size = console.size(result.bytes)
+        console.result(f"bundle {result.bundle}: {result.files} files, {size}, all as written")
 
 
-def _plain_verification(found: Verification, signed: Signed | None) -> dict[str, Any]:
-    return {**dataclasses.asdict(found), "resend": list(found.resend), "signed": _plain(signed)}
+def _verification_record(result: Verification, signed: Signed | None) -> dict[str, Any]:
+    return {**asdict(result), "resend": list(result.resend), "signed": _signed_record(signed)}
 
 
 def _show_offline_run(tried: OfflineRun, verified: dict[str, Any], *, as_json: bool) -> None:
+    from paddock.weights.markers import TEST_NOTICE
+
     if as_json:
-        console.result_json({**verified, "offline_run": dataclasses.asdict(tried)})
+        console.result_json({**verified, "offline_run": asdict(tried)})
         return
     console.result(f"imported without a network in {tried.import_seconds:.0f} s ({tried.store} store)")
     started = tried.started
@@ -279,33 +304,37 @@ def _show_offline_run(tried: OfflineRun, verified: dict[str, Any], *, as_json: b
         f" {started.pages} pages parsed in {started.parse_seconds:.1f} s"
     )
     if started.test_weights:
-        console.result(TEST_WEIGHTS)
+        console.result(TEST_NOTICE)
     if started.notice:
         console.result(started.notice)
     for line in started.markdown.splitlines()[:_SHOWN_LINES]:
         console.result(f"  | {line}")
 
 
-def _plain(signed: Signed | None) -> dict[str, Any] | None:
-    return dataclasses.asdict(signed) if signed else None
+def _signed_record(signed: Signed | None) -> dict[str, Any] | None:
+    return asdict(signed) if signed else None
 
 
 def _facts(manifest: Manifest, signed: Signed | None) -> list[tuple[str, str]]:
-    stack = manifest.stack
-    size = sum(each.size for each in manifest.parts) + sum(each.size for each in manifest.files)
-    return [
+    stack, parts, files = manifest.stack, manifest.parts, manifest.files
+    size = console.size(sum(part.size for part in parts) + sum(file.size for file in files))
+    facts = [
         ("bundle", manifest.id),
         ("kind", manifest.kind),
         ("platform", manifest.platform),
         ("stack", f"{stack.name} ({stack.backend}, {stack.model}, {stack.variant})" if stack else "none"),
         ("written by", f"paddock {manifest.tool}"),
-        ("size", f"{console.size(size)} in {len(manifest.parts)} parts and {len(manifest.files)} files"),
+        ("size", f"{size} in {len(parts)} parts and {len(files)} files"),
         ("signature", f"key {signed.key_id}, sequence {signed.sequence}, not checked" if signed else "none"),
-        *((("needs", f"{len(manifest.base.layers)} layers at the site"),) if manifest.base else ()),
     ]
+    if manifest.base:
+        facts.append(("needs", f"{len(manifest.base.layers)} layers at the site"))
+    return facts
 
 
 def _layer_row(layer: Layer, manifest: Manifest) -> list[str]:
+    from paddock.bundle.format.manifest import Carried
+
     blob = {Carried.WHOLE: layer.digest, Carried.RECIPE: layer.recipe, Carried.BASE: None}[layer.carried]
     carried = manifest.blob(blob) if blob else None
     return [
@@ -316,16 +345,21 @@ def _layer_row(layer: Layer, manifest: Manifest) -> list[str]:
     ]
 
 
-def _difference_rows(found: Difference) -> list[list[str]]:
-    changes = (("image", found.images), ("software", found.software), ("file", found.files))
-    rows = [_change_row(what, each) for what, group in changes for each in group]
-    rows += [["layer", _short(each.diff_id), console.size(each.raw_size), "-"] for each in found.removed]
-    return rows + [["layer", _short(each.diff_id), "-", console.size(each.raw_size)] for each in found.added]
+def _difference_rows(difference: Difference) -> list[list[str]]:
+    kinds = (("image", difference.images), ("software", difference.software), ("file", difference.files))
+    return [
+        *(_change_row(kind, change) for kind, changes in kinds for change in changes),
+        *(
+            ["layer", _short(layer.diff_id), console.size(layer.raw_size), "-"]
+            for layer in difference.removed
+        ),
+        *(["layer", _short(layer.diff_id), "-", console.size(layer.raw_size)] for layer in difference.added),
+    ]
 
 
-def _change_row(what: str, change: Change) -> list[str]:
-    short = str if what == "software" else _short
-    return [what, change.name, *(short(value) if value else "-" for value in (change.before, change.after))]
+def _change_row(kind: str, change: Change) -> list[str]:
+    short = str if kind == "software" else _short
+    return [kind, change.name, *(short(value) if value else "-" for value in (change.before, change.after))]
 
 
 def _short(digest: str) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from paddock import console, paths
-from paddock.building import settings
-from paddock.building.doctor import Check, check_base_images, check_machine, wanted, wanted_of_upstream
+from paddock import console
 from paddock.cli.stackoptions import complete_target
 from paddock.errors import PreflightError
-from paddock.matrix import pins
-from paddock.matrix.load import load_registry, load_tool
+
+if TYPE_CHECKING:
+    from paddock.building.doctor import Check
 
 
 @click.command("doctor")
@@ -30,36 +30,40 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
 
     Exit status: 0 all is well; 9 something is not, or could not be asked.
     """
+    from paddock import paths
+    from paddock.building import doctor as checks
+    from paddock.building.settings import build_settings
+    from paddock.matrix import pins
+    from paddock.matrix.load import load_registry, load_tool
+
     templates = paths.templates()
     data = load_registry(templates)
     chosen = [data.stack(target=name).target for name in targets] or list(data.targets.values())
-    found = check_machine()
+    results = checks.check_machine()
     if online:
-        build = settings.build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
-        found += check_base_images(
-            [
-                *wanted(chosen, None if targets else load_tool(templates)),
-                *wanted_of_upstream(chosen),
-            ],
+        build = build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
+        tool = None if targets else load_tool(templates)
+        results += checks.check_base_images(
+            [*checks.wanted(chosen, tool), *checks.wanted_of_upstream(chosen)],
             pins.load(templates),
             base_registry=build.base_registry,
             ca_bundle=build.ca_bundle,
             report=console.TerminalReporter(),
         )
-    _show(found, as_json=as_json)
-    unwell = [check for check in found if not check.well]
+    _show(results, as_json=as_json)
+    unwell = [check for check in results if not check.well]
     if unwell:
-        raise PreflightError(f"{len(unwell)} of {len(found)} checks are not well", hint=unwell[0].hint)
+        raise PreflightError(f"{len(unwell)} of {len(results)} checks are not well", hint=unwell[0].hint)
 
 
-def _show(found: Sequence[Check], *, as_json: bool) -> None:
+def _show(checks: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
-        console.result_json([asdict(check) for check in found])
+        console.result_json([asdict(check) for check in checks])
         return
-    rows = [("well" if check.well else "NOT WELL", check.what, _whole(check)) for check in found]
+    rows = [("well" if check.well else "NOT WELL", check.what, _summary(check)) for check in checks]
     console.table(("CHECK", "OF", "FOUND"), rows)
 
 
-def _whole(check: Check) -> str:
+def _summary(check: Check) -> str:
     first = check.found.splitlines()[0] if check.found else ""
     return first if check.well or not check.hint else f"{first} ({check.hint})"

@@ -5,36 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from paddock import console, engine, paths
-from paddock.building import settings
-from paddock.bundle.delta.making import Delta
-from paddock.bundle.delta.sitelayers import open_bases
-from paddock.bundle.export.contents import Contents
-from paddock.bundle.export.gather import Request, WholeStack, gather
-from paddock.bundle.export.plan import Plan, plan, require_room, warn_of_room
-from paddock.bundle.export.writing import PART_SIZE, finished_layers, write_bundle
-from paddock.bundle.format.manifest import Manifest
-from paddock.bundle.format.signature import read_secret
-from paddock.bundle.imagestore.layers import EngineLayers
+from paddock import console
+from paddock.cli.stackoptions import StackChoice, stack_options
 from paddock.errors import UsageError
-from paddock.matrix.load import load_registry
-from paddock.matrix.records import Variant
-from paddock.render.stackfolders import locate
-from paddock.report import Reporter
+
+if TYPE_CHECKING:
+    from paddock.bundle.delta.making import Delta
+    from paddock.bundle.export.contents import Contents
+    from paddock.bundle.export.gather import WholeStack
+    from paddock.bundle.export.plan import ExportPlan
+    from paddock.bundle.format.manifest import Manifest
+    from paddock.bundle.imagestore.layers import EngineLayers
+    from paddock.report import Reporter
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SMALLEST_PART = 1 << 20
 
 
 @click.command("export")
-@click.argument("target", required=False)
-@click.option("--backend", metavar="NAME", help="Serving program, where it is not the target's default.")
-@click.option("--model", metavar="NAME", help="Model, where it is not the target's default.")
-@click.option("--offline", is_flag=True, help="The variant whose images hold the weights.")
+@stack_options("target", "[TARGET]", required=False)
 @click.option(
     "--image", "images", multiple=True, metavar="REF", help="Another image to carry; may stand repeatedly."
 )
@@ -48,7 +43,7 @@ _SMALLEST_PART = 1 << 20
 )
 @click.option(
     "--part-size",
-    default=f"{PART_SIZE >> 20}M",
+    default="3900M",
     show_default=True,
     metavar="SIZE",
     help="Largest file; K, M, G are powers of 1024, KB, MB, GB of 1000.",
@@ -74,10 +69,7 @@ _SMALLEST_PART = 1 << 20
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def export(
     *,
-    target: str | None,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
+    choice: StackChoice,
     images: tuple[str, ...],
     tool: bool,
     output: Path | None,
@@ -99,26 +91,35 @@ def export(
     Exit status: 0 written; 2 no such target; 5 no engine; 7 images that do not fit together, a bad key, or a
     full or bad medium; 9 an image is not in the engine, or the disk too small; 130 interrupted.
     """
-    if not target and (backend or model or offline):
+    if not choice.target and choice.has_options:
         raise UsageError("export: found --backend, --model or --offline without a target")
     if output is None and not only_plan:
         raise UsageError("export: found no --output DIR, expected one, or --plan")
-    size = _bytes(part_size)
+    size = read_size(part_size)
+
+    from paddock import engine, paths
+    from paddock.building.settings import build_settings
+    from paddock.bundle.export.gather import Request, gather
+    from paddock.bundle.export.plan import plan_export
+    from paddock.bundle.export.writing import write_bundle
+    from paddock.bundle.format.signature import read_secret
+    from paddock.bundle.imagestore.layers import EngineLayers
+
     key = read_secret(sign) if sign else None
     report = console.TerminalReporter()
     request = Request(
-        whole=_whole_stack(target, backend, model, offline=offline, report=report) if target else None,
+        whole=_whole_stack(choice, report) if choice.target else None,
         references=images,
-        tool_prefix=settings.build_settings(paths.workspace(), {}).image_prefix if tool else None,
+        tool_prefix=build_settings(paths.workspace(), {}).image_prefix if tool else None,
         delta=bool(bases),
     )
     with EngineLayers(engine.connect(timeout=None)) as layers:
         contents = gather(layers, request, paths.templates())
         with _delta(bases, contents, layers) as delta:
             if output is None or only_plan:
-                _show_plan(plan(contents, layers, delta=delta), as_json=as_json)
+                _show_plan(plan_export(contents, layers, delta=delta), as_json=as_json)
                 return
-            if layers.cheap:
+            if layers.reads_in_place:
                 _look_for_room(contents, layers, output, delta, report)
             manifest = write_bundle(
                 contents, output, layers, report=report, part_size=size, key=key, delta=delta
@@ -129,6 +130,9 @@ def export(
 @contextmanager
 def _delta(bases: tuple[Path, ...], contents: Contents, layers: EngineLayers) -> Iterator[Delta | None]:
     """What the delta is made on; None for a full bundle."""
+    from paddock.bundle.delta.making import Delta
+    from paddock.bundle.delta.sitelayers import open_bases
+
     if not bases:
         yield None
         return
@@ -139,28 +143,32 @@ def _delta(bases: tuple[Path, ...], contents: Contents, layers: EngineLayers) ->
 def _look_for_room(
     contents: Contents, layers: EngineLayers, output: Path, delta: Delta | None, report: Reporter
 ) -> None:
-    """Refuse a disk that is surely too small; of one that may be, say so."""
+    """Refuse a disk that is surely too small; warn of one that may be."""
+    from paddock.bundle.export.plan import plan_export, require_room, warn_of_room
+    from paddock.bundle.export.writing import finished_layers
+
     done = finished_layers(output)
     if delta is None or not delta.has_bases():
-        require_room(plan(contents, layers, done=done, delta=delta), output)
+        require_room(plan_export(contents, layers, done=done, delta=delta), output)
     else:
-        warn_of_room(plan(contents, layers, done=done | delta.site.layers), output, report)
+        warn_of_room(plan_export(contents, layers, done=done | delta.site.layers), output, report)
 
 
-def _whole_stack(
-    target: str, backend: str | None, model: str | None, *, offline: bool, report: Reporter
-) -> WholeStack:
-    variant = Variant.OFFLINE if offline else Variant.ONLINE
-    stack = load_registry(paths.templates()).stack(
-        target=target, backend=backend, model=model, variant=variant
-    )
-    folder = locate(target, backend=backend, model=model, offline=offline, report=report)
-    if not offline:
+def _whole_stack(choice: StackChoice, report: Reporter) -> WholeStack:
+    from paddock import paths
+    from paddock.bundle.export.gather import WholeStack
+    from paddock.matrix.load import load_registry
+    from paddock.matrix.records import Variant
+
+    stack = choice.stack(load_registry(paths.templates()))
+    folder = choice.folder(report=report)
+    if stack.variant is Variant.ONLINE:
         report.warn(f"{stack.name} reads its weights from a folder that is not in the bundle: carry it too")
     return WholeStack(stack=stack, folder=folder)
 
 
-def _bytes(size: str) -> int:
+def read_size(size: str) -> int:
+    """The bytes that `--part-size` stands for. Raises UsageError."""
     found = re.fullmatch(r"(\d+)([KMG]?B?)", size.strip().upper())
     if not found or found[2] not in _UNITS:
         raise UsageError(
@@ -171,43 +179,33 @@ def _bytes(size: str) -> int:
     return number
 
 
-def _show_plan(planned: Plan, *, as_json: bool) -> None:
+def _show_plan(planned: ExportPlan, *, as_json: bool) -> None:
     if as_json:
-        layers = [
-            {
-                "diff_id": each.diff_id,
-                "images": list(each.images),
-                "raw_size": each.raw_size,
-                "size": each.size,
-                "carried": each.carried,
-                "reason": each.reason,
-            }
-            for each in planned.layers
-        ]
+        layers = [asdict(layer) for layer in planned.layers]
         console.result_json({"size": planned.size, "files": planned.files, "layers": layers})
         return
     rows = [
         [
-            each.diff_id[7:19],
-            f"{each.raw_size:,}",
-            f"{each.size:,}",
-            each.carried,
-            ", ".join(each.images),
-            each.reason,
+            layer.diff_id[7:19],
+            f"{layer.raw_size:,}",
+            f"{layer.size:,}",
+            layer.carried,
+            ", ".join(layer.images),
+            layer.reason,
         ]
-        for each in planned.layers
+        for layer in planned.layers
     ]
     rows.append(["", "", f"{planned.files:,}", "", "stack, documents, scripts", ""])
     rows.append(["", "", f"{planned.size:,}", "", "in all, about", ""])
-    shown = 6 if any(each.reason for each in planned.layers) else 5
+    shown = 6 if any(layer.reason for layer in planned.layers) else 5
     headings = ["layer", "bytes", "in the bundle", "carried", "for", "because"]
     console.table(headings[:shown], [row[:shown] for row in rows])
 
 
 def _show(manifest: Manifest, output: Path, *, as_json: bool) -> None:
-    parts = [{"name": each.name, "size": each.size} for each in manifest.parts]
+    parts = [{"name": part.name, "size": part.size} for part in manifest.parts]
     if as_json:
         console.result_json({"directory": str(output), "id": manifest.id, "parts": parts})
     else:
-        size = sum(each.size for each in manifest.parts)
+        size = sum(part.size for part in manifest.parts)
         console.result(f"{output}: bundle {manifest.id}, {len(parts)} parts, {size:,} bytes")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
 import click
 
 from paddock import console
-from paddock.cli.stackoptions import named_by, stack_options
-from paddock.stack import launch
-from paddock.stack.folder import IMAGES
-from paddock.stack.launch import Started
-from paddock.weights.markers import NOTICE
+from paddock.cli.stackoptions import StackChoice, stack_options
 
-TEST_WEIGHTS = "test weights: the text is not read from the page"
+if TYPE_CHECKING:
+    from paddock.stack.launch import Started
 
 
 @click.command("up")
-@stack_options
+@stack_options("target_or_dir", "TARGET_OR_DIR", project=True)
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="N", help="Port of the pipeline API for this start."
 )
@@ -34,11 +34,7 @@ TEST_WEIGHTS = "test weights: the text is not read from the page"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def up(
     *,
-    target_or_dir: str,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
-    project: str | None,
+    choice: StackChoice,
     port: int | None,
     images: str | None,
     wait: bool,
@@ -56,56 +52,41 @@ def up(
     Exit status: 0 a page came back; 2 no such target or folder; 3 its settings are wrong; 5 no engine; 6
     Compose failed; 8 a container failed or is late; 9 this host lacks something; 130 interrupted.
     """
+    from paddock.stack import launch
+    from paddock.stack.folder import IMAGES
+
     report = console.TerminalReporter()
     given = {"API_PORT": str(port or ""), IMAGES: images or ""}
-    settings = {name: value for name, value in given.items() if value}
-    folder = named_by(target_or_dir, backend, model, offline, project, environment=settings, report=report)
+    environment = {name: value for name, value in given.items() if value}
+    folder = choice.folder(environment=environment, report=report)
     _show(launch.up(folder, report=report, wait=wait, timeout=timeout), as_json=as_json)
 
 
 @click.command("down")
-@stack_options
+@stack_options("target_or_dir", "TARGET_OR_DIR", project=True)
 @click.option("--volumes", is_flag=True, help="Remove the API key too, and weights that the stack fetched.")
-def down(
-    *,
-    target_or_dir: str,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
-    project: str | None,
-    volumes: bool,
-) -> None:
+def down(*, choice: StackChoice, volumes: bool) -> None:
     """Stop a stack and remove its containers.
 
     TARGET_OR_DIR is a target such as cpu, or the folder of a stack. Weights, images and settings stay.
     """
-    folder = named_by(target_or_dir, backend, model, offline, project)
-    launch.down(folder, report=console.TerminalReporter(), volumes=volumes)
+    from paddock.stack import launch
+
+    launch.down(choice.folder(), report=console.TerminalReporter(), volumes=volumes)
 
 
 def _show(started: Started, *, as_json: bool) -> None:
+    from paddock.weights.markers import NOTICE, TEST_NOTICE
+
     if as_json:
-        console.result_json(_machine(started))
+        console.result_json(asdict(started) | {"model": started.model or None})
         return
     if started.url:
         console.result(started.url)
     if started.weights:
-        names = ", ".join(f"{each.name} (test)" if each.test else each.name for each in started.weights)
-        console.result(f"weights: {names}")
-    if any(each.test for each in started.weights):
-        console.result(TEST_WEIGHTS)
-    if any(each.embedded for each in started.weights):
+        names = [f"{weights.name} (test)" if weights.test else weights.name for weights in started.weights]
+        console.result(f"weights: {', '.join(names)}")
+    if any(weights.test for weights in started.weights):
+        console.result(TEST_NOTICE)
+    if any(weights.embedded for weights in started.weights):
         console.result(NOTICE)
-
-
-def _machine(started: Started) -> dict[str, object]:
-    return {
-        "project": started.project,
-        "folder": started.folder,
-        "url": started.url,
-        "ready": started.ready,
-        "model": started.model or None,
-        "weights": [
-            {"name": each.name, "test": each.test, "embedded": each.embedded} for each in started.weights
-        ],
-    }

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from paddock import __version__, console, paths
-from paddock.building import settings
+from paddock import console
 from paddock.errors import UsageError
-from paddock.matrix import registry
-from paddock.matrix.images import stack_images
-from paddock.matrix.load import load_registry
-from paddock.matrix.records import IMAGE_PREFIX, Source, WeightsRole
-from paddock.ownweights.embedded.sets import make_embedded
-from paddock.ownweights.testweights.sets import make_test
-from paddock.weights import carrying, checking, fetching, lockfile, markers
-from paddock.weights.checking import Checked, Stored
-from paddock.weights.installing import Outcome
-from paddock.weights.sources import Endpoints
+from paddock.matrix.records import Source, WeightsRole
+from paddock.weights.markers import DEFAULT_TEXT
+
+if TYPE_CHECKING:
+    from paddock.matrix.records import WeightSet
+    from paddock.matrix.registry import Registry
+    from paddock.weights.checking import Stored
+    from paddock.weights.installing import Outcome
+    from paddock.weights.lockfile import Kind
 
 
 def _default_directory() -> Path:
+    from paddock import paths
+    from paddock.building import settings
+
     workspace = paths.workspace()
     return settings.models_dir(workspace, settings.variables(workspace))
+
+
+def _registry() -> Registry:
+    from paddock import paths
+    from paddock.matrix.load import load_registry
+
+    return load_registry(paths.templates())
 
 
 def _complete_model(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    known = load_registry(paths.templates()).models.values()
     return [
         CompletionItem(model.name, help=model.description)
-        for model in known
+        for model in _registry().models.values()
         if model.name.startswith(incomplete)
     ]
 
@@ -54,6 +63,13 @@ _target = click.option(
     default="cpu",
     show_default=True,
     help="The target whose pipeline API image makes layout models here.",
+)
+_roles = click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice([role.value for role in WeightsRole]),
+    help="Only sets with this role; may be repeated.",
 )
 _image = click.option("--image", metavar="REFERENCE", help="That image, if it is not called as usual.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -83,13 +99,7 @@ def models() -> None:
     type=click.Path(path_type=Path),
     help="Copy weights carried by hand: a folder of sets or upstream's tars, a set, or a tar.",
 )
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    type=click.Choice([role.value for role in WeightsRole]),
-    help="Only sets with this role; may be repeated.",
-)
+@_roles
 @click.option(
     "--backend",
     metavar="NAME",
@@ -138,19 +148,21 @@ def fetch(
     """
     if source and carried:
         raise UsageError("--source and --from: found both, expected one of them")
-    known = load_registry(paths.templates())
-    reads = known.backend(backend).weights_role if backend else WeightsRole.VLM
-    chosen = fetching.wanted(known.model(model).weights, [WeightsRole(role) for role in roles], vlm=reads)
-    if not chosen:
-        raise UsageError(f"model {model}: found no weights with the role {', '.join(roles)}")
+
+    from paddock.ownweights.embedded.sets import make_embedded
+    from paddock.weights import carrying, fetching
+    from paddock.weights.sources import Endpoints
+
+    known = _registry()
+    chosen = _chosen_sets(known, model, roles, backend)
     report = console.TerminalReporter()
-    if chosen[0].made and carried is None:
-        image = image or _api_image(known, target)
-        done = make_embedded(
-            known.model(model), chosen, models_dir=models_dir, api_image=image, report=report
-        )
-    elif carried is not None:
+    if carried is not None:
         done = carrying.carry(chosen, carried=carried, models_dir=models_dir, report=report, replace=replace)
+    elif chosen[0].made:
+        api_image = image or _api_image(known, target)
+        done = make_embedded(
+            known.model(model), chosen, models_dir=models_dir, api_image=api_image, report=report
+        )
     else:
         done = fetching.fetch(
             chosen,
@@ -164,19 +176,25 @@ def fetch(
     _show_outcomes(done, as_json=as_json)
 
 
+def _chosen_sets(
+    known: Registry, model: str, roles: Sequence[str], backend: str | None
+) -> Sequence[WeightSet]:
+    from paddock.weights import fetching
+
+    reads = known.backend(backend).weights_role if backend else WeightsRole.VLM
+    chosen = fetching.wanted(known.model(model).weights, [WeightsRole(role) for role in roles], vlm=reads)
+    if not chosen:
+        raise UsageError(f"model {model}: found no weights with the role {', '.join(roles)}")
+    return chosen
+
+
 @models.command("make-test")
 @click.argument("model", shell_complete=_complete_model)
 @_directory
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    type=click.Choice([role.value for role in WeightsRole]),
-    help="Only sets with this role; may be repeated.",
-)
+@_roles
 @click.option(
     "--text",
-    default=markers.DEFAULT_TEXT,
+    default=DEFAULT_TEXT,
     show_default=True,
     help="The answer to everything; each word once.",
 )
@@ -202,7 +220,9 @@ def make_test_(
     Exit status: 0 all sets are made; 2 unknown MODEL or unfit --text; 5 no engine; 7 other weights are there;
     9 the image is not there.
     """
-    known = load_registry(paths.templates())
+    from paddock.ownweights.testweights.sets import make_test
+
+    known = _registry()
     made = make_test(
         known.model(model),
         models_dir=models_dir,
@@ -219,14 +239,22 @@ def make_test_(
 @_json
 def list_(models_dir: Path, as_json: bool) -> None:
     """Show which weight sets are here, of what kind, how large, and which models need them."""
-    known = load_registry(paths.templates()).models.values()
-    found = [(each, checking.needed_by(each.name, known)) for each in checking.stored(models_dir)]
+    from paddock.weights import checking
+
+    known = _registry().models.values()
+    found = [(stored, checking.needed_by(stored.name, known)) for stored in checking.stored(models_dir)]
     if as_json:
-        console.result_json([_stored_record(each, needed) for each, needed in found])
+        console.result_json([_stored_record(stored, needed) for stored, needed in found])
         return
     rows = [
-        [each.name, _kind(each.kind), each.source or "-", console.size(each.size), ", ".join(needed) or "-"]
-        for each, needed in found
+        [
+            stored.name,
+            _kind(stored.kind),
+            stored.source or "-",
+            console.size(stored.size),
+            ", ".join(needed) or "-",
+        ]
+        for stored, needed in found
     ]
     console.table(["SET", "KIND", "SOURCE", "SIZE", "NEEDED BY"], rows)
     if not found:
@@ -243,28 +271,36 @@ def check(sets: tuple[str, ...], models_dir: Path, as_json: bool) -> None:
     SETS are names of weight sets; without them, all that are here or in the lock. Exit status 7 when anything
     differs.
     """
+    from paddock.weights import checking
+
     checked = checking.inspect(models_dir, list(sets) or None, report=console.TerminalReporter())
     if as_json:
-        console.result_json([_checked_record(each) for each in checked])
+        console.result_json([asdict(weights) for weights in checked])
     elif checked:
         rows = [
             [
-                each.name,
-                _kind(each.kind),
-                str(each.files),
-                console.size(each.size),
-                f"{len(each.problems)} bad" if each.problems else "ok",
+                weights.name,
+                _kind(weights.kind),
+                str(weights.files),
+                console.size(weights.size),
+                f"{len(weights.problems)} bad" if weights.problems else "ok",
             ]
-            for each in checked
+            for weights in checked
         ]
         console.table(["SET", "KIND", "FILES", "SIZE", "STATE"], rows)
     checking.refuse_problems(models_dir, checked)
 
 
-def _api_image(known: registry.Registry, target: str) -> str:
+def _api_image(known: Registry, target: str) -> str:
     """What the target's pipeline API image is called, here and now."""
-    found = settings.variables(paths.workspace())
-    prefix, version = found.get("IMAGE_PREFIX", IMAGE_PREFIX), found.get("IMAGE_VERSION", __version__)
+    from paddock import __version__, paths
+    from paddock.building import settings
+    from paddock.matrix.images import stack_images
+    from paddock.matrix.records import IMAGE_PREFIX
+
+    variables = settings.variables(paths.workspace())
+    prefix = variables.get("IMAGE_PREFIX", IMAGE_PREFIX)
+    version = variables.get("IMAGE_VERSION", __version__)
     api = next((image for image in stack_images(known.stack(target=target)) if image.role == "api"), None)
     if api is None:
         raise UsageError(f"target {target}: found no pipeline API, expected a target that has one")
@@ -273,47 +309,44 @@ def _api_image(known: registry.Registry, target: str) -> str:
 
 def _show_outcomes(done: Sequence[Outcome], *, as_json: bool) -> None:
     if as_json:
-        console.result_json([_outcome_record(each) for each in done])
+        console.result_json([_outcome_record(outcome) for outcome in done])
         return
     rows = [
-        [each.name, each.how, each.kind, each.source or "-", console.size(each.size), str(each.path)]
-        for each in done
+        [
+            outcome.name,
+            outcome.how,
+            outcome.kind,
+            outcome.source or "-",
+            console.size(outcome.size),
+            str(outcome.path),
+        ]
+        for outcome in done
     ]
     console.table(["SET", "DONE", "KIND", "SOURCE", "SIZE", "PATH"], rows)
 
 
-def _outcome_record(each: Outcome) -> dict[str, object]:
+def _outcome_record(outcome: Outcome) -> dict[str, object]:
     return {
-        "name": each.name,
-        "done": each.how,
-        "kind": each.kind,
-        "source": each.source,
-        "size": each.size,
-        "path": str(each.path),
+        "name": outcome.name,
+        "done": outcome.how,
+        "kind": outcome.kind,
+        "source": outcome.source,
+        "size": outcome.size,
+        "path": str(outcome.path),
     }
 
 
-def _stored_record(each: Stored, needed: Sequence[str]) -> dict[str, object]:
+def _stored_record(stored: Stored, needed: Sequence[str]) -> dict[str, object]:
     return {
-        "name": each.name,
-        "kind": each.kind,
-        "source": each.source,
-        "size": each.size,
-        "files": each.files,
-        "path": str(each.path),
+        "name": stored.name,
+        "kind": stored.kind,
+        "source": stored.source,
+        "size": stored.size,
+        "files": stored.files,
+        "path": str(stored.path),
         "needed_by": list(needed),
     }
 
 
-def _checked_record(each: Checked) -> dict[str, object]:
-    return {
-        "name": each.name,
-        "kind": each.kind,
-        "files": each.files,
-        "size": each.size,
-        "problems": list(each.problems),
-    }
-
-
-def _kind(kind: lockfile.Kind | None) -> str:
+def _kind(kind: Kind | None) -> str:
     return kind or "not recorded"

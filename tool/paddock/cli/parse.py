@@ -6,21 +6,20 @@ import os
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from paddock import console, engine
+from paddock import console
 from paddock.errors import EngineError, UsageError
-from paddock.parse import readiness
-from paddock.parse.batch import DEFAULT_JOBS, Outcome, Status, Summary, collect, parse_all
-from paddock.parse.client import DEFAULT_TIMEOUT, Client
-from paddock.parse.document import shown
-from paddock.parse.results import MARKDOWN
-from paddock.parse.wire import ParseOptions
-from paddock.stack import containers
+
+if TYPE_CHECKING:
+    from paddock.parse.batch import Outcome, Summary
+    from paddock.parse.readiness import Readiness
+    from paddock.report import Reporter
 
 
-def _default_url() -> str:
+def default_url() -> str:
     """The pipeline API at API_PORT, else the only one that runs here, else the one at the usual port."""
     usual = f"http://127.0.0.1:{os.environ.get('API_PORT') or 8080}"
     running = [] if os.environ.get("API_PORT") else _running_apis()
@@ -35,13 +34,16 @@ def _default_url() -> str:
 
 
 def _running_apis() -> list[str]:
-    """The pipeline APIs of the stacks on this engine; none where no engine answers, for parsing needs none."""
+    """The pipeline APIs that run on this engine; none where no engine answers, since parsing needs none."""
+    from paddock import engine
+    from paddock.stack import containers
+
     try:
         with closing(engine.connect()) as client:
-            running = [each for each in containers.ours(client) if each.state == "running"]
+            running = [container for container in containers.ours(client) if container.state == "running"]
     except EngineError:
         return []
-    stacks = groupby(running, key=lambda each: each.project)
+    stacks = groupby(running, key=lambda container: container.project)
     return [url for _, stack in stacks if (url := containers.url_of(tuple(stack))) is not None]
 
 
@@ -58,7 +60,7 @@ def _running_apis() -> list[str]:
 @click.option(
     "--url",
     envvar="PADDOCK_URL",
-    default=_default_url,
+    default=default_url,
     show_envvar=True,
     show_default="at API_PORT; the one that runs here; at 8080",
     help="The pipeline API.",
@@ -67,7 +69,7 @@ def _running_apis() -> list[str]:
     "-j",
     "--jobs",
     type=click.IntRange(1, 64),
-    default=DEFAULT_JOBS,
+    default=4,
     show_default=True,
     metavar="N",
     help="Documents sent at the same time.",
@@ -75,7 +77,7 @@ def _running_apis() -> list[str]:
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    default=DEFAULT_TIMEOUT,
+    default=600.0,
     show_default=True,
     metavar="S",
     help="Seconds that one document may take.",
@@ -105,13 +107,18 @@ def parse(
     Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left
     pages out; 9 a result could not be written; 130 interrupted.
     """
+    from paddock.parse import readiness
+    from paddock.parse.batch import Status, collect, parse_all
+    from paddock.parse.client import Client
+    from paddock.parse.wire import ParseOptions
+
     report = console.TerminalReporter()
-    found = collect(files, output=output)
-    if found.ignored:
-        report.say(f"left out: {found.ignored} other file(s) in these folders")
+    collected = collect(files, output=output)
+    if collected.ignored:
+        report.say(f"left out: {collected.ignored} other file(s) in these folders")
     client = Client(url, timeout=timeout)
     summary = parse_all(
-        found.inputs,
+        collected.inputs,
         client=client,
         output=output,
         options=ParseOptions(pictures=not no_pictures, restructure=restructure),
@@ -121,18 +128,27 @@ def parse(
     )
     _show(summary, url=client.url, output=output, as_json=as_json)
     if summary.count()[Status.DONE]:
-        answer = readiness.ask(client.base)
-        if answer.test_weights:
-            report.warn("these results come from test weights: the text is not read from the page")
-        if answer.notice:
-            report.warn(answer.notice)
+        _warn_of_the_model(readiness.ask(client.base), report)
     if failure := summary.failure():
         raise failure
 
 
+def _warn_of_the_model(answer: Readiness, report: Reporter) -> None:
+    from paddock.weights.markers import TEST_NOTICE
+
+    if answer.test_weights:
+        report.warn(f"these results come from {TEST_NOTICE}")
+    if answer.notice:
+        report.warn(answer.notice)
+
+
 def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
+    from paddock.parse.batch import Status
+    from paddock.parse.document import shown
+    from paddock.parse.results import MARKDOWN
+
     if as_json:
-        documents = [_machine(outcome) for outcome in summary.outcomes]
+        documents = [_outcome_record(outcome) for outcome in summary.outcomes]
         console.result_json({"url": url, "output": shown(output), **summary.count(), "documents": documents})
         return
     whole = [outcome for outcome in summary.outcomes if outcome.pages is not None]
@@ -145,7 +161,9 @@ def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
     console.TerminalReporter().say(", ".join(f"{counts[status]} {status.value}" for status in Status))
 
 
-def _machine(outcome: Outcome) -> dict[str, object]:
+def _outcome_record(outcome: Outcome) -> dict[str, object]:
+    from paddock.parse.document import shown
+
     return {
         "source": outcome.source,
         "status": outcome.status.value,

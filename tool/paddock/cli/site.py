@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from paddock import console, engine, process
-from paddock.bundle.imagestore import store
-from paddock.bundle.site import importing
-from paddock.bundle.site import receipt as receipts
-from paddock.bundle.site import state as site_state
-from paddock.bundle.site.importing import Imported, Planned, Wanted
-from paddock.bundle.site.rollback import roll_back
-from paddock.bundle.site.state import SiteState
-from paddock.durable import write_durably, writing
+from paddock import console
 from paddock.errors import UsageError
+
+if TYPE_CHECKING:
+    from paddock.bundle.site.importing import Imported, ImportPlan
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -72,26 +69,30 @@ def import_(
     Exit status: 0 everything is in place; 2 wrong use; 5 no engine; 7 the bundle, this host or its disk is
     not as it must be; 130 interrupted.
     """
+    if abandon and directories:
+        raise UsageError("--abandon: found a folder, too; expected none")
+    if not abandon and not directories:
+        raise UsageError("DIR: found none, expected the folder of a bundle")
+
+    from paddock.bundle.site import importing
+    from paddock.bundle.site.incoming import ImportRequest
+
     report = console.TerminalReporter()
     if abandon:
-        if directories:
-            raise UsageError("--abandon: found a folder, too; expected none")
         for bundle in importing.abandon(report=report):
             console.result(bundle)
         return
-    if not directories:
-        raise UsageError("DIR: found none, expected the folder of a bundle")
-    wanted = Wanted(
-        directories=tuple(each.absolute() for each in directories),
+    request = ImportRequest(
+        directories=tuple(directory.absolute() for directory in directories),
         keys=keys,
         bases=bases,
         to=to.absolute() if to else None,
         any_host=any_host,
     )
     if plan_only:
-        _show_plan(importing.plan(wanted, report=report), as_json=as_json)
+        _show_plan(importing.plan_import(request, report=report), as_json=as_json)
     else:
-        _show_imported(importing.run(wanted, report=report), as_json=as_json)
+        _show_imported(importing.import_bundle(request, report=report), as_json=as_json)
 
 
 @click.command("receipt")
@@ -109,17 +110,21 @@ def receipt(*, output: Path | None) -> None:
 
     Exit status: 0 it is written; 5 no engine; 7 it cannot be written.
     """
-    client = engine.connect()
-    try:
-        found = receipts.of_site(client, store.read(client), SiteState(site_state.folder()).installed())
-    finally:
-        client.close()
+    from paddock import engine
+    from paddock.bundle.imagestore import store
+    from paddock.bundle.site import receipt as receipts
+    from paddock.bundle.site import state
+    from paddock.durable import write_durably, writing
+
+    with closing(engine.connect()) as client:
+        images = store.read(client)
+        held = receipts.of_site(client, images, state.SiteState(state.folder()).installed())
     if output is None:
-        console.result(found.to_bytes().decode().rstrip("\n"))
+        console.result(held.to_bytes().decode().rstrip("\n"))
         return
     with writing(output):
-        write_durably(output, found.to_bytes())
-    console.result(f"{output}: {len(found.layers)} layers, {len(found.images)} images")
+        write_durably(output, held.to_bytes())
+    console.result(f"{output}: {len(held.layers)} layers, {len(held.images)} images")
 
 
 @click.command("rollback")
@@ -133,56 +138,59 @@ def rollback(*, stack: str | None, as_json: bool) -> None:
 
     Exit status: 0 done; 5 no engine; 7 nothing was kept to go back to.
     """
+    from paddock.bundle.site.rollback import roll_back
+
     done = roll_back(stack, report=console.TerminalReporter())
     if as_json:
         console.result_json(
             {
                 "bundle": done.bundle,
                 "undone": done.undone,
-                "images": {each.reference: each.image for each in done.switches},
+                "images": {switch.reference: switch.image for switch in done.switches},
                 "folder": str(done.folder) if done.folder else None,
                 "folder_is_of": done.origin or None,
             }
         )
         return
     console.result(f"{'undone' if done.undone else 'done again'}: the import of bundle {done.bundle}")
-    if done.folder:
-        console.result(f"start it: {process.command_line(['paddock', 'up', str(done.folder)])}")
+    _say_how_to_start(done.folder)
 
 
-def _show_plan(planned: Planned, *, as_json: bool) -> None:
+def _say_how_to_start(folder: Path | None) -> None:
+    from paddock.process import command_line
+
+    if folder:
+        console.result(f"start it: {command_line(['paddock', 'up', str(folder)])}")
+
+
+def _show_plan(planned: ImportPlan, *, as_json: bool) -> None:
     manifest = planned.manifest
-    steps = planned.plan.steps
+    steps = planned.load.steps
     if as_json:
         console.result_json(
             {
                 "bundle": manifest.id,
                 "installed": planned.installed,
-                "images": [each.reference for each in manifest.images],
+                "images": [image.reference for image in manifest.images],
                 "signed_by": planned.signed.key_id if planned.signed else None,
                 "store": planned.store.value,
                 "layers": sum(len(step.carried) for step in steps),
-                "bytes": planned.plan.raw_size,
-                "disk_needed": planned.plan.disk,
+                "bytes": planned.load.raw_size,
+                "disk_needed": planned.load.disk,
                 "disk_free": planned.free,
                 "folder": str(planned.folder) if planned.folder else None,
             }
         )
         return
-    console.table(
-        ("IMAGE", "LAYERS", "TO LOAD", "BYTES"),
-        [
-            (
-                image.reference,
-                str(len(image.layers)),
-                str(sum(len(step.carried) for step in steps if step.number == number)),
-                f"{sum(step.raw_size for step in steps if step.number == number):,}",
-            )
-            for number, image in enumerate(manifest.images)
-        ],
-    )
+    rows = []
+    for number, image in enumerate(manifest.images):
+        own = [step for step in steps if step.number == number]
+        to_load = sum(len(step.carried) for step in own)
+        size = sum(step.raw_size for step in own)
+        rows.append((image.reference, str(len(image.layers)), str(to_load), f"{size:,}"))
+    console.table(("IMAGE", "LAYERS", "TO LOAD", "BYTES"), rows)
     free = "unknown" if planned.free is None else f"{planned.free:,}"
-    console.result(f"disk: {planned.plan.disk:,} bytes needed, {free} free ({planned.store.value} store)")
+    console.result(f"disk: {planned.load.disk:,} bytes needed, {free} free ({planned.store.value} store)")
     if planned.folder:
         console.result(f"stack: {planned.folder}")
     if planned.installed:
@@ -194,9 +202,11 @@ def _show_imported(done: Imported, *, as_json: bool) -> None:
         console.result_json(
             {
                 "bundle": done.manifest.id,
-                "images": [each.reference for each in done.manifest.images],
+                "images": [image.reference for image in done.manifest.images],
                 "changed": bool(done.switches),
-                "previous": {each.reference: each.previous for each in done.switches if each.previous},
+                "previous": {
+                    switch.reference: switch.previous for switch in done.switches if switch.previous
+                },
                 "files_compared": done.files,
                 "folder": str(done.folder) if done.folder else None,
             }
@@ -204,5 +214,4 @@ def _show_imported(done: Imported, *, as_json: bool) -> None:
         return
     for image in done.manifest.images:
         console.result(image.reference)
-    if done.folder:
-        console.result(f"start it: {process.command_line(['paddock', 'up', str(done.folder)])}")
+    _say_how_to_start(done.folder)

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from paddock import console
-from paddock.cli.stackoptions import choices, complete_target, named_by
+from paddock.cli.stackoptions import StackChoice, stack_options
 from paddock.errors import UsageError
-from paddock.smoke.check import check_stack, check_url
-from paddock.smoke.questions import TIMEOUT
-from paddock.smoke.verdicts import NO_READING, Check, Smoke, clipped
+from paddock.report import clipped
+
+if TYPE_CHECKING:
+    from paddock.smoke.verdicts import Check, Smoke
 
 
 @click.command("smoke")
-@click.argument("target_or_url", metavar="TARGET|URL", shell_complete=complete_target)
-@choices
+@stack_options("target_or_url", "TARGET|URL", project=True)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
-    default=TIMEOUT,
+    default=600.0,
     show_default=True,
     metavar="SECONDS",
     help="Time for one answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def smoke(
-    *,
-    target_or_url: str,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
-    project: str | None,
-    timeout: float,
-    as_json: bool,
-) -> None:
+def smoke(*, choice: StackChoice, timeout: float, as_json: bool) -> None:
     """Ask a running stack for every task, and compare what it reads with what is written.
 
     TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table,
@@ -45,31 +38,41 @@ def smoke(
     Exit status: 0 all answers are as they should be; 2 no such target; 3 a stack that serves no model; 5 no
     engine; 6 the questions could not be asked; 8 an answer is missing or wrong, with the side that it is.
     """
+    from paddock.smoke.check import check_stack, check_url
+
     report = console.TerminalReporter()
-    if target_or_url.startswith(("http://", "https://")):
-        if backend or model or offline or project:
-            raise UsageError(
-                "--backend, --model, --offline, --project: found a URL, expected a TARGET with these"
-            )
-        found = check_url(target_or_url, report=report, timeout=timeout)
+    if url := _url(choice):
+        result = check_url(url, report=report, timeout=timeout)
     else:
-        folder = named_by(target_or_url, backend, model, offline, project)
-        found = check_stack(folder, report=report, timeout=timeout)
-    _show(found, as_json=as_json)
-    if failure := found.failure():
+        result = check_stack(choice.folder(), report=report, timeout=timeout)
+    _show(result, as_json=as_json)
+    if failure := result.failure():
         raise failure
 
 
-def _show(found: Smoke, *, as_json: bool) -> None:
+def _url(choice: StackChoice) -> str:
+    """The URL in the place of a target; empty where it is none."""
+    if not choice.target or not choice.target.startswith(("http://", "https://")):
+        return ""
+    if choice.has_options or choice.project:
+        raise UsageError(
+            "--backend, --model, --offline, --project: found a URL, expected a TARGET with these"
+        )
+    return choice.target
+
+
+def _show(result: Smoke, *, as_json: bool) -> None:
+    from paddock.smoke.verdicts import NO_READING
+
     if as_json:
-        console.result_json(_machine(found))
+        console.result_json(_smoke_record(result))
         return
     headings = ("SIDE", "CHECK", "RESULT", "SECONDS", "ANSWER", "NOTE")
-    console.table(headings, [_row(check) for check in found.checks])
-    if any(check.reason == NO_READING for check in found.checks):
+    console.table(headings, [_row(check) for check in result.checks])
+    if any(check.reason == NO_READING for check in result.checks):
         console.result(NO_READING)
-    if found.notice:
-        console.result(found.notice)
+    if result.notice:
+        console.result(result.notice)
 
 
 def _row(check: Check) -> list[str]:
@@ -84,20 +87,20 @@ def _row(check: Check) -> list[str]:
     ]
 
 
-def _machine(found: Smoke) -> dict[str, object]:
+def _smoke_record(result: Smoke) -> dict[str, object]:
     return {
-        "stack": found.called,
-        "url": found.url or None,
-        "model": found.model or None,
-        "ok": found.failure() is None,
-        "test_weights": list(found.test_weights),
-        "left_out": found.left_out or None,
-        "notice": found.notice or None,
-        "checks": [_machine_check(check) for check in found.checks],
+        "stack": result.name,
+        "url": result.url or None,
+        "model": result.model or None,
+        "ok": result.failure() is None,
+        "test_weights": list(result.test_weights),
+        "left_out": result.left_out or None,
+        "notice": result.notice or None,
+        "checks": [_check_record(check) for check in result.checks],
     }
 
 
-def _machine_check(check: Check) -> dict[str, object]:
+def _check_record(check: Check) -> dict[str, object]:
     measure = check.measure
     return {
         "side": check.side.value,

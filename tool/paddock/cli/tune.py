@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 import click
 
-from paddock import console, paths
-from paddock.cli.stackoptions import complete_target
-from paddock.errors import UsageError
-from paddock.matrix.load import load_registry
-from paddock.matrix.records import Profile, Variant
-from paddock.render.stackfolders import locate
-from paddock.tuning import profiles, tunedfile
-from paddock.tuning.sizing import Tuning, Wish
-from paddock.tuning.sizing import tune as size
+from paddock import console
+from paddock.cli.stackoptions import StackChoice, stack_options
+
+if TYPE_CHECKING:
+    from paddock.tuning.profiles import Profile
+    from paddock.tuning.sizing import Tuning
 
 API_PARALLEL_REQUESTS = 8  # of a stack's .env
 
 
 @click.command("tune")
-@click.argument("target", metavar="[TARGET]", required=False, shell_complete=complete_target)
-@click.option("--backend", metavar="NAME", help="Serving program, where it is not the target's default.")
-@click.option("--model", metavar="NAME", help="Model, where it is not the target's default.")
-@click.option("--offline", is_flag=True, help="The variant whose images hold the weights.")
+@stack_options("target", "[TARGET]", required=False)
 @click.option("--vram", type=click.FloatRange(min=0, min_open=True), metavar="GB", help="Memory of the card.")
 @click.option("--card", metavar="NAME", help="A card by its name; --list shows them.")
 @click.option(
@@ -46,10 +41,7 @@ API_PARALLEL_REQUESTS = 8  # of a stack's .env
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tune(
     *,
-    target: str | None,
-    backend: str | None,
-    model: str | None,
-    offline: bool,
+    choice: StackChoice,
     vram: float | None,
     card: str | None,
     concurrency: int,
@@ -67,26 +59,27 @@ def tune(
 
     Exit status: 0 it fits; 2 no such target or card; 3 it cannot fit, with the reason.
     """
+    from paddock import paths
+    from paddock.matrix.load import load_registry
+    from paddock.tuning import profiles, sizing, tunedfile
+
     known = load_registry(paths.templates())
     cards = profiles.load(paths.templates(), known)
     if as_list:
         _show_cards(list(cards.values()), as_json=as_json)
         return
-    if target is None:
-        raise UsageError("found no TARGET, expected one", hint=f"targets: {', '.join(known.targets)}")
-    variant = Variant.OFFLINE if offline else Variant.ONLINE
-    stack = known.stack(target=target, backend=backend, model=model, variant=variant)
+    stack = choice.stack(known)
     profile = profiles.choose(cards, stack.target, card=card, memory=vram)
-    wish = Wish(concurrency=concurrency, context=context, memory=vram, own_card=own_card)
-    tuning = size(stack, profile, wish)
+    wish = sizing.Wish(concurrency=concurrency, context=context, memory=vram, own_card=own_card)
+    tuning = sizing.tune(stack, profile, wish)
     report = console.TerminalReporter()
     text = tunedfile.text(paths.templates(), tuning, command=_command())
     if as_json:
-        console.result_json(_machine(tuning))
+        console.result_json(_tuning_record(tuning))
     elif not write:
         console.result(text.rstrip("\n"))
     if write:
-        folder = locate(target, backend=backend, model=model, offline=offline, report=report)
+        folder = choice.folder(report=report)
         path = tunedfile.write(folder.path, tuning, text)
         report.say(f"{path}: written; restart the container: {folder.command_line('restart', 'vlm')}")
     for note in tuning.notes:
@@ -112,29 +105,29 @@ def _command() -> str:
 
 def _show_cards(cards: list[Profile], *, as_json: bool) -> None:
     if as_json:
-        rows = [
+        records = [
             {
-                "card": each.name,
-                "accelerator": each.accelerator.value,
-                "memory_gb": each.memory,
-                "description": each.description,
+                "card": card.name,
+                "accelerator": card.accelerator,
+                "memory_gb": card.memory,
+                "description": card.description,
             }
-            for each in cards
+            for card in cards
         ]
-        console.result_json({"cards": rows})
+        console.result_json({"cards": records})
         return
-    rows_of_text = [
-        [each.name, each.accelerator.value, f"{each.memory:g}", each.description] for each in cards
-    ]
-    console.table(("CARD", "ACCELERATOR", "GB", "DESCRIPTION"), rows_of_text)
+    rows = [[card.name, card.accelerator, f"{card.memory:g}", card.description] for card in cards]
+    console.table(("CARD", "ACCELERATOR", "GB", "DESCRIPTION"), rows)
 
 
-def _machine(tuning: Tuning) -> dict[str, object]:
+def _tuning_record(tuning: Tuning) -> dict[str, object]:
     room = tuning.room
     return {
         "stack": tuning.stack.name,
         "card": tuning.profile.name,
-        "settings": {each.option: {"value": each.value, "origin": each.origin} for each in tuning.settings},
+        "settings": {
+            setting.option: {"value": setting.value, "origin": setting.origin} for setting in tuning.settings
+        },
         "room_gib": {
             "memory": room.memory,
             "layout": room.layout,
@@ -145,8 +138,8 @@ def _machine(tuning: Tuning) -> dict[str, object]:
             "kv": round(room.kv, 3),
         },
         "offers": [
-            {"name": each.name, "value": each.value, "gain": each.gain, "price": each.price}
-            for each in tuning.offers
+            {"name": offer.name, "value": offer.value, "gain": offer.gain, "price": offer.price}
+            for offer in tuning.offers
         ],
         "notes": list(tuning.notes),
     }

@@ -1,3 +1,1 @@
-"""Hardware, models and serving programs as data: the records, the strict reader, and which of them go
-together.
-"""
+"""Hardware, models and serving programs as data, and which of them go together."""

@@ -10,9 +10,7 @@ _Value = TypeVar("_Value")
 
 
 class FrozenDict(dict[_Key, _Value]):
-    """A dict in the order of its file that refuses changes; `json`, Jinja and `dataclasses.asdict` see a
-    dict.
-    """
+    """A dict that refuses changes; `json`, Jinja and `dataclasses.asdict` see a dict."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -25,8 +23,9 @@ class FrozenDict(dict[_Key, _Value]):
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Narrows a string field: `expression` must match the whole value, `meaning` says in words what is
-    wanted.
+    """Narrows a string field: `expression` must match the whole value.
+
+    `meaning` says in words what is wanted.
     """
 
     expression: str

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix.records import IMAGE_PREFIX, Platform, Stack, Tool, Variant, WeightSet, WeightsRole
+from paddock.matrix.records import (
+    IMAGE_PREFIX,
+    Platform,
+    ServerRole,
+    Stack,
+    Tool,
+    Variant,
+    WeightSet,
+    WeightsRole,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,9 +29,8 @@ class StackImage:
     name: str  # repository without prefix
     suffix: str  # of the tag, after the version
     weights: tuple[WeightSet, ...]  # what it serves; an offline image holds them
-    further_weights: tuple[
-        WeightSet, ...
-    ] = ()  # what it can be told to use; an offline image holds all or none
+    # What it can be told to use; an offline image holds all of these or none.
+    further_weights: tuple[WeightSet, ...] = ()
     stand_in: str = ""  # `package==version` that a trial build takes instead of the vendor's package
 
     def reference(self, *, prefix: str = IMAGE_PREFIX, version: str = __version__) -> str:
@@ -42,22 +50,19 @@ TOOL = StackImage(role="tool", target="tool", context="images/tool", name="tool"
 
 def stack_images(stack: Stack) -> tuple[StackImage, ...]:
     """The images of a stack, pipeline API first."""
-    parts = [("vlm", stack.backend.name, stack.backend.weights_role, stack.vlm.image)]
-    if stack.model.pipeline is not None and stack.target.api is not None:
-        parts.insert(0, ("api", "api", WeightsRole.LAYOUT, stack.target.api.image))
-    offline = stack.variant is Variant.OFFLINE
+    suffix = f"-{stack.model.name}-offline" if stack.variant is Variant.OFFLINE else ""
     return tuple(
         StackImage(
-            role=role,
-            target=f"{stack.name}-{role}".replace(".", "-"),
-            context=f"images/{stack.target.name}/{context}",
-            name=f"{stack.target.name}-{context}",
-            suffix=f"-{stack.model.name}-offline" if offline else "",
-            weights=(weights_of(stack, weights_role),),
-            further_weights=_preprocessing(stack) if role == "api" else (),
-            stand_in=image.stand_in or "",
+            role=part.role.value,
+            target=f"{stack.name}-{part.role}".replace(".", "-"),
+            context=f"images/{stack.target.name}/{part.program}",
+            name=f"{stack.target.name}-{part.program}",
+            suffix=suffix,
+            weights=(weights_of(stack, part.weights_role),),
+            further_weights=_preprocessing(stack) if part.role is ServerRole.API else (),
+            stand_in=part.image.stand_in or "",
         )
-        for role, context, weights_role, image in parts
+        for part in stack.parts
     )
 
 
@@ -75,15 +80,14 @@ def published_images(stacks: Iterable[Stack], tool: Tool) -> tuple[PublishedImag
 
     Offline images hold weights and stay at home.
     """
-    found = {TOOL.name: PublishedImage(name=TOOL.name, target=TOOL.target, platforms=tool.platforms)}
+    images = {TOOL.name: PublishedImage(name=TOOL.name, target=TOOL.target, platforms=tool.platforms)}
     for stack in stacks:
-        if stack.variant is Variant.ONLINE:
-            for image in stack_images(stack):
-                published = PublishedImage(
-                    name=image.name, target=image.target, platforms=stack.target.platforms
-                )
-                found.setdefault(image.name, published)
-    return tuple(found[name] for name in sorted(found))
+        if stack.variant is Variant.OFFLINE:
+            continue
+        for image in stack_images(stack):
+            published = PublishedImage(name=image.name, target=image.target, platforms=stack.target.platforms)
+            images.setdefault(image.name, published)
+    return tuple(images[name] for name in sorted(images))
 
 
 def vlm_configuration(stack: Stack) -> str:
@@ -93,12 +97,13 @@ def vlm_configuration(stack: Stack) -> str:
 
 def _preprocessing(stack: Stack) -> tuple[WeightSet, ...]:
     """What the pipeline's `use_doc_preprocessor` reads."""
-    found = (stack.model.weight_set(role) for role in (WeightsRole.ORIENTATION, WeightsRole.UNWARPING))
-    return tuple(weights for weights in found if weights is not None)
+    sets = (stack.model.weight_set(role) for role in (WeightsRole.ORIENTATION, WeightsRole.UNWARPING))
+    return tuple(weights for weights in sets if weights is not None)
 
 
 def weights_of(stack: Stack, role: WeightsRole) -> WeightSet:
-    found = stack.model.weight_set(role)
-    if found is None:
+    """The model's weight set with that role. Raises ConfigurationError where it has none."""
+    weights = stack.model.weight_set(role)
+    if weights is None:
         raise ConfigurationError(f"model {stack.model.name}: found no {role} weights, expected them")
-    return found
+    return weights

@@ -1,4 +1,4 @@
-"""Reading `templates/{targets,backends,models}/*.yaml` into a registry.
+"""Reading the data below `templates/`: targets, backends and models into a registry, and what images hold.
 
 Files whose name starts with `_` are parents for `extends` only.
 """
@@ -12,16 +12,20 @@ from pathlib import Path
 from paddock.errors import ConfigurationError
 from paddock.matrix import strictyaml
 from paddock.matrix.fieldtypes import FrozenDict
-from paddock.matrix.records import Backend, Model, Target, Tool
+from paddock.matrix.records import ApiImages, Backend, Model, Target, Tool
 from paddock.matrix.references import Check
 from paddock.matrix.registry import Files, Record, Registry
-from paddock.matrix.strictyaml import Loaded, Place
+from paddock.matrix.strictyaml import Loaded
+from paddock.matrix.yamltree import Place
 
 _STEM = re.compile(r"_?[a-z0-9]+([.-][a-z0-9]+)*")
 
 
 def load_registry(templates: Path) -> Registry:
-    """Read and check all data below `templates`. Raises DataError or ConfigurationError at the first fault."""
+    """Read and check all data below `templates`.
+
+    Raises DataError or ConfigurationError at the first thing that is wrong.
+    """
     targets = _read_folder(templates / "targets", Target)
     backends = _read_folder(templates / "backends", Backend)
     models = _read_folder(templates / "models", Model)
@@ -35,11 +39,13 @@ def load_tool(templates: Path) -> Tool:
     return strictyaml.read(templates / "tool.yaml", Tool).record
 
 
+def load_api_images(templates: Path) -> ApiImages:
+    """What the pipeline API's images are made of on every target. Raises DataError."""
+    return strictyaml.read(templates / "api.yaml", ApiImages).record
+
+
 def _records(files: Files[Record]) -> Mapping[str, Record]:
     return FrozenDict({name: loaded.record for name, loaded in files.items()})
-
-
-# --- reading and checking the files -------------------------------------------------------------------------
 
 
 def _read_folder(folder: Path, record: type[Record]) -> dict[str, Loaded[Record]]:
@@ -65,5 +71,6 @@ def _refuse_file_names(folder: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix != ".yaml" or not _STEM.fullmatch(path.stem):
             raise Place(path=path).error(
-                f'found the file name "{path.name}", expected small letters, digits, dots and dashes, ending in .yaml'
+                f'found the file name "{path.name}", '
+                "expected small letters, digits, dots and dashes, ending in .yaml"
             )

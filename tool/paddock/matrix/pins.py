@@ -1,5 +1,4 @@
-"""`templates/lock.yaml`: what every image and stack comes to, exactly. Digests of base images, packages,
-weights.
+"""`templates/lock.yaml`: what every image comes to, exactly: digests of base images, packages and weights.
 
 What could not be asked for says so (`unpinned: reason`), so that nothing looks pinned that is not.
 scripts/maintain/update-pins.py writes the file where there is a network; it changes data only.
@@ -35,7 +34,7 @@ class PinnedBase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PinnedPackages:
-    """The Python packages of an image on one platform: the file that lists all of them, or why there is none."""
+    """The Python packages of an image on one platform: the file that lists them, or why there is none."""
 
     lock: FileName | None = None
     digest: Digest | None = None  # of that file
@@ -57,9 +56,8 @@ class Pins:
     bases: Mapping[str, Mapping[Platform, PinnedBase]] = field(default_factory=FrozenDict)
     packages: Mapping[str, Mapping[Platform, PinnedPackages]] = field(default_factory=FrozenDict)
     weights: Mapping[str, Mapping[Source, PinnedWeights]] = field(default_factory=FrozenDict)
-    upstream: Mapping[str, Mapping[Platform, PinnedBase]] = field(
-        default_factory=FrozenDict
-    )  # IMAGES=upstream
+    # Of the images that IMAGES=upstream runs.
+    upstream: Mapping[str, Mapping[Platform, PinnedBase]] = field(default_factory=FrozenDict)
 
     def digest(self, image: str, platform: Platform) -> str:
         """The digest of a base image or of one of upstream's; empty where it is not pinned."""
@@ -68,7 +66,10 @@ class Pins:
 
 
 def load(templates: Path) -> Pins:
-    """Read the file. Raises DataError, and ConfigurationError where something is neither pinned nor says why."""
+    """Read the file.
+
+    Raises DataError, and ConfigurationError for what is neither pinned nor says why.
+    """
     path = templates / FILE
     pins = strictyaml.read(path, Pins).record
     for part, images in (("bases", pins.bases), ("upstream", pins.upstream)):

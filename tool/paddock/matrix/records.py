@@ -1,6 +1,6 @@
 """The records of the matrix: what a target, a backend and a model are, and the stack that joins one of each.
 
-Pure data. `paddock.registry` fills these from `templates/{targets,backends,models}/*.yaml`, strictly; the
+Pure data. `paddock.matrix.load` fills these from `templates/{targets,backends,models}/*.yaml`, strictly; the
 field names here are the keys of those files. Sizes are bytes unless a name says otherwise.
 """
 
@@ -28,6 +28,9 @@ Capabilities = Annotated[
 ]
 Tagged = Annotated[
     str, Pattern(r"[\w.-]+(/[\w.-]+)+:(?!latest)[\w.-]+", "an image as host/name:tag, not a moving tag")
+]
+ImageFile = Annotated[
+    str, Pattern(r"[\w.-]+/[\w.-]+", 'a file below templates/image such as "shared/health.sh"')
 ]
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
@@ -57,6 +60,11 @@ class Variant(StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
 
+    @classmethod
+    def of(cls, *, offline: bool) -> Variant:
+        """The variant that the command line's `--offline` stands for."""
+        return cls.OFFLINE if offline else cls.ONLINE
+
 
 class Source(StrEnum):
     """Where weights can be fetched from."""
@@ -74,6 +82,13 @@ class WeightsRole(StrEnum):
     LAYOUT = "layout"
     ORIENTATION = "orientation"
     UNWARPING = "unwarping"
+
+
+class ServerRole(StrEnum):
+    """What a server does in a stack; its service in the Compose file has the same name."""
+
+    API = "api"
+    VLM = "vlm"
 
 
 class Task(StrEnum):
@@ -105,9 +120,8 @@ class Pipeline:
 
     name: str  # `pipeline_name` in PaddleX's configuration
     layout_model: str  # LayoutDetection.model_name
-    layout_threshold: (
-        float | None
-    )  # one score for all classes; None leaves PaddleX's per-class values of the model
+    # One score for all classes; None leaves PaddleX's values for each class of the model.
+    layout_threshold: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,9 +149,8 @@ class Model:
     weights: tuple[WeightSet, ...]
     pipeline: Pipeline | None = None
     cards: int = 1  # that one server needs together
-    quantizations: Mapping[str, int] = field(
-        default_factory=FrozenDict
-    )  # setting -> GB of each card; none: no limit
+    # Setting -> GB of each card; none: no limit is known.
+    quantizations: Mapping[str, int] = field(default_factory=FrozenDict)
     chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
     # Backend -> options of its server that go before the target's: what the model cannot do without.
@@ -159,9 +172,7 @@ class Options:
 
     served_name: str
     model: str | None = None  # None: its start script looks for files in the weight set (PADDOCK_MODEL_DIR)
-    chat_template: str | None = (
-        None  # for a program that would otherwise guess a template by the model's name
-    )
+    chat_template: str | None = None  # for a program that else guesses a template by the model's name
 
 
 class Counts(StrEnum):
@@ -199,15 +210,35 @@ class Tunable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ContextFiles:
+    """The files of templates/image that a build context holds, because its Dockerfile names them."""
+
+    always: tuple[ImageFile, ...] = ()
+    # Package -> further files, where the image holds that package.
+    with_package: Mapping[str, tuple[ImageFile, ...]] = field(default_factory=FrozenDict)
+    # `paddlex --device` -> further files, for a pipeline API.
+    on_device: Mapping[str, tuple[ImageFile, ...]] = field(default_factory=FrozenDict)
+
+    def of(self, image: Image, device: str | None = None) -> tuple[str, ...]:
+        """The files for one image; `device` is that of a pipeline API."""
+        held = {*image.pins, *image.base.provides}
+        conditional = [
+            *(names for package, names in self.with_package.items() if package in held),
+            *(names for wanted, names in self.on_device.items() if wanted == device),
+        ]
+        return (*self.always, *(name for names in conditional for name in names))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
     """A serving program, independent of hardware."""
 
     name: str
     description: str
     template: str  # directory below templates/image/
-    configuration: Literal[
-        "vlm.yaml", "vlm.conf"
-    ]  # YAML that the program reads itself, or lines for its start script
+    files: ContextFiles
+    # YAML that the program reads itself, or lines for its start script.
+    configuration: Literal["vlm.yaml", "vlm.conf"]
     options: Options
     pipeline_backend: str  # genai_config.backend of PaddleX
     weights_role: WeightsRole
@@ -223,13 +254,10 @@ class Base:
     """The image that a Dockerfile starts from."""
 
     image: str
-    debootstrap: str | None = (
-        None  # Debian suite from which the image can be made when no container registry answers
-    )
+    debootstrap: str | None = None  # Debian suite to make the image from when no container registry answers
     provides: Mapping[str, Pin] = field(default_factory=FrozenDict)  # packages that the image already holds
-    platform_images: Mapping[Platform, str] = field(
-        default_factory=FrozenDict
-    )  # where a platform has its own image
+    # Where a platform has an image of its own.
+    platform_images: Mapping[Platform, str] = field(default_factory=FrozenDict)
     interpreter: str | None = None  # the Python that the image brings; None: Debian's python3 is installed
     accounts: Mapping[str, int] = field(default_factory=FrozenDict)  # uids that are taken in the image
 
@@ -249,12 +277,9 @@ class Image:
     index: Url | None = None  # extra Python package index that holds vendor wheels
     vendor: str | None = None  # the package that comes from `index`, and only that one
     stand_in: str | None = None  # `package==version` from PyPI, for trials where `index` cannot be reached
-    packages: tuple[
-        str, ...
-    ] = ()  # Debian packages that this program needs at run time beyond its template's
-    platform_pins: Mapping[Platform, Mapping[str, Pin]] = field(
-        default_factory=FrozenDict
-    )  # where `pins` cannot hold
+    packages: tuple[str, ...] = ()  # Debian packages needed at run time beyond those of the template
+    # Where one of `pins` cannot hold.
+    platform_pins: Mapping[Platform, Mapping[str, Pin]] = field(default_factory=FrozenDict)
 
     def pins_on(self, platform: Platform) -> Mapping[str, str]:
         """The pins on one platform: its own go before the common ones."""
@@ -267,6 +292,14 @@ class Tool:
 
     platforms: tuple[Platform, ...]
     image: Image
+    files: ContextFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiImages:
+    """What is the same in the pipeline API's images of all targets."""
+
+    files: ContextFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,6 +308,25 @@ class Driver:
 
     minimum: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NvidiaCards:
+    """The NVIDIA cards that a target runs on."""
+
+    accelerator: Literal[Accelerator.NVIDIA]
+    driver: Driver
+    compute_capability: Capabilities
+    memory: int | None = None  # GB of each card, where a model asks for it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AscendCards:
+    """The Ascend cards that a target runs on."""
+
+    accelerator: Literal[Accelerator.ASCEND]
+    driver: Driver
+    chip: str  # how the names of their chips begin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,9 +346,8 @@ class Devices:
 
     variables: Mapping[str, HostVariable] = field(default_factory=FrozenDict)
     nodes: tuple[str, ...] = ()  # device nodes
-    mounts: Mapping[str, str] = field(
-        default_factory=FrozenDict
-    )  # path in the container -> on the host, read-only
+    # Path in the container -> path on the host, read-only.
+    mounts: Mapping[str, str] = field(default_factory=FrozenDict)
     groups: tuple[str, ...] = ()  # supplementary groups, as numbers of the host
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
 
@@ -341,9 +392,7 @@ class VlmServer:
     needs: Mapping[str, Need] = field(default_factory=FrozenDict)  # by setting
     compute_capability: Capabilities | None = None  # where it is narrower than the target's, NVIDIA only
     cards: int = 1  # that the container gets
-    compiles: bool = (
-        False  # writes machine code below /tmp and runs it (Triton, torch.compile): no noexec there
-    )
+    compiles: bool = False  # writes machine code below /tmp and runs it (Triton, torch.compile): no noexec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -369,49 +418,42 @@ class Target:
 
     name: str
     description: str
-    accelerator: Accelerator
+    cards: NvidiaCards | AscendCards | None  # None: no accelerator
     platforms: tuple[Platform, ...]
     default_backend: str
     default_model: str
     backends: Mapping[str, VlmServer]
     api: PipelineApi | None
     refuses: Mapping[str, str] = field(default_factory=FrozenDict)  # backend -> why it cannot run here
-    compute_capability: Capabilities | None = None  # NVIDIA only
-    card_memory: int | None = None  # GB of each card, where a model asks for it
-    chip: str | None = None  # how the names of its cards' chips begin, Ascend only
-    driver: Driver | None = None
     devices: Devices = field(default_factory=Devices)  # what the VLM server gets
     dtypes: tuple[str, ...] = ()  # all that the card computes with, by vLLM's names; none: no limit is known
     api_waits_for_vlm: bool = False  # both on one card: the VLM server takes its memory first
     upstream: Mapping[str, UpstreamImage] = field(default_factory=FrozenDict)  # by "api" or backend
     no_upstream: Mapping[str, str] = field(default_factory=FrozenDict)  # same keys -> why, and what to choose
 
+    @property
+    def accelerator(self) -> Accelerator:
+        """The kind of card."""
+        return Accelerator.NONE if self.cards is None else self.cards.accelerator
+
+    @property
+    def images(self) -> Mapping[str, Image]:
+        """Every image that the target's stacks run, pipeline API first, by "api" or backend."""
+        servers = {backend: server.image for backend, server in self.backends.items()}
+        api = {} if self.api is None else {ServerRole.API.value: self.api.image}
+        return FrozenDict({**api, **servers})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Published:
-    """A value that somebody published for a card, and where."""
+class Part:
+    """One server that a stack runs."""
 
-    value: int | float
-    origin: str
-    beside_layout: bool = False  # found with the layout model on the same card
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Profile:
-    """A card, or a class of cards by memory, that `paddock tune` can size a server for."""
-
-    name: str
-    description: str
-    accelerator: Accelerator
-    memory: float  # GiB; of one card, or of the server where there is no card
-    batch: Published  # tokens of one step, where memory allows
-    default_for: tuple[str, ...] = ()  # targets for which it is taken when no card is named
-    by_memory: bool = False  # a class that `--vram` can choose
-    compute_capability: str | None = None
-    most_sequences: Published | None = None
-    settings: Mapping[str, Mapping[str, Published]] = field(
-        default_factory=FrozenDict
-    )  # backend -> option -> value
+    role: ServerRole
+    program: str  # "api" or the backend: its key in the target's data, and the name of its build context
+    template: str  # directory below templates/image/
+    image: Image
+    weights_role: WeightsRole  # of the weights that it cannot start without
+    devices: Devices
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -429,15 +471,46 @@ class Stack:
         return self.target.backends[self.backend.name]
 
     @property
+    def api(self) -> PipelineApi | None:
+        """The target's pipeline API; None for a model without a pipeline, whose server runs alone."""
+        return self.target.api if self.model.pipeline is not None else None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The servers that the stack runs, pipeline API first."""
+        vlm = Part(
+            role=ServerRole.VLM,
+            program=self.backend.name,
+            template=self.backend.template,
+            image=self.vlm.image,
+            weights_role=self.backend.weights_role,
+            devices=self.target.devices,
+        )
+        if self.api is None:
+            return (vlm,)
+        api = Part(
+            role=ServerRole.API,
+            program=ServerRole.API.value,
+            template=ServerRole.API.value,
+            image=self.api.image,
+            weights_role=WeightsRole.LAYOUT,
+            devices=self.api.devices,
+        )
+        return (api, vlm)
+
+    @property
     def settings(self) -> Mapping[str, str | int | float | bool]:
         """The server's options: the target's, with those that the model asks for in their place."""
         return FrozenDict({**self.vlm.settings, **self.model.settings.get(self.backend.name, {})})
 
     @property
     def compute_capability(self) -> str:
-        """Of the cards that the target and its server both run on; empty where no limit is known."""
-        limits = (self.target.compute_capability, self.vlm.compute_capability)
-        return ",".join(dict.fromkeys(part for limit in limits if limit for part in limit.split(",")))
+        """Of the cards that the target and its server both run on; empty where they are not NVIDIA's."""
+        if not isinstance(self.target.cards, NvidiaCards):
+            return ""
+        limits = (self.target.cards.compute_capability, self.vlm.compute_capability)
+        conditions = [condition for limit in limits if limit for condition in limit.split(",")]
+        return ",".join(dict.fromkeys(conditions))
 
     @property
     def name(self) -> str:

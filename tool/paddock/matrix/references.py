@@ -1,7 +1,8 @@
-"""Cross references between the data files: each name must exist, and each value must fit what it refers to."""
+"""Cross references between the data files: names must exist, and values must fit what they refer to."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,18 +11,19 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from paddock.errors import ConfigurationError
-from paddock.matrix import strictyaml
+from paddock.matrix.nearest import did_you_mean
 from paddock.matrix.possible import held_packages
-from paddock.matrix.records import RUN_AS_UID, Backend, Devices, Image, Model, Target, WeightsRole
+from paddock.matrix.records import RUN_AS_UID, Backend, Devices, Image, Model, ServerRole, Target, WeightsRole
 from paddock.matrix.registry import OFFLINE_SUFFIX, Files, Registry
-from paddock.matrix.strictyaml import Loaded, Place
+from paddock.matrix.strictyaml import Loaded
+from paddock.matrix.yamltree import Place
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """Cross references between files, each refused where it stands."""
+    """Checks all cross references of a registry; each wrong one is refused where it stands."""
 
     registry: Registry
     targets: Files[Target]
@@ -92,9 +94,10 @@ class Check:
             return
         layouts = [weights.name for weights in file.record.weights if weights.role is WeightsRole.LAYOUT]
         if pipeline.layout_model not in layouts and not (layouts and file.record.made):
+            known = ", ".join(layouts) or "there are none"
             raise file.place("pipeline", "layout_model").error(
-                f'pipeline.layout_model: found "{pipeline.layout_model}", expected the name of weights with the role '
-                f"layout: {', '.join(layouts) or 'there are none'}"
+                f'pipeline.layout_model: found "{pipeline.layout_model}", '
+                f"expected the name of weights with the role layout: {known}"
             )
 
     def _target(self, file: Loaded[Target]) -> None:
@@ -121,7 +124,8 @@ class Check:
         self._stacks(file)
 
     def _images(self, file: Loaded[Target]) -> None:
-        for keys, image in _target_images(file.record).items():
+        for program, image in file.record.images.items():
+            keys = ("api", "image") if program == ServerRole.API else ("backends", program, "image")
             self._vendor(file, keys, image)
             self._accounts(file, keys, image)
             for package in image.excludes:
@@ -132,7 +136,7 @@ class Check:
                     )
 
     def _vendor(self, file: Loaded[Target], keys: tuple[str, ...], image: Image) -> None:
-        """An index of a vendor's is for one package, which must be pinned; only that one can have a stand-in."""
+        """A vendor's index is for one package, which must be pinned; only this one can have a stand-in."""
         where = ".".join(keys)
         if (image.index is None) != (image.vendor is None):
             found = "index" if image.vendor is None else "vendor"
@@ -140,8 +144,9 @@ class Check:
                 f"{where}: found {found} alone, expected index and vendor together"
             )
         if image.vendor is not None and image.vendor not in image.pins:
+            pins = ", ".join(image.pins) or "none"
             raise file.place(*keys, "vendor").error(
-                f'{where}.vendor: found "{image.vendor}", expected one of the pins: {", ".join(image.pins) or "none"}'
+                f'{where}.vendor: found "{image.vendor}", expected one of the pins: {pins}'
             )
         if image.stand_in is not None and image.vendor is None:
             raise file.place(*keys, "stand_in").error(
@@ -160,7 +165,7 @@ class Check:
     def _upstream(self, file: Loaded[Target]) -> None:
         """Upstream's images stand where ours do; one that is there needs no reason why it is not."""
         target = file.record
-        ours = [*(["api"] if target.api is not None else []), *target.backends]
+        ours = list(target.images)
         for part, names in (("upstream", target.upstream), ("no_upstream", target.no_upstream)):
             for key in names:
                 self._known(file.place(part, key), part, key, ours)
@@ -174,7 +179,8 @@ class Check:
             )
             if image.uid == 0:
                 raise file.place("upstream", key, "uid").error(
-                    f"upstream.{key}.uid: found 0, expected the image's own user: nothing of a stack runs as root"
+                    f"upstream.{key}.uid: found 0, expected the image's own user: "
+                    "nothing of a stack runs as root"
                 )
 
     def _needs(self, file: Loaded[Target]) -> None:
@@ -185,17 +191,18 @@ class Check:
 
     def _devices(self, file: Loaded[Target]) -> None:
         """A `${NAME}` that has no default would be an empty text in a stack without its `.env`."""
-        found: dict[tuple[str, ...], Devices] = {("devices",): file.record.devices}
+        self._variables(file, ("devices",), file.record.devices)
         if file.record.api is not None:
-            found["api", "devices"] = file.record.api.devices
-        for keys, devices in found.items():
-            for text in (*devices.nodes, *devices.mounts.values(), *devices.groups):
-                for name in _VARIABLE.findall(text):
-                    if name not in devices.variables:
-                        where = ".".join(keys)
-                        raise file.place(*keys).error(
-                            f"{where}: found ${{{name}}}, expected a variable that {where}.variables gives a default"
-                        )
+            self._variables(file, ("api", "devices"), file.record.api.devices)
+
+    def _variables(self, file: Loaded[Target], keys: tuple[str, ...], devices: Devices) -> None:
+        where = ".".join(keys)
+        texts = " ".join((*devices.nodes, *devices.mounts.values(), *devices.groups))
+        for name in _VARIABLE.findall(texts):
+            if name not in devices.variables:
+                raise file.place(*keys).error(
+                    f"{where}: found ${{{name}}}, expected a variable that {where}.variables gives a default"
+                )
 
     def _settings(self, file: Loaded[Target]) -> None:
         """`false` is refused: servers drop it, take it for true, or ask for another option's name."""
@@ -204,7 +211,7 @@ class Check:
                 if value is False:
                     raise file.place("backends", backend, "settings", name).error(
                         f"backends.{backend}.settings.{name}: found false, expected a value or no such line",
-                        hint=f"to switch it off, write the server's own option for that, often no-{name}: true",
+                        hint=f"to switch it off, write the server's own option for it, often no-{name}: true",
                     )
 
     def _stacks(self, file: Loaded[Target]) -> None:
@@ -232,28 +239,13 @@ class Check:
 
     def _known(self, place: Place, where: str, name: str, known: Collection[str]) -> None:
         if name not in known:
-            close = strictyaml.nearest(name, known)
+            expected = ", ".join(known) or "none"
             raise place.error(
-                f'{where}: found "{name}", expected one of {", ".join(known) or "none"}',
-                hint=f'did you mean "{close}"?' if close else "",
+                f'{where}: found "{name}", expected one of {expected}', hint=did_you_mean(name, known)
             )
 
 
-def _target_images(target: Target) -> dict[tuple[str, ...], Image]:
-    """All images of a target by their keys in its file."""
-    images: dict[tuple[str, ...], Image] = {
-        ("backends", name, "image"): server.image for name, server in target.backends.items()
-    }
-    if target.api is not None:
-        images["api", "image"] = target.api.image
-    return images
-
-
 def _all_held(target: Target) -> set[str]:
-    images = _target_images(target).values()
-    return {
-        package
-        for image in images
-        for platform in target.platforms
-        for package in held_packages(image, platform)
-    }
+    """The packages of all images of a target."""
+    pairs = itertools.product(target.images.values(), target.platforms)
+    return {package for image, platform in pairs for package in held_packages(image, platform)}

@@ -1,8 +1,7 @@
 """The registry: all targets, backends and models, and which of them go together.
 
-`load` reads and checks `templates/{targets,backends,models}/*.yaml`. `Registry.stack` turns names into one
-stack or says why that stack cannot be; nothing impossible reaches the templates. Files whose name starts with
-`_` are parents for `extends` only.
+`Registry.stack` turns names into one stack or says why that stack cannot be; nothing impossible reaches the
+templates. `paddock.matrix.load` makes the registry.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from paddock.errors import UsageError
-from paddock.matrix import strictyaml
-from paddock.matrix.possible import default_backend, fits, refuse_impossible
+from paddock.matrix.nearest import unknown
+from paddock.matrix.possible import Serving, default_backend, refuse_impossible, servings
 from paddock.matrix.records import Backend, Model, Stack, Target, Variant
 from paddock.matrix.strictyaml import Loaded
 
@@ -25,7 +23,7 @@ OFFLINE_SUFFIX = "-offline"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registry:
-    """All records by name, in alphabetical order. Made by `load`, which has checked every cross reference."""
+    """All records by name, in alphabetical order; `load_registry` has checked every cross reference."""
 
     targets: Mapping[str, Target]
     backends: Mapping[str, Backend]
@@ -62,55 +60,43 @@ class Registry:
         chosen_model = self.model(model or chosen_target.default_model)
         chosen_backend = self.backend(backend or default_backend(chosen_target, chosen_model))
         stack = Stack(target=chosen_target, backend=chosen_backend, model=chosen_model, variant=variant)
-        refuse_impossible(stack, elsewhere=self._serving(chosen_model))
+        refuse_impossible(stack, elsewhere=self._targets_serving(chosen_model))
         return stack
 
     def stacks(self) -> Iterator[Stack]:
         """Every target with each of its backends in both variants: what is rendered and committed.
 
-        They serve the target's default model, or where the backend cannot serve it the first model that it
-        can.
+        They serve the target's default model, or the first one that the backend can serve.
         """
         for target in self.targets.values():
             for backend in target.backends:
-                for variant in Variant:
-                    yield self.stack(
-                        target=target.name,
-                        backend=backend,
-                        model=self.committed_model(target, backend),
-                        variant=variant,
-                    )
+                yield from self._variants(target, backend, self.committed_model(target, backend))
 
     def committed_model(self, target: Target, backend: str) -> str:
         """The model of the stack that is rendered for that backend of that target."""
         default = self.models[target.default_model]
         if backend in default.backends:
             return default.name
-        served = (
-            model.name
-            for model in self.models.values()
-            if backend in model.backends and fits(target, backend, model)
-        )
-        return next(served, target.default_model)
+        served = (serving.model.name for serving in self.servings(target) if serving.backend == backend)
+        return next(served, default.name)
 
     def all_stacks(self) -> Iterator[Stack]:
-        """Every stack that can be, with every model."""
+        """Every possible stack, with every model."""
         for target in self.targets.values():
-            for backend in target.backends:
-                for model in self.models.values():
-                    if backend in model.backends and fits(target, backend, model):
-                        for variant in Variant:
-                            yield self.stack(
-                                target=target.name, backend=backend, model=model.name, variant=variant
-                            )
+            for serving in self.servings(target):
+                yield from self._variants(target, serving.backend, serving.model.name)
 
-    def _serving(self, model: Model) -> str:
+    def servings(self, target: Target) -> Iterator[Serving]:
+        """Each backend of a target with each model that it can serve there."""
+        return servings(target, self.models.values())
+
+    def _variants(self, target: Target, backend: str, model: str) -> Iterator[Stack]:
+        for variant in Variant:
+            yield self.stack(target=target.name, backend=backend, model=model, variant=variant)
+
+    def _targets_serving(self, model: Model) -> str:
         """The targets that can serve a model, in words."""
-        names = (
-            target.name
-            for target in self.targets.values()
-            if any(name in model.backends and fits(target, name, model) for name in target.backends)
-        )
+        names = (target.name for target in self.targets.values() if any(servings(target, [model])))
         return " or ".join(names)
 
     def _split(self, target: str, variant: Variant) -> tuple[str, Variant]:
@@ -120,8 +106,6 @@ class Registry:
 
 
 def _look_up(kind: str, name: str, known: Mapping[str, Record]) -> Record:
-    if name in known:
-        return known[name]
-    close = strictyaml.nearest(name, known)
-    meant = f': did you mean "{close}"?' if close else ""
-    raise UsageError(f'unknown {kind} "{name}"{meant}', hint=f"known: {', '.join(known)}")
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]

@@ -1,7 +1,6 @@
-"""The test VLM as the two GGUF files that llama.cpp reads: the language model, and the vision tower
-("mmproj").
+"""A vision-language model as the two GGUF files of llama.cpp: language model and vision tower (mmproj).
 
-The same tensors as `vlm.py`, under llama.cpp's names and as float32.
+The tensors are those of the safetensors file, under llama.cpp's names and as float32.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -64,10 +63,14 @@ _ARRAY = 9
 def model_files(
     shape: Shape, words: Vocabulary, tensors: Sequence[Tensor], *, name: str, title: str, served_name: str
 ) -> dict[str, bytes]:
-    """The language model and the vision tower as two files; `tensors` have the names of the hub."""
+    """Return the language model and the vision tower as two files; `tensors` have the names of the hub."""
     template = hub.chat_template(served_name)
-    vision = [_renamed(each, _VISION_NAMES) for each in tensors if each.name.startswith(VISION_PARTS)]
-    language = [_renamed(each, _LANGUAGE_NAMES) for each in tensors if not each.name.startswith(VISION_PARTS)]
+    language, vision = [], []
+    for tensor in tensors:
+        if tensor.name.startswith(VISION_PARTS):
+            vision.append(_renamed(tensor, _VISION_NAMES))
+        else:
+            language.append(_renamed(tensor, _LANGUAGE_NAMES))
     return {
         f"{name}.gguf": gguf(_language_header(title, shape, words, template), language),
         f"{name}-mmproj.gguf": gguf(_vision_header(title, shape), vision),
@@ -75,7 +78,7 @@ def model_files(
 
 
 def gguf(header: Mapping[str, Value], tensors: Sequence[Tensor]) -> bytes:
-    """A GGUF file; shapes are written innermost first."""
+    """Return a GGUF file; shapes are written innermost first."""
     ordered = sorted(tensors, key=lambda tensor: tensor.name)
     blobs = [_padded(_float32(tensor)) for tensor in ordered]
     out = b"GGUF" + struct.pack("<IQQ", 3, len(ordered), len(header))

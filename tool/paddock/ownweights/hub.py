@@ -38,9 +38,7 @@ class Shape:
     rope_sections: tuple[int, int, int]  # pairs of a head's dimensions that time, height and width turn
     vision_hidden: int
     vision_inner: int
-    vision_layers: (
-        int  # three at least: llama.cpp's converter takes the 2 of `mlp_AR.linear_2` for that of a layer
-    )
+    vision_layers: int  # 3 or more: llama.cpp's converter takes the 2 of `mlp_AR.linear_2` for a layer's
     vision_heads: int
     image_size: int  # pixels of the square that the position table covers
 
@@ -59,7 +57,7 @@ class Tensor:
 
 
 def common_files(served_name: str, words: Vocabulary) -> dict[str, bytes]:
-    """The files that do not depend on the weights: tokenizer, template, processor."""
+    """Return the files that do not depend on the weights: tokenizer, template, processor."""
     return {
         "generation_config.json": to_json(
             {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "use_cache": True}
@@ -75,7 +73,7 @@ def common_files(served_name: str, words: Vocabulary) -> dict[str, bytes]:
 
 
 def chat_template(served_name: str) -> str:
-    """A Jinja template that writes the prompt in the form that upstream's model was trained on."""
+    """Return a Jinja template that writes the prompt in the form that upstream's model was trained on."""
     reply = json.dumps(REPLY_STARTS[served_name])
     image = tokenizer.IMAGE_START + tokenizer.IMAGE + tokenizer.IMAGE_END
     return (
@@ -101,8 +99,9 @@ def chat_template(served_name: str) -> str:
 
 
 def safetensors(tensors: list[Tensor]) -> bytes:
-    """A safetensors file (https://github.com/huggingface/safetensors#format), tensors in the order of their
-    names.
+    """Return a safetensors file with the tensors in the order of their names.
+
+    Format: https://github.com/huggingface/safetensors#format
     """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
@@ -121,7 +120,7 @@ def safetensors(tensors: list[Tensor]) -> bytes:
 
 
 def configuration(shape: Shape, words: Vocabulary, *, number_type: str = "bfloat16") -> dict[str, object]:
-    """config.json of a model with that shape."""
+    """Return the config.json of a model with that shape."""
     return {
         "architectures": ["PaddleOCRVLForConditionalGeneration"],
         "model_type": "paddleocr_vl",
@@ -192,5 +191,5 @@ def _preprocessor() -> dict[str, object]:
 
 
 def to_json(value: object) -> bytes:
-    """A JSON file."""
+    """Return `value` as a JSON file."""
     return (json.dumps(value, indent=1) + "\n").encode()

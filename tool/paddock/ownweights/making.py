@@ -1,23 +1,35 @@
-"""Writing sets of our own into a models directory; layout networks are made inside the pipeline API's image."""
+"""Writing sets of our own into a models directory.
+
+Layout networks are Paddle programs, so they are made in a container of the pipeline API's image, into which
+only the program and what it imports of ours are mounted.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from paddock import engine
-from paddock.engine import docker
 from paddock.errors import PreflightError
+from paddock.matrix.records import WeightSet
 from paddock.process import stream
+from paddock.report import Reporter
+from paddock.weights import installing
+from paddock.weights.installing import Outcome
+from paddock.weights.lockfile import Kind
 
 PACKAGES = Path(__file__).parents[2]  # where Python finds `paddock`
 LAYOUT_FILES = Path(__file__).with_name("layoutfiles.py")  # the only file of ours that such a program imports
 
 
 def layout_command(image: str, name: str, tree: Path, *, user: str, program: Path) -> tuple[str, ...]:
-    """The command that makes the layout model `name` in the empty directory `tree`, as `user` (uid:gid)."""
+    """Return the command that makes the layout model `name` in the empty directory `tree`.
+
+    It runs as `user` (uid:gid), without a network, and sees only `program`, LAYOUT_FILES and `tree`.
+    """
     return (
         *("docker", "run", "--rm", "--init", "--pull", "never", "--no-healthcheck"),
         *("--network", "none", "--read-only", "--tmpfs", "/tmp", "--env", "HOME=/tmp"),  # noqa: S108 - in the container
@@ -30,7 +42,7 @@ def layout_command(image: str, name: str, tree: Path, *, user: str, program: Pat
 
 
 def _mounted(file: Path) -> str:
-    """A file of this package where Python finds it by its name from /program."""
+    """Return the mount that puts a file of this package where Python finds it from /program."""
     return f"type=bind,source={file},target=/program/{_in_package(file)},readonly"
 
 
@@ -38,8 +50,35 @@ def _in_package(file: Path) -> Path:
     return file.relative_to(PACKAGES)
 
 
-def make_directory(models_dir: Path) -> None:
-    """Have a models directory. Raises PreflightError where none can be made."""
+def make_sets(
+    chosen: Sequence[WeightSet],
+    make: Callable[[WeightSet, Path], None],
+    *,
+    models_dir: Path,
+    kind: Kind,
+    doing: str,
+    report: Reporter,
+) -> tuple[Outcome, ...]:
+    """Let `make` write each set into an empty directory; none is published before all are made.
+
+    `doing` is what the reporter says of each. Raises PreflightError where `models_dir` cannot be made.
+    """
+    _make_directory(models_dir)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=models_dir) as staging:
+        trees = {weight_set.name: Path(staging) / weight_set.name for weight_set in chosen}
+        for weight_set in chosen:
+            report.say(f"{weight_set.name}: {doing}")
+            trees[weight_set.name].mkdir()
+            make(weight_set, trees[weight_set.name])
+        return tuple(
+            installing.publish(
+                trees[weight_set.name], weight_set, models_dir=models_dir, kind=kind, report=report
+            )
+            for weight_set in chosen
+        )
+
+
+def _make_directory(models_dir: Path) -> None:
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
     except OSError as refused:
@@ -49,9 +88,7 @@ def make_directory(models_dir: Path) -> None:
 
 
 def make_layout(name: str, tree: Path, image: str, *, program: Path) -> None:
-    """Let `program` write the layout model `name` into `tree`. Raises PreflightError where the image is not
-    there.
-    """
+    """Let `program` write the layout model `name` into `tree`. Raises PreflightError without the image."""
     _require_image(image)
     stream(
         layout_command(image, name, tree, user=f"{os.getuid()}:{os.getgid()}", program=program),
@@ -61,16 +98,15 @@ def make_layout(name: str, tree: Path, image: str, *, program: Path) -> None:
 
 def _require_image(image: str) -> None:
     with closing(engine.connect()) as client:
-        try:
-            client.images.get(image)
-        except docker.errors.ImageNotFound as absent:
+        if not engine.has_image(client, image):
             raise PreflightError(
-                f"{image}: no such image here, expected the pipeline API image in which the layout model is made",
+                f"{image}: found no such image, "
+                "expected the pipeline API image in which layout models are made",
                 hint="build the images first: paddock build TARGET",
-            ) from absent
+            )
 
 
 def write(tree: Path, files: Mapping[str, bytes]) -> None:
-    """The files of one set."""
+    """Write the files of one set."""
     for name, content in files.items():
         (tree / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""The tokenizer of the test VLM, in the two forms that the serving programs read.
+"""The tokenizer of a vision-language model of ours, in the two forms that the serving programs read.
 
 The vocabulary is written out, not trained: special tokens, the 256 bytes, the words of the answer, printable
 ASCII. `tokenizer.json` is read by vLLM and SGLang (Hugging Face tokenizers), `tokenizer.model` by PaddleX's
@@ -49,7 +49,7 @@ class Vocabulary:
     answer: tuple[int, ...]
 
     def id_of(self, text: str) -> int:
-        """The id of a piece that is there."""
+        """Return the id of a piece that is there."""
         return next(number for number, piece in enumerate(self.pieces) if piece.text == text)
 
     def __len__(self) -> int:
@@ -57,8 +57,9 @@ class Vocabulary:
 
 
 def vocabulary(answer: str, symbols: Sequence[str] = ()) -> Vocabulary:
-    """The vocabulary that can write `answer`, one token a word. Each of `symbols` is one token wherever it is
-    read.
+    """Return the vocabulary that can write `answer`, one token for each word.
+
+    Each of `symbols` is one token wherever it is read.
     """
     words = [word if place == 0 else SPACE + word for place, word in enumerate(answer.split())]
     special = (IMAGE, VIDEO, IMAGE_START, IMAGE_END, SENTENCE_START, SENTENCE_END)
@@ -77,7 +78,7 @@ def vocabulary(answer: str, symbols: Sequence[str] = ()) -> Vocabulary:
 
 
 def tokenizer_json(vocabulary: Vocabulary) -> bytes:
-    """`tokenizer.json`: characters with byte fallback, no merges (words are only ever written, never read)."""
+    """Return `tokenizer.json`: characters with byte fallback; no merges, as words are never read."""
     special = [
         (number, piece.text)
         for number, piece in enumerate(vocabulary.pieces)
@@ -118,7 +119,7 @@ def tokenizer_json(vocabulary: Vocabulary) -> bytes:
 
 
 def tokenizer_config() -> bytes:
-    """`tokenizer_config.json`."""
+    """Return `tokenizer_config.json`."""
     return _json(
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -140,8 +141,9 @@ def tokenizer_config() -> bytes:
 
 
 def sentencepiece_model(vocabulary: Vocabulary) -> bytes:
-    """`tokenizer.model`: a SentencePiece ModelProto, encoded by hand so that nothing but its own bytes is in
-    it.
+    """Return `tokenizer.model`: a SentencePiece ModelProto.
+
+    It is encoded by hand, so that it holds nothing but what is written here.
     """
     pieces = b"".join(
         _field(1, _field(1, piece.text.encode()) + _float(2, -float(number)) + _number(3, piece.kind))

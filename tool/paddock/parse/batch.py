@@ -1,24 +1,23 @@
-"""The batch: from files and folders to folders of results, several at a time, resumable, one bad file at a
-time.
+"""The batch: from files and folders to folders of results, several at a time; it can be resumed.
 
-`collect` names what is to be parsed and where each result goes, `parse_all` does it. A document that fails
+`collect` lists what is to be parsed and where each result goes, `parse_all` does it. A document that fails
 does not stop the others; an API that is gone does, because all the others would only fail too.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from queue import SimpleQueue
 
+from paddock import durable
 from paddock.errors import (
     Interrupted,
     PaddockError,
@@ -46,7 +45,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Collected:
-    """What was found. `ignored` counts the files in folders that are no documents."""
+    """The documents that there are; `ignored` counts the other files in the folders."""
 
     inputs: tuple[Input, ...]
     ignored: int
@@ -63,7 +62,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One input's end. `pages` is set when `folder` is complete, `error` when it failed."""
+    """The end of one input. `pages` is set when `folder` is complete, `error` when the input failed."""
 
     source: str
     folder: Path
@@ -79,16 +78,16 @@ class Summary:
     outcomes: tuple[Outcome, ...]
 
     def of(self, status: Status) -> tuple[Outcome, ...]:
-        """The outcomes with that status."""
+        """Return the outcomes with that status."""
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)
 
     def count(self) -> dict[str, int]:
-        """How many of each status, zeros too."""
+        """Return how many there are of each status, zeros too."""
         counts = Counter(outcome.status for outcome in self.outcomes)
         return {status.value: counts[status] for status in Status}
 
     def failure(self) -> PaddockError | None:
-        """One error for all that failed, None when nothing did.
+        """Return one error for all that failed, None when nothing did.
 
         Its exit code is 8 when the API or its VLM server had a part in it, else 9 when a result could not be
         written, else 2: only the inputs were wrong, and trying again will not help.
@@ -105,28 +104,29 @@ class Summary:
 
 
 def collect(paths: Sequence[Path], *, output: Path) -> Collected:
-    """The documents among `paths`: files as named, folders with all that is below them, sorted, each once.
+    """Return the documents among `paths`: files as named, folders with all that is below them, each once.
 
     In folders the content decides what is a document; hidden entries, `output` and earlier results are left
-    out. A file's result is named as the file, one from a folder by its path in that folder; of equal names
-    each gets as much of its path in front as tells them apart. Raises UsageError when nothing is left.
+    out. The result of a file is named as the file, that of a file from a folder by its path in that folder;
+    equal names get as much of their paths in front as makes them distinct. Raises UsageError when nothing is
+    left.
     """
-    found: dict[Path, Input] = {}
+    inputs: dict[Path, Input] = {}
     ignored = 0
     for path in paths:
         if not path.is_dir():
-            found.setdefault(_absolute(path), Input(path=path, name=Path(path.name)))
+            inputs.setdefault(_absolute(path), Input(path=path, name=Path(path.name)))
             continue
         for inner in _walk(path, output.resolve()):
             if looks_parsable(inner):
-                found.setdefault(_absolute(inner), Input(path=inner, name=inner.relative_to(path)))
+                inputs.setdefault(_absolute(inner), Input(path=inner, name=inner.relative_to(path)))
             else:
                 ignored += 1
-    if not found:
+    if not inputs:
         where = ", ".join(shown(path) for path in paths)
         others = f" ({ignored} other files there)" if ignored else ""
         raise UsageError(f"{where}: found no documents{others}, {EXPECTED}")
-    return Collected(inputs=tuple(_told_apart(list(found.values()))), ignored=ignored)
+    return Collected(inputs=tuple(_with_distinct_names(list(inputs.values()))), ignored=ignored)
 
 
 def parse_all(
@@ -152,14 +152,24 @@ def parse_all(
 class _Batch:
     def __init__(self, *, client: Client, output: Path, options: ParseOptions, force: bool) -> None:
         self._client, self._output, self._options, self._force = client, output, options, force
-        self._gone = threading.Event()  # no use in sending more
+        self._gone = threading.Event()  # the API: no use in sending more
+        self._ended: SimpleQueue[None] = SimpleQueue()  # one entry for each input that has ended
 
     def run(self, inputs: Sequence[Input], *, report: Reporter, jobs: int) -> Summary:
+        """Parse all inputs. After Ctrl-C no thread is left waiting for the API.
+
+        Ctrl-C may come between any two steps, also while documents are handed to the pool, so all of that is
+        inside the `try`. The wait is one on a SimpleQueue: `as_completed` takes locks that the threads of the
+        pool need, and an interrupt in the middle of it leaves them locked for good.
+        """
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - not for `paddock parse --help`
+
         executor = ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="parse")
-        futures = [executor.submit(self._one, one) for one in inputs]
         try:
+            futures = [executor.submit(self._end, document) for document in inputs]
             with report.progress("parsing", total=len(inputs), unit="files") as advance:
-                for _future in as_completed(futures):
+                for _ in inputs:
+                    self._ended.get()
                     advance(1)
         except BaseException as stopped:
             self._gone.set()
@@ -171,12 +181,18 @@ class _Batch:
         executor.shutdown()
         return Summary(outcomes=tuple(future.result() for future in futures))
 
-    def _one(self, one: Input) -> Outcome:
-        folder, source = self._output / one.name, shown(one.path)
+    def _end(self, document: Input) -> Outcome:
+        try:
+            return self._outcome(document)
+        finally:
+            self._ended.put(None)
+
+    def _outcome(self, document: Input) -> Outcome:
+        folder, source = self._output / document.name, shown(document.path)
         if self._gone.is_set():
             return Outcome(source=source, folder=folder, status=Status.UNSENT)
         try:
-            return self._parse(one.path, source, folder)
+            return self._parse(document.path, source, folder)
         except UnreachableError as error:
             self._gone.set()
             return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
@@ -199,25 +215,27 @@ class _Batch:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would call a link by the name of what it leads to
+    # Not resolve(), which would call a link by the name of what it leads to.
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _walk(top: Path, output: Path) -> Iterator[Path]:
-    """The regular files below `top`, sorted, and every folder that cannot be read."""
+    """Yield the regular files below `top`, sorted, and every folder that cannot be read."""
     unreadable: list[Path] = []
     for at, folders, files in os.walk(top, onerror=lambda failure: unreadable.append(Path(failure.filename))):
         here = Path(at)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not (here / name / results.RECORD).exists()
-            and (here / name).resolve() != output
-        )
-        yield from (
-            here / name for name in sorted(files) if not name.startswith(".") and _is_file(here / name)
-        )
+        folders[:] = sorted(name for name in folders if _is_input_folder(here / name, output))
+        for name in sorted(files):
+            if not name.startswith(".") and _is_file(here / name):
+                yield here / name
     yield from unreadable
+
+
+def _is_input_folder(folder: Path, output: Path) -> bool:
+    """Whether a folder may hold documents: not a hidden one, an earlier result or `output`."""
+    if folder.name.startswith(".") or (folder / results.RECORD).exists():
+        return False
+    return folder.resolve() != output
 
 
 def _is_file(path: Path) -> bool:
@@ -227,18 +245,19 @@ def _is_file(path: Path) -> bool:
         return True  # a broken link: reported when its turn comes, if its name promises a document
 
 
-def _told_apart(inputs: list[Input]) -> Iterator[Input]:
-    """The inputs with names of which none equals another or lies inside another."""
-    depths = [len(one.name.parts) for one in inputs]
-    full = [_absolute(one.path).parts[1:] for one in inputs]
-    while clashing := _clashing([parts[-depth:] for parts, depth in zip(full, depths, strict=True)]):
+def _with_distinct_names(inputs: list[Input]) -> Iterator[Input]:
+    """Yield the inputs with names of which none equals another or lies inside another."""
+    depths = [len(document.name.parts) for document in inputs]
+    paths = [_absolute(document.path).parts[1:] for document in inputs]
+    while clashing := _clashing([parts[-depth:] for parts, depth in zip(paths, depths, strict=True)]):
         for index in clashing:
-            depths[index] = min(depths[index] + 1, len(full[index]))
-    for one, parts, depth in zip(inputs, full, depths, strict=True):
-        yield Input(path=one.path, name=Path(*parts[-depth:]))
+            depths[index] = min(depths[index] + 1, len(paths[index]))
+    for document, parts, depth in zip(inputs, paths, depths, strict=True):
+        yield Input(path=document.path, name=Path(*parts[-depth:]))
 
 
 def _clashing(names: Sequence[tuple[str, ...]]) -> set[int]:
+    """Return the indexes of names that occur twice, or of which one lies inside the other."""
     holders: dict[tuple[str, ...], list[int]] = {}
     for index, name in enumerate(names):
         holders.setdefault(name, []).append(index)
@@ -267,7 +286,7 @@ def _locked(output: Path) -> Iterator[None]:
 
 def _lock(descriptor: int, output: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        durable.lock(descriptor)
     except BlockingIOError as busy:
         raise PreflightError(
             f"{shown(output)}: another `paddock parse` is writing there",

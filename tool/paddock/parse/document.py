@@ -1,4 +1,4 @@
-"""What an input file is, told from its content: its kind, its pages, and why it cannot be parsed.
+"""What an input file is, judged by its content: its kind, its pages, and why it cannot be parsed.
 
 Everything that the pipeline API would refuse, and that we can know from a few bytes, is refused here with the
 reason in plain words, before anything is sent. Pixels are not decoded: only headers are read. Writes nothing.
@@ -21,9 +21,7 @@ from paddock.errors import UsageError
 from paddock.parse.imagesizes import TIFF_FORMS, jpeg_pages, png_pages, tiff_pages
 
 EXPECTED = "expected PDF, PNG, JPEG or TIFF"
-SUFFIXES = frozenset(
-    {".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff"}
-)  # names that promise a supported kind
+SUFFIXES = frozenset({".pdf", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})  # these promise a supported kind
 
 _HEAD = 1024  # PDF readers accept %PDF- anywhere in the first 1,024 bytes
 
@@ -39,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """A document that can be sent. `name` is how messages call it, `open` gives its bytes from the first on."""
+    """A document that can be sent; messages call it `name`, and `open` gives its bytes from the first on."""
 
     name: str
     kind: Kind
@@ -49,13 +47,14 @@ class Document:
 
 
 def shown(path: Path | str) -> str:
-    """The path for messages and JSON: bytes that are not UTF-8 become replacement characters."""
+    """Return the path for messages and JSON: bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def require_file(path: Path) -> os.stat_result:
-    """Size and times of a readable, non-empty regular file. Raises UsageError that says what is there
-    instead.
+    """Return size and times of a readable, non-empty regular file.
+
+    Raises UsageError that says what is there instead.
     """
     try:
         status = path.stat()
@@ -73,7 +72,7 @@ def require_file(path: Path) -> os.stat_result:
 
 
 def inspect(path: Path) -> Document:
-    """What `path` holds. Raises UsageError for everything that cannot be parsed."""
+    """Return what `path` holds. Raises UsageError for everything that cannot be parsed."""
     size = require_file(path).st_size
     name = shown(path)
     try:
@@ -93,9 +92,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def looks_parsable(path: Path) -> bool:
-    """Whether a file in a folder is meant to be parsed: by its content, or by a name that promises such
-    content.
-    """
+    """Whether a file in a folder is meant to be parsed, by its content or by a name that promises it."""
     if path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -106,7 +103,7 @@ def looks_parsable(path: Path) -> bool:
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """The kind that the first bytes of a file show."""
+    """Return the kind that the first bytes of a file show."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return Kind.PNG
     if head.startswith(b"\xff\xd8\xff"):
@@ -148,9 +145,8 @@ def _describe(head: bytes) -> str:
 
 def _is_text(head: bytes) -> bool:
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(
-            head
-        )  # incremental: the last character may be cut
+        # An incremental decoder, because the last character may be cut.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
         return head.startswith((b"\xff\xfe", b"\xfe\xff"))
     return all(character.isprintable() or character.isspace() for character in text.lstrip("\ufeff"))
@@ -170,9 +166,7 @@ def _pdf_pages(name: str, file: BinaryIO) -> int:
         pages = len(reader.pages)
     except UsageError:
         raise
-    except (
-        Exception
-    ) as failure:  # pypdf raises many kinds on damaged files, RecursionError and KeyError among them
+    except Exception as failure:  # of many kinds on damaged files, RecursionError and KeyError among them
         raise UsageError(
             f"{name}: the PDF is damaged: {str(failure).strip() or type(failure).__name__}",
             hint="open it in a PDF viewer and print or export it to a new PDF",

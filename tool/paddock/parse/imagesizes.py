@@ -36,6 +36,7 @@ def _damaged(name: str, kind: str) -> UsageError:
 
 
 def png_pages(name: str, file: BinaryIO) -> int:
+    """Return the number of pages, which is 1. Raises UsageError for a damaged or too large image."""
     file.seek(8)
     header = file.read(16)
     if len(header) < 16 or header[4:8] != b"IHDR":
@@ -50,6 +51,7 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 
 
 def jpeg_pages(name: str, file: BinaryIO) -> int:
+    """Return the number of pages, which is 1. Raises UsageError for a damaged or too large image."""
     file.seek(2)
     while True:
         marker = _next_jpeg_marker(file)
@@ -76,29 +78,39 @@ def _next_jpeg_marker(file: BinaryIO) -> int | None:
     return byte[0] if byte else None
 
 
-@dataclass(frozen=True, slots=True)
-class _TiffForm:
-    """Numbers of classic TIFF and BigTIFF: struct formats, and where the first directory's offset stands."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TiffForm:
+    """How one form of TIFF writes its numbers: the formats are `struct`'s, the sizes and places in bytes."""
 
     order: str
     offset: str
     count: str
-    entry: int  # bytes
-    first: int
+    entry: int  # size of an entry of a directory
+    first: int  # where the offset of the first directory stands
     big: bool
 
 
-TIFF_FORMS: dict[bytes, _TiffForm] = {
-    b"II*\0": _TiffForm("<", "I", "H", 12, 4, False),
-    b"MM\0*": _TiffForm(">", "I", "H", 12, 4, False),
-    b"II+\0": _TiffForm("<", "Q", "Q", 20, 8, True),
-    b"MM\0+": _TiffForm(">", "Q", "Q", 20, 8, True),
+def _classic(order: str) -> TiffForm:
+    return TiffForm(order=order, offset="I", count="H", entry=12, first=4, big=False)
+
+
+def _big(order: str) -> TiffForm:
+    return TiffForm(order=order, offset="Q", count="Q", entry=20, first=8, big=True)
+
+
+# By the first four bytes of the file.
+TIFF_FORMS: dict[bytes, TiffForm] = {
+    b"II*\0": _classic("<"),
+    b"MM\0*": _classic(">"),
+    b"II+\0": _big("<"),
+    b"MM\0+": _big(">"),
 }
 _TIFF_SIZES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # field types that a width or height may have
 _WIDTH, _HEIGHT = 256, 257
 
 
 def tiff_pages(name: str, file: BinaryIO) -> int:
+    """Return the number of pages. Raises UsageError for a damaged file or a page that is too large."""
     file.seek(0)
     form = TIFF_FORMS[file.read(4)]
     pages = 0
@@ -114,14 +126,15 @@ def tiff_pages(name: str, file: BinaryIO) -> int:
         raise UsageError(f"{name}: found 0 pages, expected at least 1")
     if form.big and pages > 1:
         raise UsageError(
-            f"{name}: found a BigTIFF of {pages} pages, and the pipeline API reads only the first page of a BigTIFF",
+            f"{name}: found a BigTIFF of {pages} pages, "
+            "and the pipeline API reads only the first page of a BigTIFF",
             hint="save it as a classic TIFF or a PDF",
         )
     return pages
 
 
-def _tiff_sizes(form: _TiffForm, file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Width and height of each image file directory of the chain. Raises struct.error where the file is cut."""
+def _tiff_sizes(form: TiffForm, file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield width and height of each image file directory. Raises struct.error where the file is cut."""
     seen: set[int] = set()
     offset = _unpack_at(file, form.first, form.order + form.offset)
     while offset and offset not in seen:
@@ -136,7 +149,7 @@ def _tiff_sizes(form: _TiffForm, file: BinaryIO) -> Iterator[tuple[int, int]]:
         offset = _unpack_at(file, start + len(entries), form.order + form.offset)
 
 
-def _tiff_size(form: _TiffForm, entries: bytes) -> tuple[int, int]:
+def _tiff_size(form: TiffForm, entries: bytes) -> tuple[int, int]:
     found: dict[int, int] = {}
     for start in range(0, len(entries), form.entry):
         tag, kind = struct.unpack_from(form.order + "HH", entries, start)

@@ -6,7 +6,7 @@
     pages/001/layout.jpg   the page with the regions that were found
     .paddock.json          from which bytes and options it was made; written last
 
-Written beside its final name and renamed, so it is there whole or not at all.
+It is written beside its final name and renamed, so it is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from paddock import durable
 from paddock.errors import UnhealthyError, UsageError
+from paddock.jsonvalues import MalformedError, field, typed
 from paddock.parse.document import shown
 from paddock.parse.wire import Page, ParsedDocument, ParseOptions
 
@@ -35,19 +37,21 @@ _LAYOUT = "layout_det_res"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Record:
+    """What the folder was made from; `files` are all of its files but the record."""
+
     format: int
     source: str
     sha256: str
     pages: int
-    options: dict[str, bool]
-    files: list[str]
+    options: Mapping[str, bool]
+    files: tuple[str, ...]
 
 
 def finished_pages(folder: Path, source: Path, options: ParseOptions) -> int | None:
-    """The number of pages in `folder` when it was made from the bytes that `source` holds now with these
-    options.
+    """Return the number of pages in `folder` if it need not be made again.
 
-    None when it must be made (again): not there, not whole, from other bytes, with other options.
+    None where it must be: it is not there or not whole, or was made from other bytes than `source` holds now
+    or with other options.
     """
     record = _read_record(folder)
     if record is None or record.format != _FORMAT or record.options != options.fields():
@@ -55,12 +59,15 @@ def finished_pages(folder: Path, source: Path, options: ParseOptions) -> int | N
     if not all((folder / name).is_file() for name in record.files):
         return None
     with source.open("rb") as file:
-        return record.pages if hashlib.file_digest(file, "sha256").hexdigest() == record.sha256 else None
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return record.pages if sha256 == record.sha256 else None
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise UsageError when `folder` holds something that was not written here: it must not be overwritten."""
-    if not folder.exists() or (folder.is_dir() and (_read_record(folder) or not any(folder.iterdir()))):
+    """Raise UsageError when `folder` holds something that was not written here and must stay."""
+    if not folder.exists():
+        return
+    if folder.is_dir() and (_read_record(folder) is not None or not any(folder.iterdir())):
         return
     raise UsageError(
         f"{shown(folder)}: is there already and was not written by `paddock parse`",
@@ -69,19 +76,18 @@ def require_replaceable(folder: Path) -> None:
 
 
 def write(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
-    """Make `folder`, in place of an older one. Raises UnhealthyError for an image name that would leave the
-    folder.
+    """Make `folder`, in place of an older one.
+
+    Raises UnhealthyError for an image whose name would lead out of the folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    tag = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[
-        :16
-    ]  # the name itself may be as long as names can be
+    tag = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]  # the name may be as long as names can be
     partial, older = folder.with_name(f".partial-{tag}"), folder.with_name(f".older-{tag}")
     _remove(partial)
     try:
         _write_files(partial, parsed, source=source, options=options)
         _exchange(folder, partial, older)
-        _sync(folder.parent)
+        durable.flush_folder(folder.parent)
     finally:
         _remove(partial)
 
@@ -122,15 +128,16 @@ def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: 
         sha256=parsed.sha256,
         pages=len(parsed.pages),
         options=options.fields(),
-        files=sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()),
+        files=tuple(
+            sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        ),
     )
     _write(folder / RECORD, _json(asdict(record)))
-    for written in (folder, *folder.rglob("*")):  # all at the end: the first one makes the others cheap
-        _sync(written)
+    _flush(folder)
 
 
 def page_folder(number: int, total: int) -> str:
-    """Where page `number` (from 1) of `total` lies in its document's folder; names sort as the pages do."""
+    """Return the folder of page `number` (from 1) of `total`; the names sort as the pages do."""
     return f"pages/{number:0{max(3, len(str(total)))}d}"
 
 
@@ -143,23 +150,23 @@ def _entry(page: Page, images: Mapping[str, str], pictures: Mapping[str, str]) -
 
 
 def _relinked(markdown: str, images: Mapping[str, str]) -> str:
-    """The page's text with the links to its images as seen from the document's folder.
+    """Return the page's text with the links to its images as seen from the document's folder.
 
-    Two pages may name an image alike (the name is made of its place on the page), so each keeps its own
-    folder.
+    Two pages may have an image of the same name (it is made of the place on the page), so each page keeps its
+    own folder.
     """
     if not images:
         return markdown
     names = "|".join(re.escape(name) for name in sorted(images, key=len, reverse=True))
     link = re.compile(rf"""(\bsrc\s*=\s*["']?|\]\(\s*<?)({names})(?=["'\s>)])""")
-    return link.sub(lambda found: found[1] + images[found[2]], markdown)
+    return link.sub(lambda match: match[1] + images[match[2]], markdown)
 
 
 def _safe(name: str) -> str:
-    """An image name from the server, once it is sure to stay below the page's folder."""
+    """Return an image name from the server if it is sure to stay below the page's folder."""
     path = PurePosixPath(name)
-    plain = name and not path.is_absolute() and "\\" not in name and ":" not in name and name.isprintable()
-    if not plain or any(part == ".." or part.startswith(".") for part in path.parts) or str(path) != name:
+    plain = name and name.isprintable() and not set(name) & set("\\:") and str(path) == name
+    if not plain or path.is_absolute() or any(part.startswith(".") for part in path.parts):
         raise UnhealthyError(
             f"the pipeline API named an image {name!r}, expected a plain name below the page's folder",
             hint="nothing was written; check that the URL is a pipeline API that you trust",
@@ -188,13 +195,15 @@ def _write(path: Path, content: bytes | str) -> None:
         file.write(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
 
 
-def _sync(path: Path) -> None:
-    """Write a file or a folder through to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _flush(folder: Path) -> None:
+    """Have all of `folder` on the disk: everything at the end, as the first flush makes the others cheap."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            durable.flush_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    durable.flush_folder(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -203,12 +212,16 @@ def _remove(folder: Path) -> None:
 
 
 def _read_record(folder: Path) -> _Record | None:
+    """Return the record of a folder; None where there is none that paddock wrote."""
     try:
-        record = _Record(**json.loads((folder / RECORD).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        found = typed(json.loads((folder / RECORD).read_bytes()), dict, RECORD)
+        return _Record(
+            format=field(found, "format", int),
+            source=field(found, "source", str),
+            sha256=field(found, "sha256", str),
+            pages=field(found, "pages", int),
+            options={name: typed(value, bool, name) for name, value in field(found, "options", dict).items()},
+            files=tuple(typed(name, str, "files") for name in field(found, "files", list)),
+        )
+    except (OSError, ValueError, MalformedError):
         return None
-    return (
-        record
-        if isinstance(record.files, list) and all(isinstance(name, str) for name in record.files)
-        else None
-    )

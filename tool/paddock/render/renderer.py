@@ -1,13 +1,13 @@
 """Rendering: from the registry and the templates to every generated file, in memory first.
 
-`render_all` returns all files as a mapping of path to text; `write` and `differences` compare that with a
-workspace. The same input gives the same bytes. Nothing here reads the clock, the network or the engine.
+`Renderer.all` returns all files as a mapping of path to text; `workspace` compares that with what is on disk.
+The same input gives the same bytes. Nothing here reads the clock, the network or the engine.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import jinja2
@@ -16,13 +16,15 @@ from paddock import __version__
 from paddock.errors import ConfigurationError
 from paddock.matrix import upstream
 from paddock.matrix.images import TOOL, StackImage, published_images, stack_images, vlm_configuration
-from paddock.matrix.load import load_tool
+from paddock.matrix.load import load_api_images, load_tool
 from paddock.matrix.records import (
     IMAGE_PREFIX,
     Accelerator,
+    ApiImages,
     Devices,
     HostVariable,
-    Image,
+    Part,
+    ServerRole,
     Stack,
     Tool,
     UpstreamImage,
@@ -36,7 +38,8 @@ Files = Mapping[PurePosixPath, str]
 BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
 WRAPPER = PurePosixPath("images/tool/paddock.sh")
 PUBLISH_SCRIPT = PurePosixPath("images/publish.sh")
-CI_FILES = {  # in folders that hold other people's files too
+UPSTREAM_PROGRAMS = PurePosixPath("compose/upstream")  # for all stacks: their images/upstream.yaml mounts it
+CI_FILES = {  # in folders that hold files of others, too
     PurePosixPath(".github/workflows/images.yml"): "ci/github.yml.j2",
     PurePosixPath("docs/examples/gitlab-ci.yml"): "ci/gitlab.yml.j2",
 }
@@ -72,27 +75,25 @@ class Renderer:
         return dict(sorted(files.items()))
 
     def tool(self, tool: Tool) -> dict[PurePosixPath, str]:
-        """The build context of the tool's image, and the script that runs this image as if it were paddock."""
+        """The build context of the tool's image, and the script that runs it as if it were paddock."""
         folder = PurePosixPath(TOOL.context)
-        files = self._files_of(folder, self._text("image/tool/Dockerfile.j2", image=tool.image), "tool")
-        return {**files, WRAPPER: self.wrapper()}
+        dockerfile = self._text("image/tool/Dockerfile.j2", image=tool.image)
+        copies = self._copies(folder, tool.files.of(tool.image))
+        return {folder / "Dockerfile": dockerfile, **copies, WRAPPER: self.wrapper()}
 
     def wrapper(self, image_prefix: str = IMAGE_PREFIX) -> str:
-        """The script that runs the tool's image, found under this prefix unless IMAGE_PREFIX says otherwise
-        there.
-        """
+        """The script that runs the tool's image, by default under this prefix."""
         return self._text("bundle/paddock.sh.j2", image=TOOL, image_prefix=image_prefix)
 
     def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
         """The build contexts of a stack's images."""
         files: dict[PurePosixPath, str] = {}
-        for image in stack_images(stack):
-            template = "api" if image.role == "api" else stack.backend.template
-            files |= self._context(stack, image, template)
+        for part, image in zip(stack.parts, stack_images(stack), strict=True):
+            files |= self._context(stack, part, image)
         return files
 
     def stack(self, stack: Stack) -> dict[PurePosixPath, str]:
-        """The folder compose/<stack>: compose file, both servers' configuration, settings."""
+        """The folder compose/<stack>, and what it shares with others: the programs for upstream's images."""
         folder = PurePosixPath("compose") / stack.name
         configuration = vlm_configuration(stack)
         templates = {
@@ -102,16 +103,14 @@ class Renderer:
             configuration: f"compose/{configuration}.j2",
             ".env": "compose/env.j2",
         }
-        if stack.model.pipeline is not None:
+        if stack.api is not None:
             templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
         if stack.variant is Variant.ONLINE:
             templates["fetch.yaml"] = "compose/fetch.yaml.j2"
         files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
-        copies = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
-        copied = {
-            folder / "images/upstream" / name: self._copy(self._templates / at) for name, at in copies.items()
-        }
-        return files | copied
+        programs = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
+        shared = {UPSTREAM_PROGRAMS / name: self._copy(self._templates / at) for name, at in programs.items()}
+        return files | shared
 
     def bake(self, stacks: Iterable[Stack]) -> str:
         """The bake file for these stacks; its paths are relative to the workspace."""
@@ -123,26 +122,31 @@ class Renderer:
         files = {path: self._text(template, images=images) for path, template in CI_FILES.items()}
         return {**files, PUBLISH_SCRIPT: self._copy(self._templates / "ci/publish.sh")}
 
-    def _context(self, stack: Stack, image: StackImage, template: str) -> dict[PurePosixPath, str]:
+    def _context(self, stack: Stack, part: Part, image: StackImage) -> dict[PurePosixPath, str]:
         folder = PurePosixPath(image.context)
-        dockerfile = self._text(f"image/{template}/Dockerfile.j2", stack=stack, image=_recipe(stack, image))
-        return {**self._files_of(folder, dockerfile, template), **self._locks(folder, image, stack)}
+        dockerfile = self._text(f"image/{part.template}/Dockerfile.j2", stack=stack, image=part.image)
+        if part.role is ServerRole.API and stack.api is not None:
+            names = self._api_images.files.of(part.image, stack.api.device)
+        else:
+            names = stack.backend.files.of(part.image)
+        copies = self._copies(folder, names)
+        return {folder / "Dockerfile": dockerfile, **copies, **self._locks(folder, image, stack)}
 
-    def _files_of(self, folder: PurePosixPath, dockerfile: str, template: str) -> dict[PurePosixPath, str]:
-        """A Dockerfile and what it names of the files beside its template and of the shared ones."""
-        files = {folder / path.name: self._copy(path) for path in self._named_in(dockerfile, template)}
-        return {**files, folder / "Dockerfile": dockerfile}
+    @functools.cached_property
+    def _api_images(self) -> ApiImages:
+        return load_api_images(self._templates)
 
-    def _named_in(self, dockerfile: str, template: str) -> Iterator[Path]:
-        """The files beside the template, and the shared ones, that this Dockerfile names: no context holds
-        more.
-        """
-        for source in (self._templates / "image" / template, self._templates / "image/shared"):
-            for path in sorted(source.iterdir()):
-                if path.suffix != ".j2" and re.search(
-                    rf"(?<![\w./-]){re.escape(path.name)}(?![\w.-])", dockerfile
-                ):
-                    yield path
+    def _copies(self, folder: PurePosixPath, names: Iterable[str]) -> dict[PurePosixPath, str]:
+        """Files below templates/image as they are in a build context."""
+        files = {}
+        for name in names:
+            source = self._templates / "image" / name
+            if not source.is_file():
+                raise ConfigurationError(
+                    f"templates/image/{name}: found no such file, expected what `files` lists"
+                )
+            files[folder / source.name] = self._copy(source)
+        return files
 
     def _locks(self, folder: PurePosixPath, image: StackImage, stack: Stack) -> dict[PurePosixPath, str]:
         files = {}
@@ -212,47 +216,48 @@ def _upstream_names(stack: Stack) -> dict[str, object]:
         "upstream_refusal": refusal,
         "upstream_prefix": next(iter(prefixes), ""),
         "upstream_reference": reference,
+        "upstream_serve": _serve_program(stack),
     }
 
 
 def _split_prefix(image: str) -> tuple[str, str]:
-    """What a container registry and its folder are called, and the image in it."""
+    """The container registry with its folder, and the image in it."""
     prefix, slash, name = image.rpartition("/")
     return prefix + slash, name
 
 
 def _programs_for_upstream(stack: Stack) -> Mapping[str, str]:
-    """What our images hold and upstream's do not: name in the stack's folder -> file below templates/."""
+    """What our images hold and upstream's do not: name in compose/upstream -> file below templates/."""
+    name = _serve_program(stack)
+    own = f"image/{stack.backend.template}/serve.sh"
     programs = {
         "start.sh": "compose/upstream/start.sh",
         "key.sh": "image/shared/key.sh",
         "health.sh": "image/shared/health.sh",
-        # PaddleX's own server reads YAML; where the options are lines, our start script reads them
-        "serve.sh": "compose/upstream/serve.sh"
-        if stack.backend.configuration == "vlm.yaml"
-        else f"image/{stack.backend.template}/serve.sh",
+        name: "compose/upstream/serve.sh" if name == "serve.sh" else own,
     }
-    if stack.model.pipeline is not None:
+    if stack.api is not None:
         programs |= {name: f"image/api/{name}" for name in ("serve.py", "drawing.py", "health.py")}
     if stack.target.accelerator is Accelerator.ASCEND:
         programs["with-cann.sh"] = "image/shared/with-cann.sh"
     return programs
 
 
+def _serve_program(stack: Stack) -> str:
+    """What starts the VLM server in upstream's image: for YAML PaddleX's own server, for lines our script."""
+    return "serve.sh" if stack.backend.configuration == "vlm.yaml" else f"serve-{stack.backend.template}.sh"
+
+
 def _filled(devices: Devices, text: str) -> str:
-    """`${NAME}` of a variable of the host with its default, so that a stack starts without its `.env` too."""
+    """The text with a default in each `${NAME}` of the host, so that a stack starts without its `.env`."""
     for name, variable in devices.variables.items():
         text = text.replace(f"${{{name}}}", f"${{{name}:-{variable.default}}}")
     return text
 
 
 def _host_variables(stack: Stack) -> Mapping[str, HostVariable]:
-    """The variables that tell what the host calls the hardware of a stack."""
-    api = stack.target.api.devices.variables if stack.target.api is not None and stack.model.pipeline else {}
-    return {**stack.target.devices.variables, **api}
-
-
-def _recipe(stack: Stack, image: StackImage) -> Image:
-    if image.role == "api" and stack.target.api is not None:
-        return stack.target.api.image
-    return stack.vlm.image
+    """The variables that say what the host calls the hardware of a stack."""
+    variables: dict[str, HostVariable] = {}
+    for part in reversed(stack.parts):  # the VLM server's come first
+        variables |= part.devices.variables
+    return variables

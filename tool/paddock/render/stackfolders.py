@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from paddock.matrix.registry import Registry
 from paddock.render.renderer import Renderer
 from paddock.render.workspace import include
 from paddock.report import Reporter
-from paddock.stack.folder import COMPOSE_FILE, StackFolder, short
+from paddock.stack.folder import COMPOSE_FILE, StackFolder, open_folder, short
 
 
 def locate(
@@ -34,41 +32,28 @@ def locate(
     With a `report`, what is missing in the folder of a target's stack is rendered; without, that is a
     UsageError. Raises UsageError and ConfigurationError as the registry does.
     """
-    _refuse_bad_project(project)
-    given = Path(target_or_dir).expanduser()
-    if (given / COMPOSE_FILE).is_file():
+    folder = open_folder(target_or_dir, project=project, environment=environment)
+    if folder is not None:
         if backend or model or offline:
             raise UsageError(
                 f"{target_or_dir}: a folder's stack is fixed, found --backend, --model or --offline"
             )
-        path, called, options = given.resolve(), target_or_dir, ""
-    elif os.sep in target_or_dir or target_or_dir in (".", ".."):
-        raise UsageError(
-            f"{target_or_dir}: found no {COMPOSE_FILE} there", hint="name a target, or the folder of a stack"
-        )
-    else:
-        data = load_registry(paths.templates())
-        stack = data.stack(
-            target=target_or_dir,
-            backend=backend,
-            model=model,
-            variant=Variant.OFFLINE if offline else Variant.ONLINE,
-        )
-        path, called, options = _of_stack(stack, data, report), stack.name, _as_options(stack)
+        return folder
+    data = load_registry(paths.templates())
+    stack = data.stack(
+        target=target_or_dir, backend=backend, model=model, variant=Variant.of(offline=offline)
+    )
     return StackFolder(
-        path=path, called=called, options=options, project=project, environment=FrozenDict(environment or {})
+        path=_of_stack(stack, data, report),
+        name=stack.name,
+        options=_as_options(stack),
+        project=project,
+        environment=FrozenDict(environment or {}),
     )
 
 
-def _refuse_bad_project(project: str | None) -> None:
-    if project is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
-        raise UsageError(
-            f'--project: found "{project}", expected lowercase letters, digits, - and _, not starting with - or _'
-        )
-
-
 def _as_options(stack: Stack) -> str:
-    """The stack as one names it to `paddock up` and `paddock build`."""
+    """The arguments that name the stack to `paddock up` and `paddock build`."""
     words = [stack.target.name]
     if stack.backend.name != stack.target.default_backend:
         words += ["--backend", stack.backend.name]
@@ -84,9 +69,11 @@ def _of_stack(stack: Stack, data: Registry, report: Reporter | None) -> Path:
     path = workspace / "compose" / stack.name
     if report is None:
         if not (path / COMPOSE_FILE).is_file():
-            raise UsageError(f"{short(path)}: is not there, so this stack was never started from here")
+            raise UsageError(
+                f"{short(path)}: found no such folder, so this stack was never started from here"
+            )
         return path
     if not all((workspace / name).is_file() for name in Renderer(paths.templates()).stack(stack)):
-        report.say(f"{short(path)}: is not whole; rendering what is missing")
+        report.say(f"{short(path)}: files are missing; rendering them")
         include(stack, data, paths.templates(), workspace)
     return path

@@ -1,4 +1,4 @@
-"""Generated files in a workspace: writing them, and finding those that are out of date."""
+"""Generated files in a workspace: writing them, and finding those that are not current."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from paddock.durable import write_durably
 from paddock.matrix.images import TOOL, stack_images
 from paddock.matrix.records import Stack
 from paddock.matrix.registry import Registry
-from paddock.render.renderer import BAKE_FILE, Files, Renderer
+from paddock.render.renderer import BAKE_FILE, UPSTREAM_PROGRAMS, Files, Renderer
 from paddock.stack.envfile import is_tuned, keep_settings
 
 GENERATED = ("images", "compose")  # folders that hold nothing else: what nothing generates any more is stale
 
-_OVERRIDES = frozenset(
-    {"compose.override.yaml", "compose.override.yml"}
-)  # a user's own, which Compose reads by itself
+# A user's own files, which Compose reads by itself.
+_OVERRIDES = frozenset({"compose.override.yaml", "compose.override.yml"})
 
 
 class Fault(StrEnum):
@@ -36,72 +36,68 @@ class Difference:
     fault: Fault
 
 
-# --- a workspace on disk ------------------------------------------------------------------------------------
-
-
 def differences(files: Files, workspace: Path) -> list[Difference]:
     """What in `workspace` is not as in `files`, in order of path."""
-    found = [
-        Difference(path=path, fault=fault)
-        for path, text in files.items()
-        if (fault := _fault(workspace / path, text)) is not None
-    ]
-    found += [Difference(path=path, fault=Fault.STALE) for path in _present(workspace) if path not in files]
-    return sorted(found, key=lambda difference: difference.path)
+    faults = {path: _fault(workspace / path, text) for path, text in files.items()}
+    faults |= {path: Fault.STALE for path in _present(workspace) if path not in files}
+    return [Difference(path=path, fault=fault) for path, fault in sorted(faults.items()) if fault is not None]
 
 
 def write_files(files: Files, workspace: Path, *, remove: bool = True) -> list[Difference]:
-    """Bring `workspace` to `files`; returns what changed. Settings that somebody made in an .env are kept.
+    """Bring `workspace` to `files` and return what changed.
 
-    With `remove`, generated files that nothing generates any more are removed.
+    The settings that a user made in an .env are kept. With `remove`, files that nothing generates any more
+    are removed.
     """
-    changed = [each for each in differences(files, workspace) if remove or each.fault is not Fault.STALE]
+    changed = differences(files, workspace)
+    if not remove:
+        changed = [difference for difference in changed if difference.fault is not Fault.STALE]
     for difference in changed:
         path = workspace / difference.path
         if difference.fault is Fault.STALE:
             path.unlink()
             _remove_empty_parents(path.parent, workspace)
         else:
-            _replace(path, _with_kept_settings(path, files[difference.path]))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = _with_kept_settings(path, files[difference.path])
+            write_durably(path, text.encode(), mode=0o666)  # less what the umask takes away
     return changed
 
 
 def present_stacks(data: Registry, workspace: Path) -> list[Stack]:
-    """The stacks of compose/ whose model is not the default one; they are kept current with the others."""
+    """The stacks that have a folder in compose/, whatever their model; `render` keeps them current."""
     folder = workspace / "compose"
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     return [stack for stack in data.all_stacks() if stack.name in names]
 
 
 def include(stack: Stack, data: Registry, templates: Path, workspace: Path) -> list[Difference]:
-    """Bring what `stack` needs into a workspace that lacks it; returns what is there and differs, left as it
-    is.
+    """Write what `stack` needs and the workspace lacks, and the bake file, which lists every stack.
 
-    The bake file lists every stack of the workspace, so it is written again.
+    Returns the files of the stack that are there and differ; they are left as they are.
     """
     files = Renderer(templates).all(data, also=[*present_stacks(data, workspace), stack])
-    return _include(
-        files, {f"compose/{stack.name}", *(image.context for image in stack_images(stack))}, workspace
-    )
+    contexts = (image.context for image in stack_images(stack))
+    return _include(files, {f"compose/{stack.name}", str(UPSTREAM_PROGRAMS), *contexts}, workspace)
 
 
 def include_tool(data: Registry, templates: Path, workspace: Path) -> list[Difference]:
-    """The same for what the tool's image needs."""
+    """Do the same for what the tool's image needs."""
     files = Renderer(templates).all(data, also=present_stacks(data, workspace))
     return _include(files, {TOOL.context}, workspace)
 
 
 def _include(files: Files, folders: Collection[str], workspace: Path) -> list[Difference]:
-    found = differences(files, workspace)
-    missing = [
-        each.path
-        for each in found
-        if each.fault is Fault.MISSING
-        and not {str(parent) for parent in each.path.parents}.isdisjoint(folders)
-    ]
-    wanted = [*missing, *(each.path for each in found if each.path == BAKE_FILE)]
+    changed: list[Difference] = []
+    wanted: list[PurePosixPath] = []
+    for difference in differences(files, workspace):
+        is_below_folders = any(str(parent) in folders for parent in difference.path.parents)
+        if difference.path == BAKE_FILE or (difference.fault is Fault.MISSING and is_below_folders):
+            wanted.append(difference.path)
+        elif difference.fault is Fault.DIFFERENT:
+            changed.append(difference)
     write_files({path: files[path] for path in wanted}, workspace, remove=False)
-    return [each for each in found if each.fault is Fault.DIFFERENT and each.path != BAKE_FILE]
+    return changed
 
 
 def _fault(path: Path, text: str) -> Fault | None:
@@ -118,21 +114,12 @@ def _present(workspace: Path) -> Iterator[PurePosixPath]:
 
 
 def _with_kept_settings(path: Path, text: str) -> str:
-    """`text` of an .env with the values and the further variables of the file that is there; a tuned file as
-    it is.
-    """
+    """What to write to `path`: an .env keeps the settings in it, and a tuned file stays as it is."""
     if is_tuned(path):
         return path.read_text("utf-8")
     if path.name != ".env" or not path.is_file():
         return text
     return keep_settings(text, path.read_text("utf-8"))
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _remove_empty_parents(folder: Path, workspace: Path) -> None:

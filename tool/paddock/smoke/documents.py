@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from io import BytesIO
-from typing import Any
 
 from paddock.errors import PaddockError
 from paddock.matrix.records import Task
@@ -15,83 +13,85 @@ from paddock.parse.document import Document, Kind
 from paddock.parse.wire import ParseOptions
 from paddock.report import Reporter
 from paddock.smoke import reading
-from paddock.smoke.known import file, known_answers
-from paddock.smoke.verdicts import LIMITS, READS, Check, Expectation, Side, Verdict, of_test_weights
-from paddock.weights import markers
+from paddock.smoke.known import KnownDocument, known_answers
+from paddock.smoke.verdicts import (
+    LIMITS,
+    READS,
+    Check,
+    Expectation,
+    Outcome,
+    Side,
+    Verdict,
+    checked,
+    outcome_of_test_weights,
+)
+from paddock.weights.markers import DEFAULT_TEXT
 
-PAGE_LIMIT = 0.10
-
-# --- the pipeline API, from here ----------------------------------------------------------------------------
+PAGE_LIMIT = 0.10  # the share of a page's words that may be missing
 
 
-def documents(client: Client, expectation: Expectation | None, report: Reporter) -> Iterator[Check]:
+def check_documents(client: Client, expectation: Expectation | None, report: Reporter) -> Iterator[Check]:
+    """Have the API parse each of our documents.
+
+    `expectation` None: the weights could not be looked at, so test weights are recognised by their text.
+    """
     plain = expectation is not None and expectation.plain
-    for name, known in known_answers(plain=plain)["documents"].items():
-        data = file(known["file"])
-        kind = Kind.PDF if known["file"].endswith(".pdf") else Kind.PNG
-        document = Document(
-            name=known["file"],
-            kind=kind,
-            size=len(data),
-            pages=len(known["pages"]),
-            open=partial(BytesIO, data),
-        )
-        report.say(f"{Side.API}: {name}, {len(known['pages'])} page(s)")
-        yield _parsed(client, name, document, known["pages"], expectation)
+    for known in known_answers(plain=plain).documents:
+        report.say(f"{Side.API}: {known.name}, {len(known.pages)} page(s)")
+        yield _check(client, known, expectation)
 
 
-def _parsed(
-    client: Client,
-    name: str,
-    document: Document,
-    written: Sequence[Sequence[str]],
-    expectation: Expectation | None,
-) -> Check:
+def _check(client: Client, known: KnownDocument, expectation: Expectation | None) -> Check:
     began = time.monotonic()
     try:
-        pages = [page.markdown for page in client.parse(document, ParseOptions(pictures=False)).pages]
+        parsed = client.parse(_document(known), ParseOptions(pictures=False))
     except PaddockError as failure:
-        return Check(
-            side=Side.API,
-            name=name,
-            verdict=Verdict.FAILED,
-            seconds=time.monotonic() - began,
-            reason=failure.message,
-        )
-    check = partial(
-        Check, side=Side.API, name=name, seconds=time.monotonic() - began, answer="\n\n".join(pages).strip()
+        seconds = time.monotonic() - began
+        outcome = Outcome(verdict=Verdict.FAILED, reason=failure.message)
+        return checked(Side.API, known.name, outcome, seconds=seconds)
+    seconds = time.monotonic() - began
+    pages = [page.markdown for page in parsed.pages]
+    outcome = _outcome(pages, known, expectation or _expectation_by_text(pages))
+    return checked(Side.API, known.name, outcome, seconds=seconds, answer="\n\n".join(pages).strip())
+
+
+def _document(known: KnownDocument) -> Document:
+    data = known.read()
+    return Document(
+        name=known.file,
+        kind=Kind.PDF if known.file.endswith(".pdf") else Kind.PNG,
+        size=len(data),
+        pages=len(known.pages),
+        open=lambda: BytesIO(data),
     )
-    wanted = expectation or _told_by_text(pages)
-    if wanted.text is not None:
-        return check(**of_test_weights(pages, wanted.text))
-    if not wanted.layout:
+
+
+def _outcome(pages: Sequence[str], known: KnownDocument, expectation: Expectation) -> Outcome:
+    if expectation.text is not None:
+        return outcome_of_test_weights(pages, expectation.text)
+    if not expectation.layout:
+        if not all(page.strip() for page in pages):
+            return Outcome(verdict=Verdict.WRONG, reason="a page came back empty")
         reason = "the layout model is test weights: the page was not compared"
-        verdict = Verdict.ANSWERED if all(page.strip() for page in pages) else Verdict.WRONG
-        return check(
-            verdict=verdict, reason=reason if verdict is Verdict.ANSWERED else "a page came back empty"
-        )
-    return check(**_of_pages(pages, written, plain=wanted.plain))
-
-
-def _of_pages(pages: Sequence[str], written: Sequence[Sequence[str]], *, plain: bool) -> dict[str, Any]:
-    if len(pages) != len(written):
-        return {"verdict": Verdict.WRONG, "reason": f"found {len(pages)} pages, expected {len(written)}"}
+        return Outcome(verdict=Verdict.ANSWERED, reason=reason)
+    if len(pages) != len(known.pages):
+        reason = f"found {len(pages)} pages, expected {len(known.pages)}"
+        return Outcome(verdict=Verdict.WRONG, reason=reason)
     measures = [
-        reading.characters(page, "\n".join(expected), limit=LIMITS[Task.OCR])
-        if plain
-        else reading.words(page, expected, limit=PAGE_LIMIT)
-        for page, expected in zip(pages, written, strict=True)
+        _measured(page, written, plain=expectation.plain)
+        for page, written in zip(pages, known.pages, strict=True)
     ]
-    worst = max(measures, key=lambda measure: measure.share)
-    if worst.ok:
-        return {"verdict": Verdict.PASSED, "measure": worst}
-    return {"verdict": Verdict.WRONG, "measure": worst, "reason": str(worst)}
+    return Outcome.of(max(measures, key=lambda measure: measure.share))
 
 
-def _told_by_text(pages: Sequence[str]) -> Expectation:
-    """Without a look at the weights, the usual text of test weights tells them."""
-    return (
-        Expectation(text=markers.DEFAULT_TEXT, layout=False)
-        if markers.DEFAULT_TEXT in "\n".join(pages)
-        else READS
-    )
+def _measured(page: str, written: Sequence[str], *, plain: bool) -> reading.Measure:
+    if plain:
+        return reading.characters(page, "\n".join(written), limit=LIMITS[Task.OCR])
+    return reading.words(page, written, limit=PAGE_LIMIT)
+
+
+def _expectation_by_text(pages: Sequence[str]) -> Expectation:
+    """What is to be expected where only the answer can be looked at: test weights answer with their text."""
+    if DEFAULT_TEXT in "\n".join(pages):
+        return Expectation(text=DEFAULT_TEXT, layout=False)
+    return READS

@@ -1,7 +1,7 @@
 """Comparing what a model read with what stands on a document. Pure: texts in, shares of errors out.
 
-A share is 0 where all is right and 1 where nothing is. Spaces and line breaks do not count as characters:
-where a model breaks its lines is not what is checked here.
+A share is 0 where everything is right and 1 where nothing is. Spaces and line breaks do not count as
+characters: where a model breaks its lines is not what is checked here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 Rows = Sequence[Sequence[str]]
 
 _OTSL_CELL = re.compile(r"<(fcel|ecel|lcel|ucel|xcel|nl)>([^<]*)")  # OTSL 1.0, how the model writes tables
-_PLACE = re.compile(r"<\|LOC_\d+\|>")  # corners of a spotted text
+_CORNER = re.compile(r"<\|LOC_\d+\|>")  # one corner of a spotted text
 _SPECIAL = re.compile(r"<\|[^|>]*\|>|</?s>")
 _TAG = re.compile(r"<[^>]*>")
 _LATEX_NOISE = re.compile(
@@ -29,7 +29,7 @@ _PIPE_RULE = re.compile(r"[\s|:-]*")
 class Measure:
     """A share of errors and how large it may be."""
 
-    what: str  # of what it is a share: characters, cells, words
+    what: str  # that is counted: characters, cells, words
     share: float
     limit: float
 
@@ -42,26 +42,24 @@ class Measure:
 
 
 def characters(found: str, expected: str, *, limit: float) -> Measure:
-    """The character error rate: changed, missing and superfluous characters by the length of what is
-    expected.
-    """
+    """The character error rate: changed, missing and superfluous characters by the expected length."""
     return Measure(what="characters", share=error_rate(_bare(found), _bare(expected)), limit=limit)
 
 
 def latex(found: str, expected: str, *, limit: float) -> Measure:
-    """The same for a formula, without what LaTeX writes and nobody sees."""
+    """The same for a formula, without LaTeX that does not show on the page."""
     return characters(_plain_latex(found), _plain_latex(expected), limit=limit)
 
 
 def spotted(found: str, expected: str, *, limit: float) -> Measure:
-    """The same for spotted text; without a single corner the answer is none at all."""
-    if not _PLACE.search(found):
+    """The same for spotted text; an answer without a single corner counts as all wrong."""
+    if not _CORNER.search(found):
         return Measure(what="corners", share=1.0, limit=limit)
-    return characters(_SPECIAL.sub("", _PLACE.sub("", found)), expected, limit=limit)
+    return characters(_SPECIAL.sub("", _CORNER.sub("", found)), expected, limit=limit)
 
 
 def table_cells(found: str, expected: Rows, *, limit: float) -> Measure:
-    """Cells that are not in their place, of those expected."""
+    """The share of expected cells that are not in their place."""
     rows = cells(found)
     right = sum(
         _bare(cell) == _bare(wanted)
@@ -72,21 +70,21 @@ def table_cells(found: str, expected: Rows, *, limit: float) -> Measure:
 
 
 def chart_cells(found: str, expected: Rows, *, limit: float) -> Measure:
-    """Cells that are nowhere in the answer, of those expected: charts have no order of their own."""
-    have = Counter(_number(_bare(cell)) for row in cells(found) for cell in row)
-    want = Counter(_number(_bare(cell)) for row in expected for cell in row)
-    return _cells(sum((have & want).values()), expected, limit)
+    """The share of expected cells that are nowhere in the answer: charts have no order of their own."""
+    present = Counter(_number(_bare(cell)) for row in cells(found) for cell in row)
+    wanted = Counter(_number(_bare(cell)) for row in expected for cell in row)
+    return _cells((present & wanted).total(), expected, limit)
 
 
 def words(found: str, expected: Sequence[str], *, limit: float) -> Measure:
-    """Expected words that are nowhere in the Markdown of a page."""
+    """The share of expected words that are nowhere in the Markdown of a page."""
     text = _bare(html.unescape(_TAG.sub(" ", found)))
     missing = sum(_bare(word) not in text for word in expected)
     return Measure(what="words", share=missing / len(expected), limit=limit)
 
 
 def cells(text: str) -> list[list[str]]:
-    """Rows of cells of a table in OTSL, or in lines with `|` between the cells."""
+    """The rows of a table in OTSL, or in lines with `|` between the cells."""
     if _OTSL_CELL.search(text):
         return _otsl(text)
     lines = (line for line in text.splitlines() if line.strip() and not _PIPE_RULE.fullmatch(line))

@@ -7,7 +7,7 @@ same key, through the official openai library. One that is served alone is asked
 one line of JSON, {"pipeline": PATH, "timeout": SECONDS, "questions": [...]}, or "server" with url, model and
 backend instead of "pipeline"; prints one line of JSON for the server and one for each answer as it comes.
 Stdin stays open: when it ends, nobody listens any more, and the program ends too. This file imports nothing
-of paddock.
+of paddock; `paddock.smoke.answers` reads what it prints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from openai import OpenAI, OpenAIError
 
-MAX_TOKENS = 1024  # our answers are short; one that never stops is cut here and found out
+MAX_TOKENS = 1024  # our answers are short; one that never ends is cut here, and counts as wrong
 # As PaddleX 3.7.2 asks each backend (inference/models/doc_vlm/predictor.py).
 OLD_LIMIT = ("llama-cpp-server", "mlx-vlm-server")
 SAMPLES = ("fastdeploy-server",)
@@ -52,17 +52,17 @@ def configured(pipeline: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def end_with_stdin() -> None:
-    """End this process when the other side is gone."""
+    """End this process when the program that started it is gone."""
     while sys.stdin.readline():
         pass
     os._exit(0)
 
 
 def key(options: dict[str, Any]) -> str:
-    """The API key: of paddock's stacks in a file, of others in the configuration."""
-    file = os.getenv("PADDOCK_KEY_FILE")  # of the container
-    if file and Path(file).is_file():
-        return Path(file).read_text("ascii").strip()
+    """The API key: paddock's stacks have it in a file, others in the configuration."""
+    path = os.getenv("PADDOCK_KEY_FILE")  # set in our images
+    if path and Path(path).is_file():
+        return Path(path).read_text("ascii").strip()
     return str(options.get("api_key") or "null")
 
 
@@ -76,7 +76,7 @@ def answer(client: OpenAI, model: str, backend: str, question: dict[str, Any]) -
     sampling = {"temperature": 1, "top_p": 0} if backend in SAMPLES else {"temperature": 0}
     began = time.monotonic()
     try:
-        found = client.chat.completions.create(
+        completion = client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": content}],
             extra_body=question["extra_body"],
@@ -85,8 +85,8 @@ def answer(client: OpenAI, model: str, backend: str, question: dict[str, Any]) -
         )
     except OpenAIError as failure:
         return {"name": question["name"], "seconds": time.monotonic() - began, "error": reason(failure)}
-    text = found.choices[0].message.content or ""
-    cut = found.choices[0].finish_reason == "length"
+    choice = completion.choices[0]
+    text, cut = choice.message.content or "", choice.finish_reason == "length"
     return {"name": question["name"], "seconds": time.monotonic() - began, "answer": text, "cut": cut}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -30,7 +30,7 @@ _NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP|^\s*(\([^)]*\) 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Container:
-    """One container now. `health` is empty where it has no health check; `started` None when it never was."""
+    """One container now. `health` is empty without a health check; `started` is None where it never was."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class Container:
     image: str
     labels: Mapping[str, str]
     memory_limit: int  # bytes; 0 is no limit
-    done: bool = False  # it was to do its work once, and has done it
+    done: bool = False  # it was to run once, and has ended well
 
 
 def of_project(client: docker.DockerClient, project: str) -> tuple[Container, ...]:
@@ -61,23 +61,28 @@ def of_project(client: docker.DockerClient, project: str) -> tuple[Container, ..
 
 def ours(client: docker.DockerClient) -> tuple[Container, ...]:
     """Every container made from an image of paddock's, in order of project and service."""
-    return tuple(each for each in _listed(client, [OURS]) if each.project)
+    return tuple(container for container in _listed(client, [OURS]) if container.project)
 
 
 def url_of(containers: Sequence[Container], service: str = "api") -> str | None:
     """Where a service of a stack answers, seen from here; None where it is not there or not published."""
-    for port in (port for each in containers if each.service == service for port in each.published):
+    for port in _ports_of(containers, service):
         everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
         host = engine.host() if everywhere else port.host
         return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"
     return None
 
 
-def last_lines(client: docker.DockerClient, container: Container, count: int = 20) -> list[str]:
-    """The last lines that a container printed, health checks left out.
+def _ports_of(containers: Sequence[Container], service: str) -> Iterator[Published]:
+    for container in containers:
+        if container.service == service:
+            yield from container.published
 
-    Of a container that was started again, those of the run that ended last, not the first ones of the new
-    run.
+
+def last_lines(client: docker.DockerClient, container: Container, count: int = 20) -> list[str]:
+    """The last lines that a container printed, without its health checks.
+
+    Of a container that was restarted, those of the run that ended last, not the first ones of the new run.
     """
     until = container.finished if container.state == "running" and container.restarts else None
     try:
@@ -123,29 +128,32 @@ def file_in(client: docker.DockerClient, container: Container, path: str) -> byt
 
 def _listed(client: docker.DockerClient, labels: Sequence[str]) -> tuple[Container, ...]:
     try:
-        found = client.api.containers(all=True, filters={"label": list(labels)})
-        inspected = [each for one in found if (each := _inspected(client, one["Id"])) is not None]
+        listed = client.api.containers(all=True, filters={"label": list(labels)})
+        inspected = [_inspected(client, entry["Id"]) for entry in listed]
     except (docker.errors.DockerException, OSError) as failure:
         raise _refused(failure) from failure
-    return tuple(sorted(inspected, key=lambda each: (each.project, each.service, each.name)))
+    present = [container for container in inspected if container is not None]
+    return tuple(
+        sorted(present, key=lambda container: (container.project, container.service, container.name))
+    )
 
 
 def _inspected(client: docker.DockerClient, identity: str) -> Container | None:
     try:
         return read(client.api.inspect_container(identity))
-    except docker.errors.NotFound:  # it went between the list and now
+    except docker.errors.NotFound:  # it was removed after it was listed
         return None
 
 
-def read(found: Mapping[str, Any]) -> Container:
+def read(inspected: Mapping[str, Any]) -> Container:
     """A container from the engine's own description of it (`docker inspect`)."""
-    state, configuration, host = found["State"], found["Config"], found["HostConfig"]
+    state, configuration, host = inspected["State"], inspected["Config"], inspected["HostConfig"]
     health = state.get("Health") or {}
     labels = configuration.get("Labels") or {}
     check = configuration.get("Healthcheck") or {}
     return Container(
-        id=found["Id"],
-        name=found["Name"].removeprefix("/"),
+        id=inspected["Id"],
+        name=inspected["Name"].removeprefix("/"),
         project=labels.get(PROJECT, ""),
         service=labels.get(SERVICE, ""),
         folder=labels.get(FOLDER, ""),
@@ -153,7 +161,7 @@ def read(found: Mapping[str, Any]) -> Container:
         exit_code=int(state.get("ExitCode") or 0),
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
-        restarts=int(found.get("RestartCount") or 0),
+        restarts=int(inspected.get("RestartCount") or 0),
         health=health.get("Status", "").replace("none", ""),
         health_message=_last_failure(health),
         start_period=(check.get("StartPeriod") or 0) / 1e9,
@@ -192,18 +200,15 @@ def _published(host: Mapping[str, Any]) -> tuple[Published, ...]:
     bindings = host.get("PortBindings") or {}
     return tuple(
         Published(host=binding.get("HostIp", ""), port=int(binding["HostPort"]))
-        for each in bindings.values()
-        for binding in each or ()
+        for addresses in bindings.values()
+        for binding in addresses or ()
         if str(binding.get("HostPort", "")).isdigit()
     )
 
 
 def _refused(failure: Exception) -> EngineError:
-    reason = (
-        failure.explanation
-        if isinstance(failure, docker.errors.APIError) and failure.explanation
-        else str(failure)
-    )
+    explanation = failure.explanation if isinstance(failure, docker.errors.APIError) else None
     return EngineError(
-        f"Docker Engine: refused a request: {reason}", hint="`docker version` shows whether it answers"
+        f"Docker Engine: refused a request: {explanation or failure}",
+        hint="`docker version` shows whether it answers",
     )

@@ -12,7 +12,7 @@ _ASSIGNMENT = re.compile(r"^([A-Z][A-Z0-9_]*)=(.*)$")
 
 
 def keep_settings(text: str, present: str, *, but: Collection[str] = ()) -> str:
-    """`text` of an .env with the values and the further variables of `present`, save for the variables `but`."""
+    """The .env `text` with the values and further variables of the file `present`, but for those in `but`."""
     kept = {name: value for name, value in _assignments(present) if name not in but}
     known = dict(_assignments(text))
     lines = [

@@ -1,8 +1,7 @@
-"""The folder of one stack: finding it, and what its compose.yaml comes to once `.env` is filled in.
+"""The folder of one stack: how Compose is called for it, and what its compose.yaml resolves to.
 
 Compose itself resolves the file (`docker compose config`), so overrides and settings count exactly as they
-will at the start. A folder alone is enough: nothing here needs templates, except to make the folder of a
-stack that has none yet.
+will at the start. A folder is enough: nothing here needs templates or data.
 """
 
 from __future__ import annotations
@@ -14,19 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dotenv
-
 from paddock import engine, process
-from paddock.errors import ConfigurationError
+from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix.fieldtypes import FrozenDict
-from paddock.stack.configuration import Configuration, configuration
+from paddock.stack.configuration import Configuration, read_configuration
 
 COMPOSE_FILE = "compose.yaml"
-FETCH_FILE = "fetch.yaml"  # beside it: what COMPOSE_FILE in .env may add
-IMAGES_FOLDER = "images"  # beside it: what it extends
+FETCH_FILE = "fetch.yaml"  # beside it: an optional part, switched on by COMPOSE_FILE in .env
+IMAGES_FOLDER = "images"  # beside it: the files that compose.yaml extends
+PROGRAMS_VARIABLE = "UPSTREAM_PROGRAMS"  # where the programs are that upstream's images are started with
+IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
 
 _CONFIG_TIMEOUT = 60.0  # seconds
-IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
 
 # What Compose says when images/upstream.yaml refuses, and when IMAGES names no file of images/.
 _NO_UPSTREAM = re.compile(r"NO_UPSTREAM_IMAGES is missing a value: (.+)")
@@ -37,69 +35,69 @@ _NO_SUCH_IMAGES = re.compile(r"open \S*/images/(\S+)\.yaml: no such file")
 class StackFolder:
     """A folder with a compose.yaml, and how Compose is to be called for it.
 
-    `project` None: the name that the file gives itself. `environment` goes before `.env`. `called` is how
-    messages name the stack, `options` what `paddock build` is to be given for it; empty where only the folder
-    is known.
+    `name` stands in messages. `options` are the target and options that `paddock up` and `paddock build` take
+    for this stack, ready to paste; empty where only the folder is known. `project` None is the name that the
+    file gives itself. `environment` takes precedence over `.env`.
     """
 
     path: Path
-    called: str
+    name: str
     options: str = ""
     project: str | None = None
     environment: Mapping[str, str] = field(default_factory=FrozenDict)
 
-    @property
-    def named(self) -> str:
-        """What `paddock up` and its like are to be given for this stack, as one could paste it into a shell."""
-        return self.options or process.command_line([self.called])
-
     def argv(self, *arguments: str) -> list[str]:
-        """The Compose command for this stack; it is to run in `path`, where Compose finds compose.yaml and
-        .env.
-        """
-        named = ["--project-name", self.project] if self.project else []
-        # COMPOSE_FILE of somebody's shell would lead to another stack
+        """The Compose command for this stack, to run in `path`: there it finds compose.yaml and .env."""
+        project = ["--project-name", self.project] if self.project else []
+        # COMPOSE_FILE in the user's shell would lead to another stack
         files = [f"--file={name}" for name in self._files()] if os.environ.get("COMPOSE_FILE") else []
-        return [*engine.compose_argv(), *files, *named, *arguments]
+        return [*engine.compose_argv(), *files, *project, *arguments]
 
     def command_line(self, *arguments: str) -> str:
-        """The same as one could paste it into a shell."""
+        """The same command, ready to paste into a shell."""
         settings = "".join(f"{name}={value} " for name, value in self.environment.items())
-        where = process.command_line(["cd", str(short(self.path))])
-        return f"({where} && {settings}{process.command_line(self.argv(*arguments))})"
+        cd = process.command_line(["cd", str(short(self.path))])
+        return f"({cd} && {settings}{process.command_line(self.argv(*arguments))})"
 
     def read(self) -> Configuration:
-        """What the stack comes to. Raises ConfigurationError with Compose's own reason when the file is not
-        valid.
-        """
+        """What the stack resolves to. Raises ConfigurationError with Compose's reason where it is invalid."""
         argv = self.argv("config", "--format", "json")
         done = process.capture(
             argv, cwd=self.path, environment=self.environment, check=False, timeout=_CONFIG_TIMEOUT
         )
         if done.status != 0:
             reason = " ".join(done.stderr.split()) or f"exit status {done.status}"
-            self._refuse_images(reason)
-            raise ConfigurationError(
+            raise self._wrong_images(reason) or ConfigurationError(
                 f"{short(self.path / COMPOSE_FILE)}: Compose refuses it: {reason}",
-                hint=f"correct compose.yaml or .env; {self.command_line('config', '--quiet')} checks them",
+                hint=f"correct compose.yaml or .env; `{self.command_line('config', '--quiet')}` checks them",
             )
-        return configuration(json.loads(done.stdout))
+        return read_configuration(json.loads(done.stdout))
 
-    def _refuse_images(self, reason: str) -> None:
-        """Say it plainly where IMAGES is what Compose stumbled over."""
-        if found := _NO_UPSTREAM.search(reason):
-            build = f": paddock build {self.options}" if self.options else ""
-            raise ConfigurationError(
-                f"{self.called}: {IMAGES}=upstream: {found[1]}",
+    def _wrong_images(self, reason: str) -> ConfigurationError | None:
+        """The error in plain words where the value of IMAGES is what Compose refuses."""
+        if refused := _NO_UPSTREAM.search(reason):
+            build = f" (`paddock build {self.options}`)" if self.options else ""
+            return ConfigurationError(
+                f"{self.name}: {IMAGES}=upstream: {refused[1]}",
                 hint=f"leave {IMAGES} at own and build the images{build}",
             )
-        if found := _NO_SUCH_IMAGES.search(reason):
-            raise ConfigurationError(
-                f'{self.called}: {IMAGES}: found "{found[1]}", expected own or upstream',
-                hint=f"correct {IMAGES} in {short(self.path / '.env')}, or in this shell",
+        if refused := _NO_SUCH_IMAGES.search(reason):
+            return ConfigurationError(
+                f'{self.name}: {IMAGES}: found "{refused[1]}", expected own or upstream',
+                hint=f"correct {IMAGES} in {short(self.path / '.env')} or in this shell",
             )
+        return None
+
+    def setting(self, name: str, default: str) -> str:
+        """A setting as Compose would read it: from the environment, else from `.env`, else the default."""
+        import dotenv  # noqa: PLC0415 - needed for a bundle's export only
+
+        written = dotenv.dotenv_values(self.path / ".env").get(name)
+        return self.environment.get(name) or os.environ.get(name) or written or default
 
     def _files(self) -> list[str]:
+        import dotenv  # noqa: PLC0415 - needed for a COMPOSE_FILE in the shell only
+
         chosen = dotenv.dotenv_values(self.path / ".env").get("COMPOSE_FILE")
         if chosen:
             return chosen.split(os.pathsep)
@@ -107,7 +105,30 @@ class StackFolder:
         return [name for name in names if (self.path / name).is_file()]
 
 
+def open_folder(
+    target_or_dir: str, *, project: str | None = None, environment: Mapping[str, str] | None = None
+) -> StackFolder | None:
+    """The stack in a folder with a compose.yaml; None where the argument can only be the name of a target.
+
+    Raises UsageError for a path without a compose.yaml, and for a project name that Compose would refuse.
+    """
+    if project is not None and not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project):
+        raise UsageError(
+            f'--project: found "{project}", expected lowercase letters, digits, - and _, '
+            "starting with a letter or digit"
+        )
+    path = Path(target_or_dir).expanduser()
+    if (path / COMPOSE_FILE).is_file():
+        settings = FrozenDict(environment or {})
+        return StackFolder(path=path.resolve(), name=target_or_dir, project=project, environment=settings)
+    if os.sep in target_or_dir or target_or_dir in (".", ".."):
+        raise UsageError(
+            f"{target_or_dir}: found no {COMPOSE_FILE} there", hint="name a target, or the folder of a stack"
+        )
+    return None
+
+
 def short(path: Path) -> Path:
-    """Relative to the current folder where it lies below it."""
+    """Relative to the current folder where the path lies below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

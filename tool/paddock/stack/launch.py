@@ -1,14 +1,12 @@
-"""Starting and stopping a stack. `up` is done when a page has gone through both containers, or when it
-cannot.
+"""Starting and stopping a stack. `up` is done when a page has gone through both containers, or cannot.
 
-What is started is `docker compose up --detach` in the stack's folder, shown as one could type it; everything
-else here watches. A stack that fails is left as it is for a look; one that is interrupted is taken down
-again.
+What is started is `docker compose up --detach` in the stack's folder, shown ready to paste; everything else
+here watches. A stack that fails is left as it is for a look; one that is interrupted is taken down again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,19 +14,21 @@ from paddock import engine, process
 from paddock.engine import docker
 from paddock.errors import EngineError, Interrupted, ProgramError
 from paddock.report import Reporter
-from paddock.stack import containers, diagnosis, preflight, weightsinuse
+from paddock.stack import containers, preflight, waiting, weightsinuse
 from paddock.stack.configuration import Configuration
 from paddock.stack.containers import PROJECT
+from paddock.stack.diagnosis import explained
 from paddock.stack.folder import StackFolder
-from paddock.stack.waiting import READ_LINES, Fault, Starting, failed, failure_of
+from paddock.stack.waiting import READ_LINES, Fault, Watch, failed, failure_of
+from paddock.stack.weightsinuse import WeightsInUse
 from paddock.weights.markers import EMBEDDED_MARKER, TEST_MARKER
 
 AFTER_START_PERIOD = 120.0  # seconds that `up` waits longer than the longest start period
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WeightSetShown:
-    """One weight set that a stack uses, and whether it is test weights or of the embedded model."""
+class UsedWeightSet:
+    """One weight set that a stack uses, and whether it is test weights or belongs to the embedded model."""
 
     name: str
     test: bool
@@ -44,7 +44,7 @@ class Started:
     url: str | None
     ready: bool
     model: str
-    weights: tuple[WeightSetShown, ...]
+    weights: tuple[UsedWeightSet, ...]
 
 
 def up(folder: StackFolder, *, report: Reporter, wait: bool = True, timeout: float | None = None) -> Started:
@@ -63,55 +63,57 @@ def _up(
     folder: StackFolder, *, client: docker.DockerClient, report: Reporter, wait: bool, timeout: float | None
 ) -> Started:
     configuration = folder.read()
+    project = configuration.project
     preflight.check(folder, configuration, client=client, report=report)
-    before = _Before.of(client, configuration.project)
+    before = _StateBefore.of(client, project)
+    watch = Watch(client=client, folder=folder, project=project, restarts_before=before.restarts)
     try:
-        for service in (each for each in configuration.services if each.once):
-            _run_once(folder, configuration.project, service.name, client=client, report=report)
+        for service in configuration.services:
+            if service.once:
+                _run_once(watch, service.name, report=report)
         _compose(folder, report, "up", "--detach")
-        starting = Starting(
-            client=client, folder=folder, configuration=configuration, report=report, before=before.restarts
-        )
-        url, model = starting.wait(_timeout(configuration, timeout)) if wait else (starting.url(), "")
+        if wait:
+            limit = time_limit(configuration, timeout)
+            url, model = waiting.wait(watch, report=report, timeout=limit)
+        else:
+            url, model = containers.url_of(watch.present()), ""
     except (KeyboardInterrupt, Interrupted):
         _undo(folder, configuration, before, report=report)
-        raise Interrupted(f"{folder.called}: interrupted while it started", hint=before.outcome()) from None
+        raise Interrupted(f"{folder.name}: interrupted while it started", hint=before.outcome()) from None
     except ProgramError as failure:
         if not before.existed:
             _undo(folder, configuration, before, report=report)
-        raise _explained(failure) from None
+        raise explained(failure) from None
     return Started(
-        project=configuration.project,
+        project=project,
         folder=str(folder.path),
         url=url,
         ready=wait,
         model=model,
-        weights=weights_of(client, configuration),
+        weights=_used_weight_sets(client, configuration),
     )
 
 
-def _run_once(
-    folder: StackFolder, project: str, service: str, *, client: docker.DockerClient, report: Reporter
-) -> None:
-    """Run a service that ends by itself and show what it prints; `up --detach` would wait for it in silence."""
+def time_limit(configuration: Configuration, chosen: float | None) -> float:
+    """How many seconds `up` waits: what was chosen, else the longest start period and some more."""
+    if chosen is not None:
+        return chosen
+    longest = max((service.start_period for service in configuration.services), default=0.0)
+    return longest + AFTER_START_PERIOD
+
+
+def _run_once(watch: Watch, service: str, *, report: Reporter) -> None:
+    """Run a service that ends by itself and show what it prints, which `up --detach` would not."""
     try:
-        _compose(folder, report, "up", "--no-log-prefix", f"--exit-code-from={service}", service)
+        _compose(watch.folder, report, "up", "--no-log-prefix", f"--exit-code-from={service}", service)
     except ProgramError:
-        ended = next(
-            (each for each in containers.of_project(client, project) if each.service == service), None
-        )
+        present = containers.of_project(watch.client, watch.project)
+        ended = next((container for container in present if container.service == service), None)
         if ended is None or not ended.exit_code:
             raise
         fault = Fault(container=ended, what=failed(ended, ended.restarts, loading=False))
-        raise failure_of(folder, fault, containers.last_lines(client, ended, READ_LINES)) from None
-
-
-def _explained(failure: ProgramError) -> ProgramError:
-    """The same failure with what Compose's words mean, where that is known."""
-    meaning = diagnosis.explain(failure.message.splitlines())
-    if meaning is None:
-        return failure
-    return ProgramError(f"{failure.message}\nthis means: {meaning.what}", hint=meaning.step)
+        lines = containers.last_lines(watch.client, ended, READ_LINES)
+        raise failure_of(watch.folder, fault, lines) from None
 
 
 def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> None:
@@ -119,94 +121,89 @@ def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> Non
     project = folder.read().project
     with closing(engine.connect()) as client:
         if not containers.of_project(client, project):
-            report.say(f"{project}: no container is there")
+            report.say(f"{project}: there are no containers")
     _compose(folder, report, "down", *(["--volumes"] if volumes else []))
 
 
-def weights_of(client: docker.DockerClient, configuration: Configuration) -> tuple[WeightSetShown, ...]:
-    """The weight sets that a stack uses; what is in an image is looked up in its container."""
-    present = {each.service: each for each in containers.of_project(client, configuration.project)}
-    shown = []
+def _used_weight_sets(client: docker.DockerClient, configuration: Configuration) -> tuple[UsedWeightSet, ...]:
+    """The weight sets that a stack uses; those inside an image are looked up in its container."""
+    present = containers.of_project(client, configuration.project)
+    by_service = {container.service: container for container in present}
+    used = []
     for weights in weightsinuse.in_use(configuration):
-        container = present.get(weights.service)
-        if weights.directory is not None and engine.is_local():
+        if weights.here is not None and engine.is_local():
             test, embedded = weightsinuse.is_test(weights), weightsinuse.is_embedded(weights)
         else:
-            place = f"{weights.in_image}/{weights.name}"
-            test, embedded = (
-                container is not None and containers.holds(client, container, f"{place}/{marker}")
-                for marker in (TEST_MARKER, EMBEDDED_MARKER)
-            )
-        shown.append(WeightSetShown(name=weights.name, test=test, embedded=embedded))
-    return tuple(shown)
+            container = by_service.get(weights.service)
+            test = _holds_marker(client, container, weights, TEST_MARKER)
+            embedded = _holds_marker(client, container, weights, EMBEDDED_MARKER)
+        used.append(UsedWeightSet(name=weights.name, test=test, embedded=embedded))
+    return tuple(used)
+
+
+def _holds_marker(
+    client: docker.DockerClient, container: containers.Container | None, weights: WeightsInUse, marker: str
+) -> bool:
+    path = f"{weights.in_image}/{weights.name}/{marker}"
+    return container is not None and containers.holds(client, container, path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Before:
-    """What of a stack was there before `up`."""
+class _StateBefore:
+    """What there was of a stack before `up`."""
 
     existed: bool
     running: bool
     volumes: bool
-    restarts: Mapping[str, int]
+    restarts: Mapping[str, int]  # by container id
 
     @classmethod
-    def of(cls, client: docker.DockerClient, project: str) -> _Before:
+    def of(cls, client: docker.DockerClient, project: str) -> _StateBefore:
         present = containers.of_project(client, project)
         return cls(
             existed=bool(present),
-            running=any(each.state in ("running", "restarting", "paused") for each in present),
+            running=any(container.state in ("running", "restarting", "paused") for container in present),
             volumes=bool(client.volumes.list(filters={"label": f"{PROJECT}={project}"})),
-            restarts={each.id: each.restarts for each in present},
+            restarts={container.id: container.restarts for container in present},
         )
 
     def outcome(self) -> str:
         """What an interrupted `up` leaves, in words."""
         if self.running:
             return "the stack ran before and was left alone"
-        return (
-            "its containers were stopped again"
-            if self.existed
-            else "what was started has been taken down again"
-        )
+        if self.existed:
+            return "its containers were stopped again"
+        return "what was started has been taken down again"
 
 
-def _timeout(configuration: Configuration, timeout: float | None) -> float:
-    if timeout is not None:
-        return timeout
-    return max((each.start_period for each in configuration.services), default=0.0) + AFTER_START_PERIOD
+def _undo(
+    folder: StackFolder, configuration: Configuration, before: _StateBefore, *, report: Reporter
+) -> None:
+    """Bring a stack back to what it was before `up`, whatever Ctrl-C says meanwhile.
 
-
-def _compose(folder: StackFolder, report: Reporter, *arguments: str) -> None:
-    report.say(f"$ {folder.command_line(*arguments)}")
-    process.stream(
-        folder.argv(*arguments),
-        on_line=_indented(report),
-        cwd=folder.path,
-        environment=folder.environment,
-    )
-
-
-def _indented(report: Reporter) -> Callable[[str], None]:
-    return lambda line: report.say(f"  {line.strip()}") if line.strip() else None
-
-
-def _undo(folder: StackFolder, configuration: Configuration, before: _Before, *, report: Reporter) -> None:
-    """Bring a stack back to what it was before `up`, deaf to further Ctrl-C.
-
-    Volumes stay where a service fetches something into one: the next start goes on where this one was
-    stopped.
+    Volumes stay where a service fetches something into one: the next start continues from there.
     """
-    keep = before.volumes or any(each.once for each in configuration.services)
     if before.running:
-        report.say(f"{folder.called}: it ran before; its containers are left as they are")
+        report.say(f"{folder.name}: it ran before; its containers are left as they are")
         return
+    keep_volumes = before.volumes or any(service.once for service in configuration.services)
     with process.ignoring_interrupts():
         try:
             if before.existed:
                 _compose(folder, report, "stop")
             else:
-                report.say(f"{folder.called}: taking down what was started")
-                _compose(folder, report, "down", *([] if keep else ["--volumes"]))
+                report.say(f"{folder.name}: taking down what was started")
+                _compose(folder, report, "down", *([] if keep_volumes else ["--volumes"]))
         except (ProgramError, EngineError) as failure:
-            report.warn(f"{folder.called}: could not be taken down: {failure.message}")
+            report.warn(f"{folder.name}: could not be taken down: {failure.message}")
+
+
+def _compose(folder: StackFolder, report: Reporter, *arguments: str) -> None:
+    """Run a Compose command; the command and what it prints are shown."""
+
+    def show(line: str) -> None:
+        if line.strip():
+            report.say(f"  {line.strip()}")
+
+    report.say(f"$ {folder.command_line(*arguments)}")
+    process.stream(folder.argv(*arguments), on_line=show, cwd=folder.path, environment=folder.environment)

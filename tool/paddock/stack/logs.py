@@ -20,10 +20,10 @@ def follow(
 ) -> None:
     """Hand over each line of the named services, or of all; with `follow` until Ctrl-C.
 
-    `tail` and `since` are Docker's own: a number of lines; a time or a duration such as 10m.
-    Raises UsageError for an unknown service: with --project-name Compose 2.26 shows nothing for one.
+    `tail` and `since` are Docker's own: a number of lines; a time or a duration such as 10m. Raises
+    UsageError for an unknown service: with --project-name, Compose 2.26 shows nothing for one.
     """
-    known = [each.name for each in folder.read().services]
+    known = [service.name for service in folder.read().services]
     for name in services:
         if name not in known:
             raise UsageError(f'unknown service "{name}"', hint=f"known: {', '.join(known)}")

@@ -1,8 +1,8 @@
-"""What must be so on this host before a stack is started. Each refusal says what was found and what to do.
+"""What must be true of this host before a stack is started. Each refusal says what was found and what to do.
 
-Checked before anything is created: the files that the compose file mounts, the device nodes that it hands in,
-the weights that the configuration names, the cards and their driver, the images, the port of the pipeline
-API. Memory that may be short and a card that somebody else may hold are warnings only.
+Checked before anything is created: the files that the compose file mounts, the device nodes that it passes
+on, the weights that the configuration names, the cards and their driver, the images, and the ports. Memory
+that may be short and a card that is given twice are warnings only.
 """
 
 from __future__ import annotations
@@ -15,20 +15,25 @@ from pathlib import Path
 
 from paddock import engine
 from paddock.engine import docker
-from paddock.errors import EngineError, PreflightError
+from paddock.errors import PreflightError
 from paddock.matrix.images import TOOL
-from paddock.paths import on_host
 from paddock.report import Reporter
 from paddock.stack import containers, hostcards
-from paddock.stack.configuration import Bind, Configuration, Published
+from paddock.stack.configuration import Bind, Configuration, Device, Published
 from paddock.stack.containers import Container
 from paddock.stack.folder import StackFolder
-from paddock.stack.weightsinuse import MODELS, WeightsInUse, in_use, models_bind
+from paddock.stack.weightsinuse import CONFIGURATION, MODELS, WeightsInUse, in_use, models_bind
 
-_PULLED = frozenset({"always", "missing", "if_not_present", "build", ""})
+_PULLED = frozenset({"always", "missing", "if_not_present", "build", ""})  # policies by which Compose pulls
 _GB = 10**9
-_OURS = "/etc/paddock/"  # where a stack mounts what is rendered for it
-_CARD = re.compile(r"([a-z]+)[0-9]+")  # the node of one card; nodes without a number are for all of them
+_PROGRAMS = "/opt/paddock"  # where upstream's images get the programs that ours hold
+_CARD_NODE = re.compile(r"([a-z]+)[0-9]+")  # nodes without a number serve all cards
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
+
+_MODELS_HINT = (
+    "`paddock models fetch MODEL` downloads weights, `paddock models make-test MODEL` makes small test "
+    "weights; MODELS_DIR in the stack's .env says where they are"
+)
 
 
 def check(
@@ -36,183 +41,195 @@ def check(
 ) -> None:
     """Raise PreflightError for the first thing that would stop the stack from starting."""
     if engine.is_local():
-        try:
-            require_files(configuration)
-            require_devices(configuration)
-            require_weights(folder, in_use(configuration))
-        except PermissionError as failure:
-            raise PreflightError(
-                f"{failure.filename}: this user may not look at it, expected a path that the stack's user can read",
-                hint="make it readable for everybody (`chmod -R a+rX FOLDER`)",
-            ) from failure
-        hostcards.require(configuration)
+        _check_host(folder, configuration)
     elif configuration.host is not None:
         report.say(
             f"files, cards and driver: not looked at, the engine is on another machine ({engine.address()})"
         )
     require_images(folder, configuration, client=client)
     require_ports(configuration, client=client)
-    _warn_of_memory(configuration, client=client, report=report)
-    _warn_of_cards(configuration, client=client, report=report)
+    if warning := memory_warning(configuration, int(client.info().get("MemTotal") or 0)):
+        report.warn(warning)
+    for warning in cards_given_twice(configuration, _card_holders(configuration, client)):
+        report.warn(warning)
+
+
+def _check_host(folder: StackFolder, configuration: Configuration) -> None:
+    try:
+        require_files(configuration)
+        require_devices(configuration)
+        require_weights(folder, in_use(configuration))
+    except PermissionError as failure:
+        raise PreflightError(
+            f"{failure.filename}: this user may not look at it, expected a path that everybody can read",
+            hint="make it readable for everybody (`chmod -R a+rX FOLDER`)",
+        ) from failure
+    hostcards.require(configuration)
+
+
+# --- files, devices, weights --------------------------------------------------------------------------------
 
 
 def require_files(configuration: Configuration) -> None:
-    """Every host path that is mounted must be there: the engine would make an empty folder of root's in its
-    place.
-    """
+    """Raise PreflightError for a mounted path that is missing: the engine would put an empty folder there."""
     for service in configuration.services:
         for bind in service.binds:
-            if on_host(bind.source).exists():
-                continue
-            what = "the weights folder (MODELS_DIR)" if bind.target == str(MODELS) else bind.target
-            raise PreflightError(
-                f"{bind.source}: is not there, expected {what} of the service {service.name}",
-                hint=_mount_hint(bind),
-            )
+            if not bind.here.exists():
+                what = "the weights folder (MODELS_DIR)" if bind.target == str(MODELS) else bind.target
+                raise PreflightError(
+                    f"{bind.source}: is not there, expected {what} of the service {service.name}",
+                    hint=_mount_hint(bind),
+                )
         models = models_bind(service.binds)
-        if models is not None and not on_host(models.source).is_dir():
+        if models is not None and not models.here.is_dir():
             raise PreflightError(
                 f"{models.source}: found a file, expected the weights folder (MODELS_DIR)",
-                hint=_models_hint(),
+                hint=_MODELS_HINT,
             )
 
 
 def _mount_hint(bind: Bind) -> str:
     if bind.target == str(MODELS):
-        return _models_hint()
-    if bind.target.startswith(_OURS):
+        return _MODELS_HINT
+    if bind.target == _PROGRAMS:
+        return (
+            "copy compose/upstream there, or set UPSTREAM_PROGRAMS in the stack's .env to where it is: a "
+            "folder of compose/ alone lacks the programs that upstream's images are started with"
+        )
+    if bind.target.startswith(CONFIGURATION):
         return "restore it: `paddock render` writes it again"
-    return (
-        "it comes with the card's driver: install that on this host, or say in the stack's .env where it is"
-    )
+    return "it comes with the card's driver: install that on this host, or set its path in the stack's .env"
 
 
 def require_devices(configuration: Configuration) -> None:
-    """Every device node that a container is given must be there."""
+    """Raise PreflightError for a device node that is missing."""
     for service in configuration.services:
-        for node in service.devices:
-            if not on_host(node).exists():
+        for device in service.devices:
+            if not device.here.exists():
                 raise PreflightError(
-                    f"{node}: is not there, expected the device node that the service {service.name} is given",
-                    hint=_node_hint(node),
+                    f"{device.node}: is not there, expected the device node that the service {service.name} "
+                    "is given",
+                    hint=_device_hint(device),
                 )
 
 
-def _node_hint(node: Path) -> str:
-    stem = _CARD.fullmatch(node.name)
-    cards = (
-        sorted(node.with_name(each.name) for each in on_host(node.parent).glob(f"{stem[1]}[0-9]*"))
-        if stem
-        else []
-    )
+def _device_hint(device: Device) -> str:
+    match = _CARD_NODE.fullmatch(device.node.name)
+    present = device.here.parent.glob(f"{match[1]}[0-9]*") if match else ()
+    cards = sorted(str(device.node.with_name(path.name)) for path in present)
     if cards:
-        return f"this host has {', '.join(map(str, cards))}; the stack's .env says which one to take"
+        return f"this host has {', '.join(cards)}; the stack's .env says which one to use"
     return "the card's driver makes it: install it on this host and see that it is loaded (`npu-smi info`)"
 
 
 def require_weights(folder: StackFolder, weights: Iterable[WeightsInUse]) -> None:
-    """Every set that the configuration names must be a folder that holds something."""
-    missing = [each for each in weights if each.directory is not None and not _has_content(each)]
+    """Raise PreflightError for the sets in a models directory that are missing or empty."""
+    missing = [
+        weight_set
+        for weight_set in weights
+        if weight_set.here is not None and not _has_content(weight_set.here)
+    ]
     if not missing:
         return
-    places = ", ".join(f"{each.directory} (for {each.service})" for each in missing)
+    places = ", ".join(f"{weight_set.directory} (for {weight_set.service})" for weight_set in missing)
     raise PreflightError(
-        f"{folder.called}: found no weights at {places}, expected the sets that its configuration names",
-        hint=_models_hint(),
+        f"{folder.name}: found no weights at {places}, expected the sets that its configuration names",
+        hint=_MODELS_HINT,
     )
 
 
-def _has_content(weights: WeightsInUse) -> bool:
-    assert weights.directory is not None  # noqa: S101 - asked by the caller
-    directory = on_host(weights.directory)
+def _has_content(directory: Path) -> bool:
     return directory.is_dir() and any(directory.iterdir())
 
 
-def _models_hint() -> str:
-    return (
-        "`paddock models fetch MODEL` brings them, `paddock models make-test MODEL` makes small test weights; "
-        "MODELS_DIR in the stack's .env says where they are"
-    )
+# --- images -------------------------------------------------------------------------------------------------
 
 
 def require_images(folder: StackFolder, configuration: Configuration, *, client: docker.DockerClient) -> None:
-    """Images that Compose will not pull must be in the engine."""
-    needed = {each.image: each for each in configuration.services if each.pull_policy not in _PULLED}
-    missing = sorted(image for image in needed if not _is_here(client, image))
+    """Raise PreflightError for images that are not in the engine and that Compose will not pull."""
+    needed = {
+        service.image: service for service in configuration.services if service.pull_policy not in _PULLED
+    }
+    missing = sorted(image for image in needed if not engine.has_image(client, image))
     if not missing:
         return
-    found = f"{folder.called}: found no image {', '.join(missing)} in this engine"
+    what = f"{folder.name}: found no image {', '.join(missing)} in this engine"
     if needed[missing[0]].upstream:
         raise PreflightError(
-            f"{found}, and the offline variant pulls nothing",
-            hint=f"`docker pull {missing[0]}` where there is a network, `docker save` and `docker load` carry it here",
+            f"{what}, and the offline variant pulls nothing",
+            hint=f"`docker pull {missing[0]}` where there is a network, then `docker save` and `docker load` "
+            "bring it here",
         )
     build = f"build them (`{_build_commands(folder, missing)}`), " if folder.options else ""
     raise PreflightError(
-        f"{found}, and PULL_POLICY=never forbids pulling",
-        hint=f"{build}load them (`docker load`), or set PULL_POLICY=missing where a container registry has them",
+        f"{what}, and PULL_POLICY=never forbids pulling",
+        hint=f"{build}load them (`docker load`), or set PULL_POLICY=missing where a container registry has "
+        "them",
     )
 
 
 def _build_commands(folder: StackFolder, missing: Sequence[str]) -> str:
-    """What makes these images; the tool's own belongs to no target."""
+    """The commands that build these images; the tool's own image belongs to no target."""
     tools = [image for image in missing if image.rpartition("/")[2].startswith(f"{TOOL.name}:")]
     commands = [f"paddock build {folder.options}"] if len(tools) < len(missing) else []
     return "; ".join([*commands, *([f"paddock build {TOOL.target}"] if tools else [])])
 
 
-def _is_here(client: docker.DockerClient, image: str) -> bool:
-    try:
-        client.images.get(image)
-    except docker.errors.ImageNotFound:
-        return False
-    except docker.errors.APIError as failure:
-        raise EngineError(f"Docker Engine: refused to look for {image}: {failure.explanation}") from failure
-    return True
+# --- ports --------------------------------------------------------------------------------------------------
 
 
 def require_ports(configuration: Configuration, *, client: docker.DockerClient) -> None:
-    """Every port that the stack publishes must be free, or be held by this stack itself."""
-    holders = [each for each in _publishing(client) if each.project != configuration.project]
-    mine = {
+    """Raise PreflightError for a published port that another stack or program has."""
+    holders = [
+        container
+        for container in _publishing_containers(client)
+        if container.project != configuration.project
+    ]
+    own_ports = {
         port.port
-        for each in containers.of_project(client, configuration.project)
-        if each.state == "running"
-        for port in each.published
+        for container in containers.of_project(client, configuration.project)
+        if container.state == "running"
+        for port in container.published
     }
     for service in configuration.services:
         for port in service.published:
-            if port.port not in mine:
+            if port.port not in own_ports:
                 _require_free(port, holders)
 
 
+def _publishing_containers(client: docker.DockerClient) -> Iterator[Container]:
+    for listed in client.api.containers(all=False):
+        if any(port.get("PublicPort") for port in listed.get("Ports") or ()):
+            yield containers.read(client.api.inspect_container(listed["Id"]))
+
+
 def _require_free(port: Published, holders: Iterable[Container]) -> None:
-    holder = next((each for each in holders if any(_clash(port, theirs) for theirs in each.published)), None)
     where = f"{port.host or 'any address'}:{port.port}"
     hint = "choose another one with --port or API_PORT in .env"
-    if holder is not None:
-        stack = f" of the stack {holder.project} ({holder.folder})" if holder.project else ""
-        raise PreflightError(
-            f"port {where}: taken by the container {holder.name}{stack}, expected a free port",
-            hint=f"{hint}, or stop that one"
-            + (f" (`paddock down {holder.folder}`)" if holder.folder else ""),
-        )
+    for holder in holders:
+        if any(_clash(port, published) for published in holder.published):
+            stack = f" of the stack {holder.project} ({holder.folder})" if holder.project else ""
+            down = f" (`paddock down {holder.folder}`)" if holder.folder else ""
+            raise PreflightError(
+                f"port {where}: taken by the container {holder.name}{stack}, expected a free port",
+                hint=f"{hint}, or stop that container{down}",
+            )
     if engine.is_local() and (reason := _cannot_listen(port)):
         raise PreflightError(
             f"port {where}: {reason}, expected a free port",
-            hint=f"{hint}, or stop that program (`ss --listening --tcp --processes 'sport = :{port.port}'` shows it)",
+            hint=f"{hint}, or stop that program "
+            f"(`ss --listening --tcp --processes 'sport = :{port.port}'` shows it)",
         )
 
 
-def _clash(one: Published, other: Published) -> bool:
-    everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
-    return one.port == other.port and (
-        one.host == other.host or one.host in everywhere or other.host in everywhere
-    )
+def _clash(wanted: Published, taken: Published) -> bool:
+    if wanted.port != taken.port:
+        return False
+    return wanted.host == taken.host or wanted.host in _EVERY_ADDRESS or taken.host in _EVERY_ADDRESS
 
 
 def _cannot_listen(port: Published) -> str:
-    """Why nobody can listen there now; empty when it is free."""
+    """Why no program can listen there now; empty where the port is free."""
     family = socket.AF_INET6 if ":" in port.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -227,51 +244,49 @@ def _cannot_listen(port: Published) -> str:
     return ""
 
 
-def _publishing(client: docker.DockerClient) -> Iterable[Container]:
-    for found in client.api.containers(all=False):
-        if any(port.get("PublicPort") for port in found.get("Ports") or ()):
-            yield containers.read(client.api.inspect_container(found["Id"]))
+# --- warnings -----------------------------------------------------------------------------------------------
 
 
-def _warn_of_memory(configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
-    wanted = sum(each.memory or 0 for each in configuration.services)
-    present = int(client.info().get("MemTotal") or 0)
-    if present and wanted > present:
-        report.warn(
-            f"memory: the containers may use {wanted / _GB:.1f} GB together, the host has {present / _GB:.1f} GB; "
-            "API_MEMORY and VLM_MEMORY in .env set the limits"
-        )
+def memory_warning(configuration: Configuration, present: int) -> str:
+    """A warning where the containers may use more than the host's `present` bytes; 0 is unknown."""
+    wanted = sum(service.memory or 0 for service in configuration.services)
+    if not present or wanted <= present:
+        return ""
+    return (
+        f"memory: the containers may use {wanted / _GB:.1f} GB together, the host has {present / _GB:.1f} "
+        "GB; API_MEMORY and VLM_MEMORY in .env set the limits"
+    )
 
 
-def _warn_of_cards(configuration: Configuration, *, client: docker.DockerClient, report: Reporter) -> None:
-    for warning in cards_given_twice(configuration, dict(_cards_of_others(configuration, client))):
-        report.warn(warning)
+def cards_given_twice(configuration: Configuration, holders: Mapping[Path, str]) -> Iterator[str]:
+    """A warning for each card that a service is given and that another one, or one of `holders`, has too.
 
-
-def cards_given_twice(configuration: Configuration, held: Mapping[Path, str]) -> Iterator[str]:
-    """A warning for each card of this stack that `held` (device node -> by whom) or another of its services
-    has.
-
-    Drivers that hand out cards as device nodes give each to one container; the second one fails while it
-    starts.
+    `holders` says by device node who has it. Drivers that hand out cards as device nodes give each to one
+    container; the second one fails while it starts.
     """
-    holders = dict(held)
+    holder_of = dict(holders)
     for service in configuration.services:
-        for node in (each for each in service.devices if _CARD.fullmatch(each.name)):
-            if node in holders:
+        for node in (device.node for device in service.devices):
+            if not _CARD_NODE.fullmatch(node.name):
+                continue
+            if node in holder_of:
                 yield (
-                    f"{node}: given to the service {service.name} and to {holders[node]}; the driver lets one "
-                    "container hold a card unless sharing is on (docs/ascend.md)"
+                    f"{node}: given to the service {service.name} and to {holder_of[node]}; "
+                    "the driver lets one container hold a card unless sharing is on (docs/guides/ascend.md)"
                 )
-            holders[node] = f"the service {service.name}"
+            holder_of[node] = f"the service {service.name}"
 
 
-def _cards_of_others(configuration: Configuration, client: docker.DockerClient) -> Iterator[tuple[Path, str]]:
+def _card_holders(configuration: Configuration, client: docker.DockerClient) -> dict[Path, str]:
+    """The device nodes that containers of other stacks have, and which container each."""
+    holders: dict[Path, str] = {}
     if not any(service.devices for service in configuration.services):
-        return
-    for found in client.api.containers(all=False):
-        container = client.api.inspect_container(found["Id"])
-        if containers.read(container).project == configuration.project:
+        return holders
+    for listed in client.api.containers(all=False):
+        inspected = client.api.inspect_container(listed["Id"])
+        container = containers.read(inspected)
+        if container.project == configuration.project:
             continue
-        for device in container["HostConfig"].get("Devices") or ():
-            yield Path(device["PathOnHost"]), f"the container {containers.read(container).name}"
+        for device in inspected["HostConfig"].get("Devices") or ():
+            holders[Path(device["PathOnHost"])] = f"the container {container.name}"
+    return holders

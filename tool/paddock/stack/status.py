@@ -1,5 +1,4 @@
-"""How the stacks on this engine are: each container's state, health, memory and versions, and whether it can
-parse.
+"""The state of the stacks on this engine: of each container, and whether the stack can parse.
 
 Reads only. What takes time (memory, package versions, asking the API) is asked of all containers at once.
 """
@@ -8,13 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
-
-import requests
 
 from paddock.engine import docker
 from paddock.matrix.fieldtypes import FrozenDict
@@ -45,12 +41,12 @@ _ASK_VERSIONS = (
 )
 _AT_ONCE = 16
 ABSENT = "absent"
-DONE = "done"  # it was to do its work once
+DONE = "done"  # it was to run once, and has ended well
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceStatus:
-    """One container. `memory` and `memory_limit` in bytes (None: unknown, or no limit), `uptime` in seconds."""
+    """One container. Memory in bytes (None: unknown, or no limit), `uptime` in seconds."""
 
     service: str
     container: str
@@ -85,16 +81,16 @@ class StackStatus:
 
 
 def status_of_all(client: docker.DockerClient, *, project: str | None = None) -> tuple[StackStatus, ...]:
-    """Every stack of paddock's on this engine, or only those with one project name."""
-    present = [each for each in containers.ours(client) if project in (None, each.project)]
-    stacks = [tuple(group) for _, group in groupby(present, key=lambda each: each.project)]
+    """Every stack of paddock's on this engine, or only the one with this project name."""
+    present = [container for container in containers.ours(client) if project in (None, container.project)]
+    stacks = [tuple(group) for _, group in groupby(present, key=lambda container: container.project)]
     return tuple(_status(client, stack, expected=()) for stack in stacks)
 
 
 def status_of(client: docker.DockerClient, configuration: Configuration, *, folder: str) -> StackStatus:
     """One stack, whether or not it runs; services without a container are `absent`."""
     present = containers.of_project(client, configuration.project)
-    expected = tuple(each.name for each in configuration.services if not each.once)
+    expected = tuple(service.name for service in configuration.services if not service.once)
     if present:
         return _status(client, present, expected=expected)
     return StackStatus(
@@ -113,19 +109,22 @@ def status_of(client: docker.DockerClient, configuration: Configuration, *, fold
 def _status(
     client: docker.DockerClient, present: Sequence[Container], *, expected: Sequence[str]
 ) -> StackStatus:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - heavy
+
     url = containers.url_of(present)
+    # a paused API would keep us waiting, and that it is paused shows without asking
+    answers = all(container.state == "running" for container in present if container.published)
     with ThreadPoolExecutor(_AT_ONCE, "status") as pool:
-        # a paused API would keep us waiting, and what it is shows without asking
-        answers = all(each.state == "running" for each in present if each.published)
         asked = pool.submit(readiness.ask, url) if url is not None and answers else None
-        memory = [pool.submit(_memory, client, each) for each in present]
-        packages = [pool.submit(_packages, client, each) for each in present]
+        memory = [pool.submit(_memory, client, container) for container in present]
+        packages = [pool.submit(_packages, client, container) for container in present]
         services = [
-            _service(each, used.result(), versions.result())
-            for each, used, versions in zip(present, memory, packages, strict=True)
+            _service(container, used.result(), versions.result())
+            for container, used, versions in zip(present, memory, packages, strict=True)
         ]
         answer = asked.result() if asked is not None else None
-    services += [_absent(name) for name in expected if name not in {each.service for each in present}]
+    have_container = {container.service for container in present}
+    services += [_absent(name) for name in expected if name not in have_container]
     reason = _reason(services, answer)
     return StackStatus(
         project=present[0].project,
@@ -141,33 +140,36 @@ def _status(
 
 
 def _reason(services: Sequence[ServiceStatus], answer: Readiness | None) -> str:
-    """Why a stack cannot parse now; empty when it can. A container that does not run tells more than the API."""
-    for each in services:
-        if each.state not in ("running", DONE):
-            return f"{each.service} is {each.state}" + (" (out of memory)" if each.oom_killed else "")
+    """Why a stack cannot parse; empty when it can. A container that does not run says more than the API."""
+    for service in services:
+        if service.state not in ("running", DONE):
+            memory = " (out of memory)" if service.oom_killed else ""
+            return f"{service.service} is {service.state}{memory}"
     if answer is not None:
         return "" if answer.ready else answer.reason or "the pipeline API is not ready"
-    waiting = [each.service for each in services if each.health not in ("healthy", "")]
+    waiting = [service.service for service in services if service.health not in ("healthy", "")]
     return f"{', '.join(waiting)}: not healthy" if waiting else ""
 
 
-def _service(each: Container, memory: int | None, packages: Mapping[str, str]) -> ServiceStatus:
-    running = each.state == "running"
+def _service(container: Container, memory: int | None, packages: Mapping[str, str]) -> ServiceStatus:
+    running = container.state == "running"
     return ServiceStatus(
-        service=each.service,
-        container=each.name,
-        state=DONE if each.done else each.state,
-        health=each.health if running else "",
-        health_message=each.health_message if running and each.health == "unhealthy" else "",
-        exit_code=each.exit_code,
-        restarts=each.restarts,
-        oom_killed=each.oom_killed,
-        uptime=(datetime.now(UTC) - each.started).total_seconds() if running and each.started else None,
-        ports=tuple(f"{port.host or '*'}:{port.port}" for port in each.published),
+        service=container.service,
+        container=container.name,
+        state=DONE if container.done else container.state,
+        health=container.health if running else "",
+        health_message=container.health_message if running and container.health == "unhealthy" else "",
+        exit_code=container.exit_code,
+        restarts=container.restarts,
+        oom_killed=container.oom_killed,
+        uptime=(datetime.now(UTC) - container.started).total_seconds()
+        if running and container.started
+        else None,
+        ports=tuple(f"{port.host or '*'}:{port.port}" for port in container.published),
         memory=memory,
-        memory_limit=each.memory_limit or None,
-        image=each.image,
-        labels=labels_of(each),
+        memory_limit=container.memory_limit or None,
+        image=container.image,
+        labels=labels_of(container),
         packages=packages,
     )
 
@@ -192,7 +194,7 @@ def _absent(name: str) -> ServiceStatus:
     )
 
 
-def labels_of(each: Container) -> Mapping[str, str]:
+def labels_of(container: Container) -> Mapping[str, str]:
     """What the image says of itself, under short names; empty where it says nothing."""
     named = {
         "version": "org.opencontainers.image.version",
@@ -202,25 +204,24 @@ def labels_of(each: Container) -> Mapping[str, str]:
         "model": "io.paddock.model",
         "variant": "io.paddock.variant",
     }
-    return FrozenDict({short: each.labels.get(label, "") for short, label in named.items()})
+    return FrozenDict({short: container.labels.get(label, "") for short, label in named.items()})
 
 
-def _memory(client: docker.DockerClient, each: Container) -> int | None:
-    """Bytes in use without the page cache that can be given back, as `docker stats` counts; None when not
-    running.
-    """
-    if each.state != "running":
+def _memory(client: docker.DockerClient, container: Container) -> int | None:
+    """Bytes in use without the page cache, as `docker stats` counts; None where nothing runs."""
+    if container.state != "running":
         return None
     try:
-        found: dict[str, Any] = client.api.stats(each.id, stream=False, one_shot=True)
-    except (docker.errors.DockerException, requests.RequestException):
+        stats: dict[str, Any] = client.api.stats(container.id, stream=False, one_shot=True)
+    except (docker.errors.DockerException, OSError):
         return None  # it ended just now
-    return used_memory(found)
+    return used_memory(stats)
 
 
 def used_memory(stats: Mapping[str, Any]) -> int | None:
-    """The memory in use from the engine's statistics: cgroup 2 says inactive_file, cgroup 1
-    total_inactive_file.
+    """The memory in use by the engine's statistics.
+
+    cgroup 2 calls the page cache that can be given back inactive_file, cgroup 1 total_inactive_file.
     """
     memory = stats.get("memory_stats") or {}
     if "usage" not in memory:
@@ -230,15 +231,16 @@ def used_memory(stats: Mapping[str, Any]) -> int | None:
     return max(int(memory["usage"]) - int(cache), 0)
 
 
-def _packages(client: docker.DockerClient, each: Container) -> Mapping[str, str]:
-    """Versions of the packages that matter, asked of the container's own Python; empty where it has none."""
-    if each.state != "running":
+def _packages(client: docker.DockerClient, container: Container) -> Mapping[str, str]:
+    """Versions of PACKAGES by the container's own Python; empty where it has none."""
+    if container.state != "running":
         return FrozenDict()
+    argv = ["python", "-c", _ASK_VERSIONS, *PACKAGES]
     try:
-        created = client.api.exec_create(each.id, ["python", "-c", _ASK_VERSIONS, *PACKAGES], stderr=False)
+        created = client.api.exec_create(container.id, argv, stderr=False)
         printed: bytes = client.api.exec_start(created["Id"])
         if client.api.exec_inspect(created["Id"])["ExitCode"] != 0:
             return FrozenDict()
         return FrozenDict({str(name): str(version) for name, version in json.loads(printed).items()})
-    except (docker.errors.DockerException, requests.RequestException, ValueError):
+    except (docker.errors.DockerException, OSError, ValueError):
         return FrozenDict()

@@ -1,4 +1,4 @@
-"""A tiny page to send through a stack: dark bars on white, so that there is something to lay out and to read."""
+"""A tiny page to send through a stack: dark bars on white, something to lay out and to read."""
 
 from __future__ import annotations
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
-from paddock.errors import ConfigurationError
 from paddock.paths import on_host
 from paddock.stack.configuration import Bind, Configuration, Service
+from paddock.stack.pipelinefile import is_pipeline, read_pipeline
 from paddock.weights import lockfile
 from paddock.weights.lockfile import Kind
 from paddock.weights.markers import EMBEDDED_MARKER, TEST_MARKER
 
 MODELS = PurePosixPath("/models")  # in every container
-_NAMED = re.compile(r"(?<![\w./-])/models/([\w.-]+)")
-_PIPELINE = "pipeline.yaml"
-_ELSEWHERE = "PADDOCK_WEIGHTS"  # says where upstream's images have what is linked into /models
-# Which switch of the pipeline turns a module on; the other modules are always on.
+CONFIGURATION = "/etc/paddock/"  # where a container sees the configuration that was rendered for it
+
+_WEIGHT_SET = re.compile(r"(?<![\w./-])/models/([\w.-]+)")
+_MODELS_IN_IMAGE = "PADDOCK_WEIGHTS"  # where upstream's images have what is linked into /models
+# The switch of the pipeline that turns a module on; modules without one are always on.
 _SWITCHES = {
     "LayoutDetection": "use_layout_detection",
     "DocPreprocessor": "use_doc_preprocessor",
@@ -30,102 +29,102 @@ _SWITCHES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightsInUse:
-    """One weight set that a service reads. `directory` None: it is inside the image."""
+    """One weight set that a service reads.
+
+    `directory` is where the host has it, as Compose names it, and `here` the same as this process sees it;
+    both are None where the set is inside the image, below `in_image`.
+    """
 
     name: str
     service: str
     directory: Path | None
-    in_image: PurePosixPath = MODELS  # where the image has it, if it has
+    here: Path | None
+    in_image: PurePosixPath = MODELS
 
 
 def in_use(configuration: Configuration) -> tuple[WeightsInUse, ...]:
     """The sets that the mounted configuration files name, in order of service and of the file.
 
-    Raises ConfigurationError when a pipeline configuration is not YAML.
+    Raises ConfigurationError where a pipeline configuration is not YAML.
     """
     return tuple(
-        WeightsInUse(
-            name=name,
-            service=service.name,
-            directory=_directory(service, name),
-            in_image=PurePosixPath(service.environment.get(_ELSEWHERE, MODELS)),
-        )
-        for service in configuration.services
-        for name in _named_by(service)
+        _weights(service, name) for service in configuration.services for name in _names_in_service(service)
     )
 
 
 def is_test(weights: WeightsInUse) -> bool:
     """Whether a set in a models directory is test weights, by its own marker or by the lock."""
-    return _is(weights, TEST_MARKER, Kind.TEST)
+    return _is_kind(weights, TEST_MARKER, Kind.TEST)
 
 
 def is_embedded(weights: WeightsInUse) -> bool:
-    """Whether a set in a models directory is of the embedded model, in the same way."""
-    return _is(weights, EMBEDDED_MARKER, Kind.EMBEDDED)
-
-
-def _is(weights: WeightsInUse, marker: str, kind: Kind) -> bool:
-    if weights.directory is None:
-        return False
-    directory = on_host(weights.directory)
-    if (directory / marker).exists():
-        return True
-    entry = lockfile.read(directory.parent).get(weights.name)
-    return entry is not None and entry.kind is kind
-
-
-def _named_by(service: Service) -> tuple[str, ...]:
-    files = [bind.source for bind in service.binds if bind.target.startswith("/etc/paddock/")]
-    names = [name for value in service.environment.values() for name in _NAMED.findall(value)]
-    names += [name for file in files if file.is_file() for name in _named_in(file)]
-    return tuple(dict.fromkeys(names))
-
-
-def _named_in(file: Path) -> Iterator[str]:
-    text = file.read_text("utf-8", errors="replace")
-    if file.name == _PIPELINE:
-        yield from _of_pipeline(file, text)
-        return
-    for line in text.splitlines():
-        yield from _NAMED.findall(line.partition("#")[0])
-
-
-def _of_pipeline(file: Path, text: str) -> Iterator[str]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as wrong:
-        raise ConfigurationError(f"{file}: not YAML: {' '.join(str(wrong).split())}") from wrong
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}: found {type(document).__name__}, expected a mapping")
-    for part in _parts(document):
-        yield from (found[1] for text in _texts(part) if (found := _NAMED.match(text)))
-
-
-def _parts(document: Mapping[str, Any]) -> Iterator[object]:
-    for group in ("SubModules", "SubPipelines"):
-        for name, part in (document.get(group) or {}).items():
-            if document.get(_SWITCHES.get(name, ""), True):
-                yield part
-
-
-def _texts(part: object) -> Iterator[str]:
-    """Every string below `part`."""
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, dict):
-        for value in part.values():
-            yield from _texts(value)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _texts(value)
-
-
-def _directory(service: Service, name: str) -> Path | None:
-    bind = models_bind(service.binds)
-    return bind.source / name if bind is not None else None
+    """Whether a set in a models directory belongs to the embedded model, by its own marker or by the lock."""
+    return _is_kind(weights, EMBEDDED_MARKER, Kind.EMBEDDED)
 
 
 def models_bind(binds: Sequence[Bind]) -> Bind | None:
     """The host folder that a container sees as /models."""
     return next((bind for bind in binds if bind.target == str(MODELS)), None)
+
+
+def _weights(service: Service, name: str) -> WeightsInUse:
+    bind = models_bind(service.binds)
+    directory = bind.source / name if bind is not None else None
+    return WeightsInUse(
+        name=name,
+        service=service.name,
+        directory=directory,
+        here=on_host(directory) if directory is not None else None,  # it may be a link to elsewhere
+        in_image=PurePosixPath(service.environment.get(_MODELS_IN_IMAGE, MODELS)),
+    )
+
+
+def _is_kind(weights: WeightsInUse, marker: str, kind: Kind) -> bool:
+    if weights.here is None:
+        return False
+    if (weights.here / marker).exists():
+        return True
+    entry = lockfile.read(weights.here.parent).get(weights.name)
+    return entry is not None and entry.kind is kind
+
+
+def _names_in_service(service: Service) -> tuple[str, ...]:
+    names = [name for value in service.environment.values() for name in _WEIGHT_SET.findall(value)]
+    for bind in service.binds:
+        if bind.target.startswith(CONFIGURATION) and bind.source.is_file():
+            names += _names_in_file(bind.source)
+    return tuple(dict.fromkeys(names))
+
+
+def _names_in_file(path: Path) -> Iterator[str]:
+    if is_pipeline(path):
+        yield from _names_in_pipeline(read_pipeline(path))
+        return
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        yield from _WEIGHT_SET.findall(line.partition("#")[0])
+
+
+def _names_in_pipeline(pipeline: Mapping[str, Any]) -> Iterator[str]:
+    for module in _active_modules(pipeline):
+        for text in _strings(module):
+            if match := _WEIGHT_SET.match(text):
+                yield match[1]
+
+
+def _active_modules(pipeline: Mapping[str, Any]) -> Iterator[object]:
+    for group in ("SubModules", "SubPipelines"):
+        for name, module in (pipeline.get(group) or {}).items():
+            if pipeline.get(_SWITCHES.get(name, ""), True):
+                yield module
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Every string at any depth of a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

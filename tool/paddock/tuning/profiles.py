@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -10,15 +11,40 @@ from packaging.version import InvalidVersion, Version
 from paddock.errors import ConfigurationError, UsageError
 from paddock.matrix import strictyaml
 from paddock.matrix.fieldtypes import FrozenDict
-from paddock.matrix.records import Profile, Target
+from paddock.matrix.nearest import unknown
+from paddock.matrix.records import Accelerator, Target
 from paddock.matrix.registry import Registry
 from paddock.matrix.strictyaml import Loaded
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A value that somebody published for a card, and where."""
+
+    value: int | float
+    origin: str
+    beside_layout: bool = False  # found with the layout model on the same card
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """A card, or a class of cards by memory, that `paddock tune` can size a server for."""
+
+    name: str
+    description: str
+    accelerator: Accelerator
+    memory: float  # GiB; of one card, or of the server where there is no card
+    batch: Published  # tokens of one step, where memory allows
+    default_for: tuple[str, ...] = ()  # targets for which it is taken when no card is named
+    by_memory: bool = False  # a class that `--vram` can choose
+    compute_capability: str | None = None
+    most_sequences: Published | None = None
+    # Backend -> option -> value.
+    settings: Mapping[str, Mapping[str, Published]] = field(default_factory=FrozenDict)
+
+
 def load(templates: Path, registry: Registry) -> Mapping[str, Profile]:
-    """All profiles by name. Raises DataError at the first value that is wrong or names what is not in the
-    registry.
-    """
+    """All profiles by name. Raises DataError at the first value that is wrong or names something unknown."""
     files = {
         path.stem: strictyaml.read(path, Profile, given={"name": path.stem})
         for path in sorted((templates / "profiles").glob("*.yaml"))
@@ -41,42 +67,31 @@ def choose(
     """
     if card is not None:
         return _named(profiles, card)
-    own = [each for each in profiles.values() if target.name in each.default_for]
-    if memory is None or own:
-        if own:
-            return own[0]
+    for profile in profiles.values():
+        if target.name in profile.default_for:
+            return profile
+    alike = [profile for profile in profiles.values() if profile.accelerator is target.accelerator]
+    if memory is None:
         raise UsageError(
             f"target {target.name}: found no card, expected --vram or --card",
-            hint=f"cards: {', '.join(_of(profiles, target))}",
+            hint=f"cards: {', '.join(profile.name for profile in alike)}",
         )
-    classes = sorted(
-        (each for each in profiles.values() if _is_class(each, target)), key=lambda each: each.memory
-    )
-    below = [each for each in classes if each.memory <= memory]
-    if not below:
+    classes = sorted((profile for profile in alike if profile.by_memory), key=lambda profile: profile.memory)
+    not_larger = [profile for profile in classes if profile.memory <= memory]
+    if not not_larger:
         least = f"{classes[0].memory:g}" if classes else "a card"
         raise ConfigurationError(
-            f"target {target.name}: found {memory:g} GB, expected at least {least}: no source says that the model and "
-            "its layout model work with less",
+            f"target {target.name}: found {memory:g} GB, expected at least {least}: "
+            "no source says that the model and its layout model work with less",
             hint="llama.cpp on the target cpu needs no card",
         )
-    return below[-1]
+    return not_larger[-1]
 
 
 def _named(profiles: Mapping[str, Profile], card: str) -> Profile:
-    if card in profiles:
-        return profiles[card]
-    close = strictyaml.nearest(card, profiles)
-    meant = f': did you mean "{close}"?' if close else ""
-    raise UsageError(f'unknown card "{card}"{meant}', hint=f"known: {', '.join(profiles)}")
-
-
-def _of(profiles: Mapping[str, Profile], target: Target) -> list[str]:
-    return [each.name for each in profiles.values() if each.accelerator is target.accelerator]
-
-
-def _is_class(profile: Profile, target: Target) -> bool:
-    return profile.by_memory and profile.accelerator is target.accelerator
+    if card not in profiles:
+        raise unknown("card", card, profiles)
+    return profiles[card]
 
 
 def _check(file: Loaded[Profile], registry: Registry) -> None:
@@ -92,11 +107,12 @@ def _check(file: Loaded[Profile], registry: Registry) -> None:
                 f'settings: found "{backend}", expected one of {", ".join(registry.backends)}'
             )
         tuning = registry.backends[backend].tuning
-        known = (tuning.share, tuning.sequences) if tuning else ()
+        known = [option for option in (tuning.share, tuning.sequences) if option] if tuning else []
         for option in settings:
             if option not in known:
+                expected = ", ".join(known) or "none"
                 raise file.place("settings", backend, option).error(
-                    f'settings.{backend}: found "{option}", expected one of {", ".join(filter(None, known)) or "none"}'
+                    f'settings.{backend}: found "{option}", expected one of {expected}'
                 )
     _check_capability(file)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from paddock.durable import write_durably, writing
 from paddock.errors import ConfigurationError
 from paddock.matrix.images import vlm_configuration
 from paddock.matrix.records import Offer
@@ -19,17 +20,15 @@ _OPTION = re.compile(r"^([a-z][a-z0-9-]*)(?::? |$)")
 def text(templates: Path, tuning: Tuning, *, command: str) -> str:
     """The whole file. Above each value stands where it comes from; `command` is how this one was made."""
     name = vlm_configuration(tuning.stack)
-    rendered = next(
-        content
-        for path, content in Renderer(templates).stack(tuning.tuned_stack()).items()
-        if path.name == name
-    )
+    files = Renderer(templates).stack(tuning.tuned_stack())
+    rendered = next(content for path, content in files.items() if path.name == name)
     origins = _origins(tuning)
     lines = [
         f"{TUNED} `{command}`.",
         "# `paddock render` leaves this file alone; without it, render writes the target's.",
+        f"# {tuning.profile.description}",
+        f"# {tuning.room}",
     ]
-    lines += [f"# {tuning.profile.description}", f"# {tuning.room}"]
     for line in rendered.splitlines()[1:]:
         option = _OPTION.match(line)
         if option:
@@ -41,24 +40,19 @@ def text(templates: Path, tuning: Tuning, *, command: str) -> str:
 def write(folder: Path, tuning: Tuning, content: str) -> Path:
     """Put the file into a stack's folder in one step, and return its path."""
     path = folder / vlm_configuration(tuning.stack)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(content, "utf-8")
-        partial.replace(path)
-    except OSError as failure:
-        raise ConfigurationError(f"{path}: cannot be written: {failure.strerror}") from failure
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path, raising=ConfigurationError):
+        write_durably(path, content.encode())
     return path
 
 
 def _origins(tuning: Tuning) -> Mapping[str, str]:
     unchanged = dict.fromkeys(tuning.stack.vlm.settings, f"target {tuning.stack.target.name}")
-    return {**unchanged, **{each.option: each.origin for each in tuning.settings}}
+    return {**unchanged, **{setting.option: setting.origin for setting in tuning.settings}}
 
 
 def _offered(offers: tuple[Offer, ...]) -> Iterator[str]:
     """Environment variables that nobody sets unasked, as one would put them into compose.override.yaml."""
     for offer in offers:
         yield f"# Offered, not set: {offer.name}={offer.value} - {offer.gain}. Price: {offer.price}."
-        yield f'#   compose.override.yaml: {{services: {{vlm: {{environment: {{{offer.name}: "{offer.value}"}}}}}}}}'
+        variable = f'{{{offer.name}: "{offer.value}"}}'
+        yield f"#   compose.override.yaml: {{services: {{vlm: {{environment: {variable}}}}}}}"

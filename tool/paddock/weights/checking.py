@@ -1,4 +1,4 @@
-"""Looking at the sets in a models directory: what is there, and whether it is what the lock says."""
+"""Looking at the sets in a models directory: what is there, and whether it is what the lock file says."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from paddock.errors import WeightsError
 from paddock.matrix.records import Model, Source
 from paddock.report import Reporter
 from paddock.weights import lockfile, setfiles
-from paddock.weights.installing import compared
+from paddock.weights.installing import differences
 from paddock.weights.lockfile import Kind, LockedFile, LockedSet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """One set in the models directory. `kind` None: the lock does not know it."""
+    """One set in the models directory; `kind` is None where the lock file does not list it."""
 
     name: str
     path: Path
@@ -37,29 +37,29 @@ class Checked:
     problems: tuple[str, ...]
 
 
-# --- checking and listing -----------------------------------------------------------------------------------
-
-
 def kind_of(models_dir: Path, name: str) -> Kind | None:
-    """What the set in `models_dir` is; None when it is not there or the lock does not know it."""
+    """Return what the set in `models_dir` is; None when it is not there or not in the lock file."""
     locked = lockfile.read(models_dir).get(name)
     return locked.kind if locked is not None and (models_dir / name).is_dir() else None
 
 
 def stored(models_dir: Path) -> tuple[Stored, ...]:
-    """Every set in `models_dir`, by name."""
+    """Return every set in `models_dir`, by name."""
     lock = lockfile.read(models_dir)
     return tuple(_stored(models_dir / name, lock.get(name)) for name in _directories(models_dir))
 
 
 def needed_by(name: str, models: Collection[Model]) -> tuple[str, ...]:
-    """The models that use a set of that name."""
-    return tuple(sorted(model.name for model in models if any(each.name == name for each in model.weights)))
+    """Return the names of the models that use a set of that name."""
+    return tuple(
+        sorted(model.name for model in models if name in {weight_set.name for weight_set in model.weights})
+    )
 
 
 def inspect(models_dir: Path, names: Sequence[str] | None = None, *, report: Reporter) -> tuple[Checked, ...]:
-    """Hash the files of the named sets, or of all that are here or in the lock, and compare them with the
-    lock.
+    """Hash the files of the named sets and compare them with the lock file.
+
+    Without names, these are all sets that are here or in the lock file.
     """
     lock = lockfile.read(models_dir)
     chosen = sorted({*lock, *_directories(models_dir)}) if names is None else list(names)
@@ -77,7 +77,7 @@ def refuse_problems(models_dir: Path, checked: Sequence[Checked]) -> tuple[Check
         raise WeightsError(
             f"{models_dir}: found no weights, expected at least one set", hint="paddock models fetch MODEL"
         )
-    problems = [problem for each in checked for problem in each.problems]
+    problems = [problem for checked_set in checked for problem in checked_set.problems]
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise WeightsError(
@@ -110,9 +110,8 @@ def _checked(directory: Path, locked: LockedSet | None, report: Reporter) -> Che
     found: Mapping[str, LockedFile] = {}
     name = directory.name
     try:
-        found = (
-            setfiles.measure(directory, label=f"check {name}", report=report) if directory.is_dir() else {}
-        )
+        if directory.is_dir():
+            found = setfiles.measure(directory, label=f"check {name}", report=report)
         problems = _set_problems(directory, locked, found)
     except WeightsError as unsafe:
         problems = (unsafe.message,)
@@ -129,4 +128,4 @@ def _set_problems(
         return (f"{directory.name}: found no directory, expected the set",)
     if locked is None:
         return (f"{directory.name}: found no entry in {lockfile.NAME}, expected one",)
-    return tuple(f"{directory.name}/{problem}" for problem in compared(locked, found))
+    return tuple(f"{directory.name}/{problem}" for problem in differences(locked, found))

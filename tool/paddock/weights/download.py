@@ -1,24 +1,19 @@
-"""One HTTP download that survives cut connections, impatient servers and Ctrl-C. It knows nothing about
-weights.
+"""One HTTP download that survives cut connections, impatient servers and Ctrl-C. It knows nothing of weights.
 
-While it comes, a file is called `<name>.part`; `<name>.part.json` keeps what the server said about it (ETag,
-Last-Modified, length). A later attempt, in this process or the next, asks for the rest with `Range` and
-`If-Range`: a file that has changed meanwhile comes whole again (RFC 9110, 13.1.5). The file gets its name
-once it is complete and agrees with every size and hash that its source published.
+A later attempt, in this process or the next, asks for the rest of a part file with `Range` and `If-Range`: a
+file that has changed meanwhile comes whole again (RFC 9110, 13.1.5). The file gets its name once it is
+complete and agrees with every size and hash that its source published.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -28,9 +23,12 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from paddock import __version__
-from paddock.errors import PreflightError, SourceError
+from paddock import __version__, durable
+from paddock.errors import PreflightError, SourceError, causes
 from paddock.report import Reporter
+from paddock.weights.diskspace import require_room
+from paddock.weights.partfile import Note, PartFile
+from paddock.weights.published import Published, verified
 
 BLOCK = 64 * 1024  # bytes per read; what a cut can lose
 WORTHWHILE = 1024 * 1024  # bytes that make an attempt count as progress
@@ -60,22 +58,8 @@ class Patience:
     longest_wait: float = 60.0  # for the backoff and for what a server asks with Retry-After
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Published:
-    """What the source says a file is, apart from the answer that carries it."""
-
-    size: int | None = None  # bytes
-    sha256: str | None = None
-    git_blob: str | None = None  # git's SHA-1 name of the content, for files outside Git LFS
-
-    @property
-    def hashed(self) -> bool:
-        """Whether wrong content would be noticed."""
-        return self.sha256 is not None or self.git_blob is not None
-
-
-class _Again(Exception):  # noqa: N818 - not an error that leaves this module
-    """This attempt ended early; another one may do."""
+class _CutShortError(Exception):
+    """This attempt ended early; another one may succeed."""
 
     def __init__(self, reason: str, *, answered: bool = True, after: float | None = None) -> None:
         super().__init__(reason)
@@ -83,12 +67,11 @@ class _Again(Exception):  # noqa: N818 - not an error that leaves this module
 
 
 def open_session(ca_bundle: str | None = None) -> requests.Session:
-    """A session that honours the proxy variables of the environment; `ca_bundle` replaces the trusted roots."""
+    """Return a session that uses the proxies of the environment; `ca_bundle` replaces the trusted roots."""
     session = requests.Session()
     session.headers["User-Agent"] = f"paddock/{__version__}"
-    session.headers["Accept-Encoding"] = (
-        "identity"  # lengths and ranges must count the bytes of the file itself
-    )
+    # Lengths and ranges must count the bytes of the file itself.
+    session.headers["Accept-Encoding"] = "identity"
     if ca_bundle:
         session.verify = ca_bundle
     return session
@@ -110,109 +93,33 @@ def download(
     """
     published, patience = published or Published(), patience or Patience()
     to.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(to)
+    part = PartFile(to)
     retries = _Retries(url, patience, report)
     furthest = part.size()
     while True:
         try:
             _attempt(session, url, part, published=published, patience=patience, report=report)
             break
-        except _Again as cut:
+        except _CutShortError as cut:
             gained = part.size() - furthest
             furthest = max(furthest, part.size())
             retries.pause(cut, progress=gained >= WORTHWHILE)
     digest = _verified(part, url, published)
-    part.finish(to)
+    part.finish()
     return digest
 
 
 def read_json(
     session: requests.Session, url: str, *, report: Reporter, patience: Patience | None = None
 ) -> object:
-    """The JSON document at `url`. Raises SourceError as `download` does, and when it is not JSON."""
+    """Return the JSON document at `url`. Raises SourceError as `download` does, and when it is not JSON."""
     patience = patience or Patience()
     retries = _Retries(url, patience, report)
     while True:
         try:
             return _json_attempt(session, url, patience)
-        except _Again as cut:
+        except _CutShortError as cut:
             retries.pause(cut, progress=False)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def matches(path: Path, published: Published) -> bool:
-    """Whether a file has the published size and hash; False where no hash was published."""
-    try:
-        _compare(path, "", published)
-    except SourceError:
-        return False
-    return published.hashed
-
-
-def require_space(directory: Path, size: int, what: str) -> None:
-    """Raise PreflightError unless `directory`'s disk has `size` free bytes for `what`."""
-    free = shutil.disk_usage(directory).free
-    if size > free:
-        raise PreflightError(
-            f"{directory}: not enough free disk for {what}, found {free:,} bytes and expected {size:,}",
-            hint="free some space, or choose another directory with --to or MODELS_DIR",
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Said:
-    """What a server said about the file whose beginning is in `.part`."""
-
-    url: str
-    etag: str | None
-    modified: str | None
-    size: int | None
-
-    @property
-    def condition(self) -> str | None:
-        """The value for If-Range: a strong ETag, else the date."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.modified
-
-
-class _Part:
-    """The partial file of a download and the note beside it."""
-
-    def __init__(self, to: Path) -> None:
-        self.path = to.with_name(to.name + ".part")
-        self.note = to.with_name(to.name + ".part.json")
-
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def said(self) -> _Said | None:
-        """The note; None when there is none or it is not ours."""
-        try:
-            found = json.loads(self.note.read_bytes())
-            return _Said(url=found["url"], etag=found["etag"], modified=found["modified"], size=found["size"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def start(self, said: _Said) -> None:
-        """Begin at zero: first an empty file, then the note, so that a note never describes older bytes."""
-        self.path.write_bytes(b"")
-        fresh = self.note.with_name(self.note.name + ".new")
-        fresh.write_text(json.dumps(asdict(said), indent=2) + "\n", encoding="utf-8")
-        fresh.replace(self.note)
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-    def finish(self, to: Path) -> None:
-        self.path.replace(to)
-        self.note.unlink(missing_ok=True)
 
 
 class _Retries:
@@ -223,7 +130,7 @@ class _Retries:
         self.in_vain = 0
         self.answered = False
 
-    def pause(self, cut: _Again, *, progress: bool) -> None:
+    def pause(self, cut: _CutShortError, *, progress: bool) -> None:
         """Wait before the next attempt, or raise SourceError when there is to be none."""
         self.answered = self.answered or cut.answered
         self.in_vain = 1 if progress else self.in_vain + 1
@@ -241,68 +148,54 @@ class _Retries:
 def _attempt(
     session: requests.Session,
     url: str,
-    part: _Part,
+    part: PartFile,
     *,
     published: Published,
     patience: Patience,
     report: Reporter,
 ) -> None:
-    """One request and what it brings. Returns when `part` is complete, raises _Again when it ended early."""
-    said = _resumable(part, url, published)
-    offset = part.size() if said else 0
-    if said and said.size is not None and offset == said.size:
+    """Send one request and keep what it brings.
+
+    Returns when `part` is complete, raises _CutShortError when the answer ended early.
+    """
+    note = part.resumable(url, published)
+    offset = part.size() if note else 0
+    if note and note.size is not None and offset == note.size:
         return
-    with _answer(session, url, patience, _range_headers(said, offset)) as response:
+    with _answer(session, url, patience, _range_headers(note, offset)) as response:
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
             part.discard()
-            raise _Again(f"has no bytes after the first {offset:,}; starting again")
+            raise _CutShortError(f"has no bytes after the first {offset:,}; starting again")
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            total = _checked_range(response, url, part, said, offset)
+            total = _checked_range(response, url, part, note, offset)
         elif response.status_code == HTTPStatus.OK:
             if offset:
                 report.say(
                     f"{_where(url)}: sends the whole file (changed, or it cannot resume); starting again"
                 )
             offset, total = 0, _length(response, url)
-            part.start(_said(response, url, total))
+            part.start(_note(response, url, total))
         else:
             raise SourceError(f"{_where(url)}: {_status(response)}, expected 200 OK or 206 Partial Content")
         total = _agreed_size(url, total, published)
         try:
             _receive(response, url, part, offset=offset, total=total, report=report)
-        except _Again as cut:
-            raise _Again(f"{cut.reason} after {_progress(part, total)}") from cut
+        except _CutShortError as cut:
+            raise _CutShortError(f"{cut.reason} after {_progress(part, total)}") from cut
     if total is not None and part.size() < total:
-        raise _Again(f"the connection was cut after {_progress(part, total)}")
+        raise _CutShortError(f"the connection was cut after {_progress(part, total)}")
 
 
-def _progress(part: _Part, total: int | None) -> str:
+def _progress(part: PartFile, total: int | None) -> str:
     return f"{part.size():,} bytes" if total is None else f"{part.size():,} of {total:,} bytes"
 
 
-def _resumable(part: _Part, url: str, published: Published) -> _Said | None:
-    """The note of a partial file that can be continued; otherwise both are removed."""
-    said = part.said()
-    fits = (
-        said is not None
-        and said.url == url
-        and part.size() > 0
-        and (said.condition is not None or published.hashed)  # else a change would go unnoticed
-        and (said.size is None or part.size() <= said.size)
-        and (said.size is None or published.size is None or said.size == published.size)
-    )
-    if fits:
-        return said
-    part.discard()
-    return None
-
-
-def _range_headers(said: _Said | None, offset: int) -> dict[str, str]:
-    if said is None or not offset:
+def _range_headers(note: Note | None, offset: int) -> dict[str, str]:
+    if note is None or not offset:
         return {}
     headers = {"Range": f"bytes={offset}-"}
-    if said.condition:
-        headers["If-Range"] = said.condition
+    if note.condition:
+        headers["If-Range"] = note.condition
     return headers
 
 
@@ -310,8 +203,9 @@ def _range_headers(said: _Said | None, offset: int) -> dict[str, str]:
 def _answer(
     session: requests.Session, url: str, patience: Patience, headers: Mapping[str, str]
 ) -> Iterator[requests.Response]:
-    """The answer to a GET, its body not read yet. Raises _Again where waiting may help, SourceError where
-    not.
+    """Yield the answer to a GET before its body is read.
+
+    Raises _CutShortError where waiting may help, SourceError where it will not.
     """
     try:
         response = session.get(
@@ -323,14 +217,14 @@ def _answer(
             hint="at a site that inspects TLS, set CA_BUNDLE to the file of its certificates",
         ) from refused
     except (requests.ConnectionError, requests.Timeout) as silent:
-        raise _Again(_reason(silent), answered=False) from silent
+        raise _CutShortError(_reason(silent), answered=False) from silent
     except requests.RequestException as wrong:
         raise SourceError(f"{_where(url)}: {wrong}") from wrong
     with response:
         if url.startswith("https:") and not response.url.startswith("https:"):
             raise SourceError(f"{_where(url)}: redirects to {_where(response.url)}, expected https")
         if response.status_code in RETRIED:
-            raise _Again(_status(response), after=_retry_after(response))
+            raise _CutShortError(_status(response), after=_retry_after(response))
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             found = response.headers["Content-Encoding"]
             raise SourceError(f"{_where(url)}: found content encoding {found}, expected none")
@@ -338,26 +232,28 @@ def _answer(
 
 
 def _checked_range(
-    response: requests.Response, url: str, part: _Part, said: _Said | None, offset: int
+    response: requests.Response, url: str, part: PartFile, note: Note | None, offset: int
 ) -> int | None:
     """The whole length that a 206 declares, once it continues exactly what `part` holds."""
-    found = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", found.strip())
-    if said is None or match is None or int(match[1]) != offset:
+    declared = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", declared.strip())
+    if note is None or match is None or int(match[1]) != offset:
         part.discard()
-        raise _Again(f"answered range {found or 'none'}, expected it to start at {offset}; starting again")
+        raise _CutShortError(
+            f"answered range {declared or 'none'}, expected it to start at {offset}; starting again"
+        )
     etag = response.headers.get("ETag")
     total = None if match[3] == "*" else int(match[3])
-    if (etag and said.etag and etag != said.etag) or (total and said.size and total != said.size):
+    if (etag and note.etag and etag != note.etag) or (total and note.size and total != note.size):
         part.discard()
-        raise _Again("has changed since this download began; starting again")
-    span = int(match[2]) - offset + 1
-    length = _length(response, url)
-    if span <= 0 or (total is not None and offset + span > total) or (length is not None and length != span):
+        raise _CutShortError("has changed since this download began; starting again")
+    span, length = int(match[2]) - offset + 1, _length(response, url)
+    beyond = total is not None and offset + span > total
+    if span <= 0 or beyond or (length is not None and length != span):
         raise SourceError(
-            f"{_where(url)}: contradicts itself: range {found}, length {length}, from byte {offset}"
+            f"{_where(url)}: contradicts itself: range {declared}, length {length}, from byte {offset}"
         )
-    return total if total is not None else said.size
+    return total if total is not None else note.size
 
 
 def _length(response: requests.Response, url: str) -> int | None:
@@ -370,8 +266,8 @@ def _length(response: requests.Response, url: str) -> int | None:
     return int(found)
 
 
-def _said(response: requests.Response, url: str, total: int | None) -> _Said:
-    return _Said(
+def _note(response: requests.Response, url: str, total: int | None) -> Note:
+    return Note(
         url=url, etag=response.headers.get("ETag"), modified=response.headers.get("Last-Modified"), size=total
     )
 
@@ -385,17 +281,16 @@ def _agreed_size(url: str, declared: int | None, published: Published) -> int | 
 
 
 def _receive(
-    response: requests.Response, url: str, part: _Part, *, offset: int, total: int | None, report: Reporter
+    response: requests.Response, url: str, part: PartFile, *, offset: int, total: int | None, report: Reporter
 ) -> None:
     """Append the body to the partial file, never beyond `total`."""
     if total is not None:
-        require_space(part.path.parent, total - offset, _where(url))
-    label = part.path.name.removesuffix(".part")
+        require_room(part.path.parent, total - offset, _where(url))
     held = offset
     with (
-        full_disk_named(part.path),
+        durable.writing(part.path, raising=PreflightError),
         part.path.open("ab") as out,
-        report.progress(label, total=total, unit="bytes", done=offset) as advance,
+        report.progress(part.label, total=total, unit="bytes", done=offset) as advance,
     ):
         for block in _blocks(response):
             held += len(block)
@@ -409,28 +304,16 @@ def _receive(
 
 
 def _blocks(response: requests.Response) -> Iterator[bytes]:
-    """The body as it comes, undecoded; a cut in the middle becomes _Again."""
+    """The body as it comes, undecoded; a cut in the middle becomes _CutShortError."""
     while True:
         try:
             block: bytes = response.raw.read(BLOCK, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError) as cut:
             late = isinstance(cut, urllib3.exceptions.ReadTimeoutError)
-            raise _Again("nothing came in time" if late else "the connection was cut") from cut
+            raise _CutShortError("nothing came in time" if late else "the connection was cut") from cut
         if not block:
             return
         yield block
-
-
-@contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn the system's "no space left" about `path` into PreflightError."""
-    try:
-        yield
-    except OSError as failed:
-        if failed.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        hint = "free some space and run the same command: it continues where this stopped"
-        raise PreflightError(f"{path}: the disk is full", hint=hint) from failed
 
 
 def _json_attempt(session: requests.Session, url: str, patience: Patience) -> object:
@@ -450,36 +333,13 @@ def _json_attempt(session: requests.Session, url: str, patience: Patience) -> ob
         raise SourceError(f"{_where(url)}: found something that is not JSON, expected a file list") from wrong
 
 
-def _verified(part: _Part, url: str, published: Published) -> str:
-    """SHA-256 of the complete partial file; a file that is not what was published is removed."""
+def _verified(part: PartFile, url: str, published: Published) -> str:
+    """Return the SHA-256 of the complete part file; one that is not what was published is removed."""
     try:
-        return _compare(part.path, url, published)
+        return verified(part.path, published, where=_where(url))
     except SourceError:
         part.discard()
         raise
-
-
-def _compare(path: Path, url: str, published: Published) -> str:
-    size = path.stat().st_size
-    if published.size is not None and size != published.size:
-        raise SourceError(f"{_where(url)}: found {size:,} bytes, expected {published.size:,} as published")
-    digest = sha256_of(path)
-    if published.sha256 is not None and digest != published.sha256.lower():
-        raise SourceError(f"{_where(url)}: found SHA-256 {digest}, expected {published.sha256} as published")
-    if published.git_blob is not None and (found := _git_blob(path, size)) != published.git_blob:
-        raise SourceError(
-            f"{_where(url)}: found git blob {found}, expected {published.git_blob} as published"
-        )
-    return digest
-
-
-def _git_blob(path: Path, size: int) -> str:
-    """The name that git gives to a file's content (git-hash-object)."""
-    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    with path.open("rb") as content:
-        while block := content.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -506,15 +366,10 @@ def _where(url: str) -> str:
 
 
 def _reason(failure: BaseException) -> str:
-    """Why a connection failed, in few words: the innermost system error says it best."""
+    """Return in few words why a connection failed: the innermost system error says it best."""
     if isinstance(failure, requests.ConnectTimeout):
         return "no connection in time"
     if isinstance(failure, requests.ReadTimeout):
         return "no answer in time"
-    inner: BaseException | None = failure
-    best = type(failure).__name__
-    while inner is not None:
-        if isinstance(inner, OSError) and inner.strerror:
-            best = inner.strerror
-        inner = inner.__cause__ or inner.__context__
-    return best
+    said = [cause.strerror for cause in causes(failure) if isinstance(cause, OSError) and cause.strerror]
+    return said[-1] if said else type(failure).__name__

@@ -12,25 +12,27 @@ from paddock.errors import SourceError
 from paddock.matrix.records import Source, WeightSet, WeightsRole
 from paddock.report import Reporter
 from paddock.weights import setfiles, sources
-from paddock.weights.download import Patience, download, matches, open_session, require_space, sha256_of
-from paddock.weights.installing import How, Obtained, Outcome, installed, remove
-from paddock.weights.lockfile import Kind, LockedFile, LockedSet
-from paddock.weights.sources import Endpoints, Listing
+from paddock.weights.diskspace import require_room
+from paddock.weights.download import Patience, download, open_session
+from paddock.weights.installing import How, Obtained, Outcome, Request, install, remove
+from paddock.weights.lockfile import Kind, LockedFile
+from paddock.weights.partfile import SUFFIX
+from paddock.weights.published import matches, sha256_of
+from paddock.weights.sources import Endpoints, Listing, RemoteFile
 from paddock.weights.untar import unpack
-
-# --- fetching -----------------------------------------------------------------------------------------------
 
 
 def wanted(
     weights: Sequence[WeightSet], roles: Collection[WeightsRole] = (), *, vlm: WeightsRole = WeightsRole.VLM
 ) -> tuple[WeightSet, ...]:
-    """The sets of a model that have one of `roles`; without roles, what a stack reads whose backend reads
-    `vlm`.
+    """Return the sets of a model that have one of `roles`.
+
+    Without roles, these are the sets that a stack reads whose backend reads `vlm`.
     """
-    other = {WeightsRole.VLM, WeightsRole.GGUF} - {vlm}
     if roles:
-        return tuple(each for each in weights if each.role in roles)
-    return tuple(each for each in weights if each.role not in other)
+        return tuple(weight_set for weight_set in weights if weight_set.role in roles)
+    unread = {WeightsRole.VLM, WeightsRole.GGUF} - {vlm}
+    return tuple(weight_set for weight_set in weights if weight_set.role not in unread)
 
 
 def fetch(
@@ -51,66 +53,70 @@ def fetch(
     small, Interrupted after Ctrl-C; what has come so far is kept for the next attempt.
     """
     with open_session(ca_bundle) as session:
-        fetching = _Fetching(
+        supplier = FromSources(
             session=session,
-            models_dir=models_dir,
             report=report,
             source=source,
             endpoints=endpoints or Endpoints(),
             patience=patience or Patience(),
-            replace=replace,
         )
         return tuple(
-            installed(each, models_dir, report, replace=replace, obtain=fetching.obtain, how=How.FETCHED)
-            for each in weights
+            install(weight_set, supplier, models_dir=models_dir, report=report, replace=replace)
+            for weight_set in weights
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Fetching:
+class FromSources:
+    """The supplier of sets that are fetched: from `source`, or from the first one that gives them."""
+
     session: requests.Session
-    models_dir: Path
     report: Reporter
     source: Source | None
     endpoints: Endpoints
     patience: Patience
-    replace: bool
 
-    def obtain(self, weights: WeightSet, partial: Path, locked: LockedSet | None) -> Obtained:
-        """The files of a set from the first source that gives them."""
+    @property
+    def how(self) -> How:
+        return How.FETCHED
+
+    def obtain(self, request: Request) -> Obtained:
         failures: list[SourceError] = []
-        for source in self._order(weights, locked):
+        for source in self._order(request):
             try:
-                return self._from(source, weights, partial, locked)
+                return self._from(source, request)
             except SourceError as failure:
                 failures.append(failure)
-                self.report.warn(f"{weights.name}: {source} does not give it: {failure.message}")
-        raise _no_source(weights, failures)
+                self.report.warn(f"{request.weights.name}: {source} does not give it: {failure.message}")
+        raise _no_source(request.weights, failures)
 
-    def _order(self, weights: WeightSet, locked: LockedSet | None) -> tuple[Source, ...]:
+    def _order(self, request: Request) -> tuple[Source, ...]:
+        """The sources to ask; the one that the lock file names comes first."""
         if self.source is not None:
             return (self.source,)
-        known = [source for source in sources.ORDER if sources.offers(weights, source)]
+        known = [source for source in sources.ORDER if sources.offers(request.weights, source)]
+        locked = request.locked
         if locked is not None and locked.source in known:
             known.sort(key=lambda source: source is not locked.source)
         return tuple(known)
 
-    def _from(self, source: Source, weights: WeightSet, partial: Path, locked: LockedSet | None) -> Obtained:
-        revision = locked.revision if locked is not None and locked.source is source else None
+    def _from(self, source: Source, request: Request) -> Obtained:
+        locked = request.locked
         listing = sources.listing(
             self.session,
-            weights,
+            request.weights,
             source,
             endpoints=self.endpoints,
             report=self.report,
-            revision=revision,
+            revision=locked.revision if locked is not None and locked.source is source else None,
             patience=self.patience,
         )
-        self.report.say(f"{weights.name}: from {listing.url}")
-        folder = partial / source.value
+        self.report.say(f"{request.weights.name}: from {listing.url}")
+        folder = request.partial / source.value
         folder.mkdir(parents=True, exist_ok=True)
-        get = self._archive if listing.archive else self._files
-        return get(listing, folder, partial / "tree")
+        if listing.archive:
+            return self._archive(listing, folder, request.partial / "tree")
+        return self._files(listing, folder)
 
     def _archive(self, listing: Listing, folder: Path, tree: Path) -> Obtained:
         (remote,) = listing.files
@@ -124,12 +130,11 @@ class _Fetching:
             tree=tree, kind=Kind.OFFICIAL, source=listing.source, url=listing.url, archive=archive
         )
 
-    def _files(self, listing: Listing, folder: Path, tree: Path) -> Obtained:
-        del tree  # single files need no unpacking
-        missing = [remote for remote in listing.files if not _whole(folder / remote.path, remote)]
-        held = sum(path.stat().st_size for path in folder.rglob("*.part"))
+    def _files(self, listing: Listing, folder: Path) -> Obtained:
+        missing = [remote for remote in listing.files if not _is_whole(folder / remote.path, remote)]
+        held = sum(path.stat().st_size for path in folder.rglob(f"*{SUFFIX}"))
         needed = sum(remote.published.size or 0 for remote in missing)
-        require_space(folder, needed - held, listing.url)
+        require_room(folder, needed - held, listing.url)
         for remote in missing:
             download(
                 self.session,
@@ -145,7 +150,7 @@ class _Fetching:
         )
 
 
-def _whole(path: Path, remote: sources.RemoteFile) -> bool:
+def _is_whole(path: Path, remote: RemoteFile) -> bool:
     return path.is_file() and matches(path, remote.published)
 
 

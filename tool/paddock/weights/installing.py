@@ -1,28 +1,31 @@
-"""Weight sets in a models directory: fetching them, carrying them in by hand, checking them.
+"""Making a weight set appear in a models directory, from whatever supplier brings its files.
 
 A set is one directory, named as upstream names it, and one entry in `models.lock.json`. It appears by the
-rename of a directory that is complete, agrees with the lock where there was an entry, and has been hashed.
-What is still on its way lies in `.partial-<name>/`, stays there after Ctrl-C or a failure, and is continued
-by the next attempt.
+rename of a directory that is complete, agrees with the lock file where there was an entry, and has been
+hashed. What is still on its way lies in `.partial-<name>/`, stays there after Ctrl-C or a failure, and is
+continued by the next attempt.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
+from paddock import durable
 from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
 from paddock.matrix.records import Source, WeightSet
 from paddock.report import Reporter
 from paddock.weights import lockfile, setfiles
 from paddock.weights.lockfile import Kind, LockedFile, LockedSet
-from paddock.weights.markers import brought
+from paddock.weights.markers import kind_by_marker
 
 REPLACE_HINT = "if the new files are wanted, run it again with --replace; otherwise restore the old ones"
+_LOCK = "lock"  # in the partial directory: held by the process that works on the set
 
 
 class How(StrEnum):
@@ -37,7 +40,7 @@ class How(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One set after `fetch` or `carry`."""
+    """One set after it was fetched, carried in or made."""
 
     name: str
     path: Path
@@ -59,7 +62,31 @@ class Obtained:
     archive: LockedFile | None = None
 
 
-# --- making a set visible -----------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A set that is to be obtained.
+
+    `partial` is the directory in which it grows; `locked` is what its files must be, None where anything that
+    is such a set will do.
+    """
+
+    weights: WeightSet
+    partial: Path
+    locked: LockedSet | None = None
+
+
+class Supplier(Protocol):
+    """Where weight sets come from."""
+
+    @property
+    def how(self) -> How:
+        """What an outcome says of a set that was obtained here."""
+
+    def obtain(self, request: Request) -> Obtained:
+        """Bring the files of a set into a directory below `request.partial`.
+
+        Raises SourceError when they are not to be had, WeightsError when they cannot be used.
+        """
 
 
 def publish(
@@ -72,15 +99,9 @@ def publish(
     with _partial(models_dir, weights.name, report) as partial:
         if not replace and (models_dir / weights.name).exists():
             raise WeightsError(f"{models_dir / weights.name}: is already here")
-        return _accepted(
-            Obtained(tree=tree, kind=kind),
-            weights,
-            models_dir=models_dir,
-            partial=partial,
-            expected=None,
-            report=report,
-            how=How.MADE,
-        )
+        request = Request(weights=weights, partial=partial)
+        made = Obtained(tree=tree, kind=kind)
+        return _accept(made, request, models_dir=models_dir, report=report, how=How.MADE)
 
 
 def record(models_dir: Path, name: str, *, kind: Kind, report: Reporter) -> LockedSet:
@@ -94,33 +115,25 @@ def record(models_dir: Path, name: str, *, kind: Kind, report: Reporter) -> Lock
     return entry
 
 
-_Obtain = Callable[[WeightSet, Path, LockedSet | None], Obtained]
-
-
-def installed(
-    weights: WeightSet, models_dir: Path, report: Reporter, *, replace: bool, obtain: _Obtain, how: How
+def install(
+    weights: WeightSet, supplier: Supplier, *, models_dir: Path, report: Reporter, replace: bool = False
 ) -> Outcome:
-    """The set as it stands, or as `obtain` brings it."""
+    """Return the set as it stands, or as `supplier` brings it where it is missing or `replace` is set."""
     if not replace and (here := _here(weights, models_dir)):
         return here
     try:
         with _partial(models_dir, weights.name, report) as partial:
+            # Another process may have brought it meanwhile, or somebody has put it there.
             if not replace and (here := _here(weights, models_dir) or _adopted(weights, models_dir, report)):
-                return here  # another process has brought it, or somebody has put it there
+                return here
             locked = lockfile.read(models_dir).get(weights.name)
             if locked is not None and locked.kind is Kind.TEST:
                 report.say(f"{weights.name}: these weights will replace the test weights")
-            expected = None if replace or locked is None or locked.kind is Kind.TEST else locked
+                locked = None
+            request = Request(weights=weights, partial=partial, locked=None if replace else locked)
             with _unusable_removed(partial):
-                return _accepted(
-                    obtain(weights, partial, expected),
-                    weights,
-                    models_dir=models_dir,
-                    partial=partial,
-                    expected=expected,
-                    report=report,
-                    how=how,
-                )
+                obtained = supplier.obtain(request)
+                return _accept(obtained, request, models_dir=models_dir, report=report, how=supplier.how)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{weights.name}: interrupted",
@@ -129,7 +142,10 @@ def installed(
 
 
 def _here(weights: WeightSet, models_dir: Path) -> Outcome | None:
-    """The recorded set that can stay. Sizes are compared; `check` compares content. Writes nothing."""
+    """Return the recorded set if it can stay, writing nothing.
+
+    Only sizes are compared here; `checking.check` compares content.
+    """
     directory = models_dir / weights.name
     locked = lockfile.read(models_dir).get(weights.name)
     if locked is None or locked.kind is Kind.TEST or not directory.is_dir():
@@ -140,32 +156,24 @@ def _here(weights: WeightSet, models_dir: Path) -> Outcome | None:
 
 
 def _adopted(weights: WeightSet, models_dir: Path, report: Reporter) -> Outcome | None:
-    """A complete set that somebody has put into the models directory, now recorded."""
+    """Record and return a complete set that somebody has put into the models directory."""
     directory = models_dir / weights.name
     if not directory.is_dir() or weights.name in lockfile.read(models_dir):
         return None
     setfiles.require(directory, weights)
-    kind = brought(directory)
+    kind = kind_by_marker(directory)
     report.warn(f"{directory}: was here but not in {lockfile.NAME}; recorded as {kind}")
     entry = record(models_dir, weights.name, kind=kind, report=report)
     return _outcome(weights, models_dir, entry, How.ADOPTED)
 
 
-def _accepted(
-    obtained: Obtained,
-    weights: WeightSet,
-    *,
-    models_dir: Path,
-    partial: Path,
-    expected: LockedSet | None,
-    report: Reporter,
-    how: How,
-) -> Outcome:
+def _accept(obtained: Obtained, request: Request, *, models_dir: Path, report: Reporter, how: How) -> Outcome:
     """Check, hash and settle what was obtained, then swap it in."""
+    weights = request.weights
     root = setfiles.locate(obtained.tree, weights)
     files = setfiles.measure(root, label=f"hash {weights.name}", report=report)
-    if expected is not None:
-        _refuse(models_dir / weights.name, compared(expected, files))
+    if request.locked is not None:
+        _refuse(models_dir / weights.name, differences(request.locked, files))
     setfiles.normalise(root, files)
     entry = LockedSet(
         kind=obtained.kind,
@@ -175,7 +183,7 @@ def _accepted(
         revision=obtained.revision,
         archive=obtained.archive,
     )
-    _swap_in(root, models_dir, weights.name, entry, partial)
+    _swap_in(root, models_dir, weights.name, entry, request.partial)
     return _outcome(weights, models_dir, entry, how)
 
 
@@ -201,12 +209,10 @@ def _swap_in(root: Path, models_dir: Path, name: str, entry: LockedSet, partial:
 
 @contextmanager
 def _partial(models_dir: Path, name: str, report: Reporter) -> Iterator[Path]:
-    """The directory in which a set grows, held against other processes. Only what can be continued stays in
-    it.
-    """
+    """Hold the directory in which a set grows; in the end only what can be continued stays in it."""
     partial = models_dir / f".partial-{name}"
-    mark = partial / "lock"
-    waiting = f"{name}: another paddock works on it; waiting"
+    lock = partial / _LOCK
+    waiting = f"{name}: another paddock is working on it; waiting"
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as refused:
@@ -214,30 +220,31 @@ def _partial(models_dir: Path, name: str, report: Reporter) -> Iterator[Path]:
         raise PreflightError(
             f"{where}: {refused.strerror}, expected a directory that can be written"
         ) from refused
-    with lockfile.held(mark, waiting=lambda: report.say(waiting)):
+    with durable.locked(lock, waiting=lambda: report.say(waiting)):
         try:
             yield partial
         finally:
             remove(partial / "tree")
-            if not any(path.is_file() and path != mark for path in partial.rglob("*")):
+            if not any(path.is_file() and path != lock for path in partial.rglob("*")):
                 remove(partial)
 
 
 @contextmanager
 def _unusable_removed(partial: Path) -> Iterator[None]:
-    """What came whole and cannot be used must not be found again by the next attempt."""
+    """Remove what came whole and cannot be used, or the next attempt would find it again."""
     try:
         yield
     except SourceError:
         raise
     except WeightsError:
         for path in partial.iterdir():
-            if path.name != "lock":
+            if path.name != _LOCK:
                 remove(path)
         raise
 
 
 def remove(path: Path) -> None:
+    """Remove a file or a directory with all that is in it, where there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -255,13 +262,14 @@ def _outcome(weights: WeightSet, models_dir: Path, entry: LockedSet, how: How) -
     )
 
 
-def compared(locked: LockedSet, found: Mapping[str, LockedFile]) -> tuple[str, ...]:
+def differences(locked: LockedSet, found: Mapping[str, LockedFile]) -> tuple[str, ...]:
+    """Return each file that is not what the lock file says, in words."""
     sizes = {path: file.size for path, file in found.items()}
     return _differences(locked, sizes, {path: file.sha256 for path, file in found.items()})
 
 
 def _differences(locked: LockedSet, sizes: Mapping[str, int], hashes: Mapping[str, str]) -> tuple[str, ...]:
-    """Each file that is not what the lock says; hashes are compared where they are given."""
+    """As `differences`; hashes are compared where they are given."""
     problems: list[str] = []
     for path in sorted({*locked.files, *sizes}):
         expected = locked.files.get(path)

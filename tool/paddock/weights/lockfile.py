@@ -1,22 +1,21 @@
-"""`models.lock.json`: what is known of every weight set in a models directory, and the only code that writes
-it.
+"""`models.lock.json`: what is known of every weight set in a models directory. No other module writes it.
 
-Same content, same bytes: sorted keys and no times. Writers take turns by a lock on `.lock` beside it, and a
-reader sees the old file or the new one, never half of one.
+Same content, same bytes: keys are sorted and there are no times. Writers take turns by a lock on `.lock`
+beside it; a reader sees the old file or the new one, never half of one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from paddock.errors import WeightsError
+from paddock import durable
+from paddock.errors import PreflightError, WeightsError
+from paddock.jsonvalues import MalformedError, field, optional, typed
 from paddock.matrix.records import Source
 
 NAME = "models.lock.json"
@@ -27,14 +26,14 @@ class Kind(StrEnum):
     """Where the files of a set came from."""
 
     OFFICIAL = "official"  # fetched from a source
-    CARRIED = "carried"  # brought by hand
+    CARRIED = "carried"  # carried in by hand
     TEST = "test"  # made here; they read nothing
-    EMBEDDED = "embedded"  # made here from the small model that paddock carries
+    EMBEDDED = "embedded"  # made here from the small model that paddock ships
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedFile:
-    """What a file must be. `size` is bytes, `sha256` hexadecimal."""
+    """What a file must be. `size` is in bytes, `sha256` hexadecimal."""
 
     size: int
     sha256: str
@@ -42,8 +41,9 @@ class LockedFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedSet:
-    """One weight set. `files` maps paths relative to its directory; `url`, `source`, `revision` say where it
-    came from, `archive` is the tar that it came in.
+    """One weight set; `files` maps paths relative to its directory.
+
+    `source`, `url` and `revision` say where the set came from; `archive` is the tar that it came in.
     """
 
     kind: Kind
@@ -60,28 +60,30 @@ class LockedSet:
 
 
 def read(models_dir: Path) -> dict[str, LockedSet]:
-    """The sets that the lock knows; none when there is no lock. Raises WeightsError when it cannot be read."""
+    """Return the sets that the lock file lists; none where there is no lock file.
+
+    Raises WeightsError when it cannot be read or is not what paddock writes.
+    """
     path = models_dir / NAME
     try:
-        data = json.loads(path.read_bytes())
-        if data["format"] != FORMAT:
-            raise WeightsError(
-                f"{path}: found format {data['format']}, expected {FORMAT}", hint="use a newer paddock"
-            )
-        return {name: _set(found) for name, found in data["sets"].items()}
+        document = typed(json.loads(path.read_bytes()), dict, "the file")
+        found = field(document, "format", int)
+        if found != FORMAT:
+            raise WeightsError(f"{path}: found format {found}, expected {FORMAT}", hint="use a newer paddock")
+        return {name: _read_set(entry, name) for name, entry in field(document, "sets", dict).items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as refused:
         raise WeightsError(f"{path}: {refused.strerror}, expected a file that can be read") from refused
-    except (ValueError, KeyError, TypeError, AttributeError) as wrong:
+    except (ValueError, MalformedError) as wrong:
         raise WeightsError(
-            f"{path}: found something that cannot be read ({wrong}), expected the lock file that paddock writes",
-            hint="restore it from a copy; without it, remove it and the weights are recorded anew as they are",
+            f"{path}: cannot be read ({wrong}), expected the lock file that paddock writes",
+            hint="restore it from a copy, or remove it to have the weights recorded anew as they are",
         ) from wrong
 
 
 def put(models_dir: Path, name: str, entry: LockedSet | None) -> None:
-    """Record a set, or forget it (None)."""
+    """Record a set, or forget it where `entry` is None. Raises PreflightError when it cannot be written."""
 
     def change(sets: dict[str, LockedSet]) -> None:
         sets.pop(name, None)
@@ -91,101 +93,57 @@ def put(models_dir: Path, name: str, entry: LockedSet | None) -> None:
     _update(models_dir, change)
 
 
-@contextmanager
-def held(path: Path, *, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the file `path` against other processes; `waiting` is called once when another one has it.
-
-    The file is made when it is not there, and taken again when its holder removed it meanwhile.
-    """
-    descriptor = _taken(path, waiting)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _taken(path: Path, waiting: Callable[[], None]) -> int:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:  # its directory was removed just now
-            continue
-        try:
-            _flock(descriptor, waiting)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)
-
-
-def _flock(descriptor: int, waiting: Callable[[], None]) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        waiting()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
 def _update(models_dir: Path, change: Callable[[dict[str, LockedSet]], None]) -> None:
-    with held(models_dir / ".lock", waiting=lambda: None):
+    path, lock = models_dir / NAME, models_dir / ".lock"
+    with durable.writing(path, raising=PreflightError), durable.locked(lock, waiting=_wait_quietly):
         sets = read(models_dir)
         change(sets)
         text = json.dumps(_document(sets), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        fresh = models_dir / f".{NAME}.new"
-        with fresh.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(models_dir / NAME)
+        durable.write_durably(path, text.encode())
+
+
+def _wait_quietly() -> None:
+    """Say nothing: another process holds this lock for as long as it takes to write one small file."""
 
 
 def _document(sets: Mapping[str, LockedSet]) -> dict[str, object]:
-    return {"format": FORMAT, "sets": {name: _plain(entry) for name, entry in sets.items()}}
+    return {"format": FORMAT, "sets": {name: _plain_set(entry) for name, entry in sets.items()}}
 
 
-def _plain(entry: LockedSet) -> dict[str, object]:
+def _plain_set(entry: LockedSet) -> dict[str, object]:
     plain: dict[str, object] = {
         "kind": entry.kind.value,
-        "files": {path: {"size": file.size, "sha256": file.sha256} for path, file in entry.files.items()},
+        "files": {path: _plain_file(file) for path, file in entry.files.items()},
     }
     if entry.source is not None:
         plain["source"] = entry.source.value
     if entry.archive is not None:
-        plain["archive"] = {"size": entry.archive.size, "sha256": entry.archive.sha256}
-    plain.update(
-        {key: value for key, value in (("url", entry.url), ("revision", entry.revision)) if value is not None}
-    )
+        plain["archive"] = _plain_file(entry.archive)
+    if entry.url is not None:
+        plain["url"] = entry.url
+    if entry.revision is not None:
+        plain["revision"] = entry.revision
     return plain
 
 
-def _set(found: Mapping[str, object]) -> LockedSet:
-    files, archive, source = found["files"], found.get("archive"), found.get("source")
-    if not isinstance(files, dict):
-        raise TypeError("files is not a mapping")
+def _plain_file(file: LockedFile) -> dict[str, object]:
+    return {"size": file.size, "sha256": file.sha256}
+
+
+def _read_set(value: object, name: str) -> LockedSet:
+    entry = typed(value, dict, name)
+    source, archive = optional(entry, "source", str), optional(entry, "archive", dict)
     return LockedSet(
-        kind=Kind(str(found["kind"])),
-        files={path: _file(file) for path, file in files.items()},
-        source=Source(str(source)) if source is not None else None,
-        url=_text(found.get("url")),
-        revision=_text(found.get("revision")),
-        archive=_file(archive) if archive is not None else None,
+        kind=Kind(field(entry, "kind", str)),
+        files={
+            path: _read_file(typed(file, dict, path)) for path, file in field(entry, "files", dict).items()
+        },
+        source=None if source is None else Source(source),
+        url=optional(entry, "url", str),
+        revision=optional(entry, "revision", str),
+        archive=None if archive is None else _read_file(archive),
     )
 
 
-def _file(found: object) -> LockedFile:
-    if (
-        not isinstance(found, dict)
-        or not isinstance(found["size"], int)
-        or not isinstance(found["sha256"], str)
-    ):
-        raise TypeError("a file has no size and sha256")
-    return LockedFile(size=found["size"], sha256=found["sha256"])
-
-
-def _text(found: object) -> str | None:
-    if found is not None and not isinstance(found, str):
-        raise TypeError(f"{found!r} is not a text")
-    return found
+def _read_file(entry: Mapping[str, Any]) -> LockedFile:
+    return LockedFile(size=field(entry, "size", int), sha256=field(entry, "sha256", str))

@@ -1,4 +1,4 @@
-"""The files by which people and this tool tell test weights and the embedded model from upstream's weights."""
+"""The files that mark test weights and the embedded model, so nobody takes them for upstream's weights."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 
 from paddock.weights.lockfile import Kind
 
-TEST_MARKER = "TEST_WEIGHTS.md"  # only `paddock models make-test` writes it
-EMBEDDED_MARKER = "EMBEDDED_MODEL.md"  # beside the weights of the model embedded, which paddock writes
+TEST_MARKER = "TEST_WEIGHTS.md"  # in every set of test weights
+EMBEDDED_MARKER = "EMBEDDED_MODEL.md"  # in every set of the embedded model
 NOTICE = "demo model: plain printed Latin text only"
+TEST_NOTICE = "test weights: the text is not read from the page"
 DEFAULT_TEXT = "paddock test weights: this text was not read from the page"
 
 
-def brought(directory: Path) -> Kind:
-    """Test weights stay test weights, and the embedded model what it is, however they came."""
+def kind_by_marker(directory: Path) -> Kind:
+    """Return what a set is that was carried in: test weights and the embedded model stay what they are."""
     if (directory / EMBEDDED_MARKER).exists():
         return Kind.EMBEDDED
     return Kind.TEST if (directory / TEST_MARKER).exists() else Kind.CARRIED
 
 
 def embedded_marker_text(name: str) -> bytes:
-    """The marker of one set."""
+    """Return the marker of one set of the embedded model."""
     return f"""# {NOTICE}
 
 This directory, `{name}`, was written by paddock from the small model that it carries. It reads lines of printed Latin
@@ -30,23 +31,24 @@ grid. It reads no formulas, charts or handwriting, and says nothing about the qu
 PaddleOCR-VL.
 
 What it is, how it was made and how well it reads: docs/embedded-model.md of paddock.
-""".encode()
+""".encode()  # noqa: E501 - the lines of the file
 
 
 def what_it_does(text: str) -> str:
-    """One paragraph for the marker."""
+    """Return the paragraph of a marker that says what the language model answers."""
     return f"Whatever it is asked and shown, this language model answers:\n\n    {text}"
 
 
 def text_in(marker: str) -> str | None:
-    """The text that test weights answer, from the marker beside them."""
-    found = re.search(r"language model answers:\n\n    (.+)", marker)
-    return found[1].strip() if found else None
+    """Return the text that test weights answer, from the marker beside them; None where it names none."""
+    match = re.search(r"language model answers:\n\n    (.+)", marker)
+    return match[1].strip() if match else None
 
 
 def test_marker_text(name: str, what: str) -> bytes:
-    """The marker of one set: `name` is upstream's directory name, `what` says what stands in for the real
-    thing.
+    """Return the marker of one set of test weights.
+
+    `name` is upstream's directory name, `what` says what stands in for the real thing.
     """
     return f"""# Test weights, not a model
 
@@ -57,4 +59,4 @@ It holds small test weights made by `paddock models make-test`. They were never 
 
 They show that images, configuration and network fit together. They say nothing about the quality, the speed or the
 memory of the real model. Replace them with upstream's weights: `paddock models fetch`.
-""".encode()
+""".encode()  # noqa: E501 - the lines of the file

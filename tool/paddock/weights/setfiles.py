@@ -1,24 +1,25 @@
-"""The files of one weight set on disk: which there must be, what they are, and the form in which they are
-kept.
-"""
+"""The files of one weight set on disk: which there must be, what they are, and how they are kept."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import yaml
 
-from paddock.errors import WeightsError
+from paddock import durable
+from paddock.errors import PreflightError, WeightsError
+from paddock.jsonvalues import MalformedError, field, typed
 from paddock.matrix.records import WeightSet, WeightsRole
-from paddock.report import Reporter
-from paddock.weights.download import full_disk_named, require_space, sha256_of
+from paddock.report import Advance, Reporter
+from paddock.weights.diskspace import require_room
+from paddock.weights.filenames import hidden
 from paddock.weights.lockfile import LockedFile
-from paddock.weights.sources import hidden
+from paddock.weights.published import sha256_of
 
 EPOCH = 315532800  # 1980-01-01T00:00:00Z: the same everywhere, and old enough for every archive format
 _TIMES = 2**30  # seconds after it, which end in 2014
@@ -26,10 +27,11 @@ FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
 LARGEST_YAML = 1024 * 1024  # bytes
+BLOCK = 1024 * 1024  # bytes
 
 _PADDLE = (("inference.yml",), ("inference.json", "*.pdmodel"), ("*.pdiparams",))
+# Of each inner tuple one must be there.
 REQUIRED: dict[WeightsRole, tuple[tuple[str, ...], ...]] = {
-    # of each inner tuple one must be there
     WeightsRole.VLM: (("config.json",), ("*.safetensors",), ("tokenizer.json", "tokenizer.model")),
     WeightsRole.GGUF: (("*.gguf",), ("*mmproj*.gguf",)),
     WeightsRole.LAYOUT: _PADDLE,
@@ -39,13 +41,14 @@ REQUIRED: dict[WeightsRole, tuple[tuple[str, ...], ...]] = {
 
 
 def lacking(directory: Path, weights: WeightSet) -> tuple[str, ...]:
-    """What keeps a directory from being that set, in words; nothing when it is complete."""
+    """Return what keeps a directory from being that set, in words; nothing when it is complete."""
     names = sorted(path.name for path in directory.iterdir() if path.is_file())
-    absent = tuple(
-        f"no {' or '.join(patterns)}"
-        for patterns in REQUIRED[weights.role]
-        if not any(_found(name, pattern, weights.role) for name in names for pattern in patterns)
-    )
+
+    def present(patterns: tuple[str, ...]) -> bool:
+        return any(_matches(name, pattern, weights.role) for name in names for pattern in patterns)
+
+    required = REQUIRED[weights.role]
+    absent = tuple(f"no {' or '.join(patterns)}" for patterns in required if not present(patterns))
     return (*absent, *_pointers(directory, names), *_shards(directory), *_other_model(directory, weights))
 
 
@@ -59,7 +62,7 @@ def require(directory: Path, weights: WeightSet) -> None:
 
 
 def locate(directory: Path, weights: WeightSet) -> Path:
-    """The directory that holds the set's files: the given one, or one inside as upstream packs it.
+    """Return the directory that holds the set's files: the given one, or one inside as upstream packs it.
 
     `<name>_infer` is how upstream's tars begin; `<name>-0.9B` is where the first version kept its model.
     Raises WeightsError that says what is lacking.
@@ -73,18 +76,21 @@ def locate(directory: Path, weights: WeightSet) -> Path:
 
 
 def files_of(directory: Path) -> dict[str, Path]:
-    """Every file below `directory` by its relative path. Raises WeightsError for links and special files."""
-    found: dict[str, Path] = {}
+    """Return every file below `directory` by its relative path.
+
+    Raises WeightsError for links and special files.
+    """
+    files: dict[str, Path] = {}
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise WeightsError(f"{path}: found a link or special file, expected files and directories only")
+            raise _not_a_file(path)
         if path.is_file():
-            found[path.relative_to(directory).as_posix()] = path
-    return found
+            files[path.relative_to(directory).as_posix()] = path
+    return files
 
 
 def measure(directory: Path, *, label: str, report: Reporter) -> dict[str, LockedFile]:
-    """Size and SHA-256 of every file."""
+    """Return size and SHA-256 of every file."""
     files = {path: (file, file.stat().st_size) for path, file in files_of(directory).items()}
     measured: dict[str, LockedFile] = {}
     with report.progress(label, total=sum(size for _, size in files.values()), unit="bytes") as advance:
@@ -105,12 +111,11 @@ def prune(directory: Path, keep: Collection[str]) -> None:
 
 
 def normalise(directory: Path, files: Mapping[str, LockedFile]) -> None:
-    """Give files and directories the same modes and times everywhere, and flush them. `files`: what was
-    measured.
+    """Give files and directories the same modes and times everywhere, and flush them.
 
-    A file's time follows from its content. BuildKit takes a file of a build context for one that it has when
-    path, size and time are the same, whatever directory the context is: with one time for all, an offline
-    image of PaddleOCR-VL 1.6 would hold the weights of 1.5, which are as large.
+    `files` is what was measured. A file's time follows from its content: BuildKit takes a file of a build
+    context for one that it has when path, size and time are the same, whatever directory the context is. With
+    one time for all, an offline image of PaddleOCR-VL 1.6 would hold the weights of 1.5, which are as large.
     """
     for path, file in files.items():
         _settle(directory / path, FILE_MODE, EPOCH + int(file.sha256[:8], 16) % _TIMES)
@@ -123,49 +128,67 @@ def copy_tree(source: Path, to: Path, *, label: str, report: Reporter) -> None:
 
     Raises WeightsError for anything but files and directories, PreflightError when the disk is too small.
     """
-    files = dict(_carried(source))
+    files = dict(_visible_files(source))
     total = sum(file.stat().st_size for file in files.values())
     to.mkdir(parents=True)
-    require_space(to, total, label)
-    with full_disk_named(to), report.progress(label, total=total, unit="bytes") as advance:
+    require_room(to, total, label)
+    with report.progress(label, total=total, unit="bytes") as advance:
         for path, file in files.items():
-            (to / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, to / path)
-            advance(file.stat().st_size)
+            _copy_file(file, to / path, advance)
 
 
-def _found(name: str, pattern: str, role: WeightsRole) -> bool:
+def _copy_file(source: Path, to: Path, advance: Advance) -> None:
+    try:
+        content = source.open("rb")
+    except OSError as refused:
+        raise WeightsError(f"{source}: {refused.strerror}, expected a file that can be read") from refused
+    with content, durable.writing(to, raising=PreflightError):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with to.open("xb") as out:
+            while block := _block(content, source):
+                out.write(block)
+                advance(len(block))
+
+
+def _block(content: BinaryIO, source: Path) -> bytes:
+    try:
+        return content.read(BLOCK)
+    except OSError as failed:  # a medium with bad sectors
+        raise WeightsError(f"{source}: cannot be read ({failed.strerror}), expected a whole file") from failed
+
+
+def _matches(name: str, pattern: str, role: WeightsRole) -> bool:
     if role is WeightsRole.GGUF and "mmproj" not in pattern and "mmproj" in name.lower():
         return False  # the projector is not the model
     return fnmatch(name.lower(), pattern)
 
 
 def _pointers(directory: Path, names: list[str]) -> tuple[str, ...]:
-    large = [
-        name for name in names if fnmatch(name, "*.safetensors") or fnmatch(name, "*.gguf") or ".pd" in name
-    ]
-    return tuple(f"only a git-lfs pointer in {name}" for name in large if _starts(directory / name, POINTER))
+    large = [name for name in names if name.endswith((".safetensors", ".gguf")) or ".pd" in name]
+    pointers = [name for name in large if _starts_with(directory / name, POINTER)]
+    return tuple(f"only a git-lfs pointer in {name}" for name in pointers)
 
 
-def _starts(path: Path, beginning: bytes) -> bool:
+def _starts_with(path: Path, beginning: bytes) -> bool:
     with path.open("rb") as content:
         return content.read(len(beginning)) == beginning
 
 
 def _shards(directory: Path) -> tuple[str, ...]:
-    """Parts of the weights that their index names and that are not there."""
+    """Return the parts of the weights that their index names and that are not there."""
     index = directory / "model.safetensors.index.json"
     if not index.is_file():
         return ()
     try:
-        shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        return tuple(f"no {shard}" for shard in shards if not (directory / shard).is_file())
-    except (ValueError, KeyError, TypeError, AttributeError):
+        places = field(typed(json.loads(index.read_bytes()), dict, index.name), "weight_map", dict)
+        shards = {typed(shard, str, "weight_map") for shard in places.values()}
+    except (ValueError, MalformedError):
         return (f"an unreadable {index.name}",)
+    return tuple(f"no {shard}" for shard in sorted(shards) if not (directory / shard).is_file())
 
 
 def _other_model(directory: Path, weights: WeightSet) -> tuple[str, ...]:
-    """Paddle's inference.yml says which model it belongs to; one that is made takes the name of another."""
+    """Paddle's inference.yml says which model it belongs to; that of a made set has the name of another."""
     path = directory / "inference.yml"
     if weights.made or weights.role in {WeightsRole.VLM, WeightsRole.GGUF} or not path.is_file():
         return ()
@@ -186,7 +209,7 @@ def _places(directory: Path, weights: WeightSet, *, depth: int) -> Iterator[Path
             yield from _places(directory / name, weights, depth=depth - 1)
 
 
-def _carried(source: Path) -> Iterator[tuple[str, Path]]:
+def _visible_files(source: Path) -> Iterator[tuple[str, Path]]:
     for root, directories, names in os.walk(source):
         for name in sorted([*directories, *names]):
             path = Path(root) / name
@@ -196,9 +219,11 @@ def _carried(source: Path) -> Iterator[tuple[str, Path]]:
             if path.is_file():
                 yield str(relative), path
             elif path.is_symlink() or not path.is_dir():
-                raise WeightsError(
-                    f"{path}: found a link or special file, expected files and directories only"
-                )
+                raise _not_a_file(path)
+
+
+def _not_a_file(path: Path) -> WeightsError:
+    return WeightsError(f"{path}: found a link or special file, expected files and directories only")
 
 
 def _settle(path: Path, mode: int, time: int) -> None:

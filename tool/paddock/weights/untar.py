@@ -14,17 +14,18 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from paddock.errors import WeightsError
+from paddock import durable
+from paddock.errors import PreflightError, WeightsError
 from paddock.report import Advance, Reporter
-from paddock.weights.download import full_disk_named, require_space
-from paddock.weights.sources import hidden, safe_path
+from paddock.weights.diskspace import require_room
+from paddock.weights.filenames import hidden, safe_path
 
 BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """What an archive would write: member for each file, the file that each link names, bytes in all."""
+    """What an archive would write: the member of each file, the file that each link names, bytes in all."""
 
     files: dict[PurePosixPath, tarfile.TarInfo]
     links: dict[PurePosixPath, PurePosixPath]
@@ -32,19 +33,18 @@ class _Plan:
 
 
 def unpack(archive: Path, into: Path, *, report: Reporter) -> None:
-    """Unpack `archive` into the new directory `into`. Raises WeightsError before anything is written when the
-    archive is unsafe or cut, PreflightError when the disk is too small.
+    """Unpack `archive` into the new directory `into`.
+
+    Raises WeightsError before anything is written when the archive is unsafe or cut, PreflightError when the
+    disk is too small.
     """
     try:
         with tarfile.open(archive, mode="r:") as tar:
             plan = _plan(tar, archive)
             into.mkdir(parents=True)
-            require_space(into, plan.size, f"the files in {archive.name}")
-            with (
-                full_disk_named(into),
-                report.progress(f"unpack {archive.name}", total=plan.size, unit="bytes") as step,
-            ):
-                _write(tar, plan, into, step)
+            require_room(into, plan.size, f"the files in {archive.name}")
+            with report.progress(f"unpack {archive.name}", total=plan.size, unit="bytes") as advance:
+                _write(tar, plan, into, advance)
     except tarfile.TarError as broken:
         hint = "it may be incomplete, or not a tar at all; fetch or copy it again"
         raise WeightsError(
@@ -75,17 +75,17 @@ def _plan(tar: tarfile.TarFile, archive: Path) -> _Plan:
     _require_end(tar, archive)
     links = {path: _followed(path, wanted, files, archive) for path in wanted}
     _require_tree({*files, *links}, directories, archive)
-    size = sum(member.size for member in files.values()) + sum(
-        files[target].size for target in links.values()
-    )
+    members = [*files.values(), *(files[target] for target in links.values())]
+    size = sum(member.size for member in members)
     if size > 2 * archive.stat().st_size:
         raise WeightsError(f"{archive}: found {size:,} bytes of files, expected at most twice the archive")
     return _Plan(files=files, links=links, size=size)
 
 
 def _link_target(member: tarfile.TarInfo, path: PurePosixPath, archive: Path) -> PurePosixPath:
-    """The name inside the archive that a link means; a hard link counts from the top, a symbolic one from its
-    place.
+    """Return the name inside the archive that a link leads to.
+
+    That of a hard link counts from the top of the archive, that of a symbolic link from its own place.
     """
     start = "" if member.islnk() else str(path.parent)
     target = PurePosixPath(posixpath.normpath(posixpath.join(start, member.linkname)))
@@ -102,7 +102,7 @@ def _followed(
     files: dict[PurePosixPath, tarfile.TarInfo],
     archive: Path,
 ) -> PurePosixPath:
-    """The regular file at the end of a chain of links."""
+    """Return the regular file at the end of a chain of links."""
     target = links[path]
     seen = {path}
     while target in links and target not in seen:
@@ -146,7 +146,7 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, to: Path) -> None:
     content = tar.extractfile(member)
     if content is None:
         raise WeightsError(f"{to}: found no content in the archive, expected a file")
-    with content, to.open("xb") as out:
+    with content, durable.writing(to, raising=PreflightError), to.open("xb") as out:
         shutil.copyfileobj(content, out, 1024 * 1024)
     if (found := to.stat().st_size) != member.size:
         raise WeightsError(f"{to}: found {found:,} bytes in the archive, expected {member.size:,}")

@@ -1,4 +1,4 @@
-"""`paddock verify`: any changed byte is reported, each bad file by its name, and what is hostile is refused."""
+"""`paddock verify`: any changed byte is reported, and each bad file by its name."""
 
 from __future__ import annotations
 
@@ -6,60 +6,22 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from layer_files import noise
 from paddock.bundle.check import trust
 from paddock.bundle.check.verify import verify
 from paddock.bundle.format import signature
 from paddock.bundle.format.manifest import MANIFEST, SIGNATURE, SUMS, parse
 from paddock.bundle.format.reader import OpenBundle
-from paddock.console import TerminalReporter
-from paddock.door import run
 from paddock.errors import BundleError
+from recording import Recorder
 from samples import bundles
-from samples.tampered import TAMPERED
-
-KEY = signature.generate()
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A signed bundle of four parts or more, to be copied."""
-    folder = tmp_path_factory.mktemp("good") / "bundle"
-    assert len(bundles.write(folder).parts) >= 4
-    with OpenBundle.open([folder]) as bundle:
-        trust.sign_bundle(bundle, KEY, sequence=20)
-    return folder
-
-
-@dataclass
-class Site:
-    """A host that has the workshop's key, and a medium that has come to it."""
-
-    home: Path
-    folder: Path
-    capture: pytest.CaptureFixture[str]
-    arguments: list[str] = field(default_factory=list)
-
-    def verify(self, *more: str) -> tuple[int, str, str]:
-        status = run(["verify", *(self.arguments or [str(self.folder)]), *more])
-        printed = self.capture.readouterr()
-        return status, printed.out, printed.err
-
-
-@pytest.fixture
-def site(
-    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Site:
-    monkeypatch.setenv("PADDOCK_STATE", str(tmp_path / "state"))
-    monkeypatch.chdir(tmp_path)
-    trust.pin(KEY.public, tmp_path / "state")
-    shutil.copytree(good, tmp_path / "bundle")
-    return Site(home=tmp_path, folder=tmp_path / "bundle", capture=capsys)
+from samples.site import KEY, Site
 
 
 def test_a_good_bundle(site: Site) -> None:
@@ -102,7 +64,7 @@ def faulty(folder: Path, state: Path) -> bool:
     try:
         with OpenBundle.open([folder]) as bundle:
             trust.check(bundle, trust.pinned(state))
-            return bool(verify(bundle, report=TerminalReporter()).problems)
+            return bool(verify(bundle, report=Recorder()).problems)
     except BundleError:
         return True
 
@@ -147,7 +109,7 @@ def swap(one: Path, other: Path) -> None:
 def other_bundle(site: Site, **changes: Any) -> Path:
     """A bundle of other images, as large."""
     folder = site.home / "other"
-    raws = [bundles.layer_tar({f"opt/{seed}": bundles.noise(seed, 90_000)}) for seed in (7, 8, 9)]
+    raws = [bundles.layer_tar({f"opt/{seed}": noise(90_000, seed)}) for seed in (7, 8, 9)]
     bundles.write(folder, images={"paddock/cpu-api:0.0.9": raws}, **changes)
     return folder
 
@@ -176,11 +138,21 @@ def pipe(site: Site) -> None:
     os.mkfifo(site.folder / "images.tar.002")
 
 
+def two_lost(site: Site) -> None:
+    for name in ("images.tar.000", "images.tar.003"):
+        (site.folder / name).unlink()
+
+
+def folder_for_file(site: Site) -> None:
+    (site.folder / "README.txt").unlink()
+    (site.folder / "README.txt").mkdir()
+
+
 MEDIA: dict[str, tuple[Callable[[Site], Any], str, list[str]]] = {
     # what happens, what is printed, what is to be sent again
     "missing": (lambda site: (site.folder / "images.tar.002").unlink(), "missing", ["images.tar.002"]),
     "two missing": (
-        lambda site: [(site.folder / f"images.tar.{each}").unlink() for each in ("000", "003")],
+        two_lost,
         "missing",
         ["images.tar.000", "images.tar.003"],
     ),
@@ -241,7 +213,7 @@ MEDIA: dict[str, tuple[Callable[[Site], Any], str, list[str]]] = {
     "a linked folder": (linked_folder, "is a link", ["stack/compose.yaml"]),
     "a pipe": (pipe, "not a plain file", ["images.tar.002"]),
     "a folder": (
-        lambda site: [(site.folder / "README.txt").unlink(), (site.folder / "README.txt").mkdir()],
+        folder_for_file,
         "not a plain file",
         ["README.txt"],
     ),
@@ -258,7 +230,7 @@ def test_faults_of_media_are_named_and_listed(site: Site, case: str) -> None:
     assert f"error: bundle {parse((site.folder / MANIFEST).read_bytes()).id}: " in err
     assert "hint: " in err
     lists = list(site.home.glob("resend-*.txt"))
-    assert [each.read_text().split() for each in lists] == ([resend] if resend else [])
+    assert [path.read_text().split() for path in lists] == ([resend] if resend else [])
     status, out, _ = site.verify("--json", "--resend", "list")
     assert (status, json.loads(out)["resend"]) == (7, resend)
 
@@ -278,8 +250,8 @@ def test_a_medium_that_is_pulled_after_it_was_opened(site: Site) -> None:
     assert site.verify()[0] == 0
     with OpenBundle.open([site.folder, site.home / "stick"]) as bundle:
         shutil.rmtree(site.home / "stick")
-        found = verify(bundle, report=TerminalReporter())
-    assert [(each.name, each.fault) for each in found.problems] == [("images.tar.001", "missing")]
+        found = verify(bundle, report=Recorder())
+    assert [(problem.name, problem.fault) for problem in found.problems] == [("images.tar.001", "missing")]
 
 
 def test_what_does_no_harm_is_only_told(site: Site) -> None:
@@ -328,8 +300,8 @@ def test_a_good_copy_on_another_medium_counts(site: Site, good: Path) -> None:
     assert status == 0, err
     assert err.count("a copy is bad") == 2
     with OpenBundle.open([site.folder, site.home / "stick"]) as bundle:
-        assert verify(bundle, report=TerminalReporter()).problems == ()
-        wanted = b"".join((good / each.name).read_bytes() for each in bundle.manifest.parts)
+        assert verify(bundle, report=Recorder()).problems == ()
+        wanted = b"".join((good / part.name).read_bytes() for part in bundle.manifest.parts)
         assert bundle.read_at(0, bundle.size) == wanted
 
 
@@ -343,10 +315,10 @@ def test_known_parts_are_not_read_again(site: Site) -> None:
     rewrite(site.folder / "images.tar.001", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
     with OpenBundle.open([site.folder]) as bundle:
         told: list[str] = []
-        found = verify(bundle, report=TerminalReporter(), known={"images.tar.000"}, found_good=told.append)
-    assert [each.name for each in found.problems] == ["images.tar.001"]
+        found = verify(bundle, report=Recorder(), known={"images.tar.000"}, found_good=told.append)
+    assert [problem.name for problem in found.problems] == ["images.tar.001"]
     assert told == [
-        each.name for each in bundle.manifest.parts if each.name not in ("images.tar.000", "images.tar.001")
+        part.name for part in bundle.manifest.parts if part.name not in ("images.tar.000", "images.tar.001")
     ]
 
 
@@ -391,53 +363,3 @@ def test_without_any_key_that_is_said(site: Site) -> None:
     shutil.rmtree(site.home / "state")
     status, _, err = site.verify()
     assert (status, "nobody vouches for this bundle" in err) == (0, True)
-
-
-# --- hostile bundles: every hash right, and every byte signed -----------------------------------------------
-
-
-def hostile(site: Site, **changes: Any) -> tuple[int, str]:
-    shutil.rmtree(site.folder)
-    bundles.write(site.folder, **changes)
-    with OpenBundle.open([site.folder]) as bundle:
-        trust.sign_bundle(bundle, KEY)
-    status, out, _ = site.verify()
-    return status, out
-
-
-@pytest.mark.parametrize("case", TAMPERED)
-@pytest.mark.fault("hostile archive")
-def test_an_archive_that_is_not_what_the_manifest_says(site: Site, case: str) -> None:
-    tamper, words = TAMPERED[case]
-    status, out = hostile(site, tamper=tamper)
-    assert status == 7
-    assert "inconsistent" in out
-    assert words in out
-
-
-@pytest.mark.fault("decompression bomb")
-def test_a_decompression_bomb_is_noticed_by_what_it_declares(site: Site) -> None:
-    """100 MB in 10 kB, said to be a thousand bytes: found by the frames' headers."""
-    bomb = bytes(100 << 20)
-    made = bundles.write(site.home / "made", images={"a:1": [bomb]}, frame=16 << 20)
-    assert made.layers[0].size < 20_000
-    layers = (replace(made.layers[0], raw_size=1000),)
-    status, out = hostile(site, images={"a:1": [bomb]}, frame=16 << 20, layers=layers)
-    assert (status, "more than 1000 raw bytes" in out) == (7, True)
-
-
-@pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        (lambda said: said | {"architecture": "arm64"}, "another platform or other layers"),
-        (
-            lambda said: said | {"rootfs": {"type": "layers", "diff_ids": []}},
-            "another platform or other layers",
-        ),
-        (lambda said: [], "not that of an image"),
-    ],
-)
-@pytest.mark.fault("hostile archive")
-def test_an_image_that_says_something_else(site: Site, config: Callable[[Any], Any], words: str) -> None:
-    status, out = hostile(site, config=config)
-    assert (status, words in out) == (7, True)

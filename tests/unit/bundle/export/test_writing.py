@@ -1,6 +1,4 @@
-"""A full bundle: its bytes, that they are the same each time, that a stopped export goes on, and every
-refusal.
-"""
+"""A full bundle: its bytes, that they are the same each time, that a stopped export goes on, and refusals."""
 
 from __future__ import annotations
 
@@ -9,22 +7,25 @@ import io
 import json
 import subprocess
 import tarfile
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from layer_files import LayerFiles, noise, text
+from bundle_folders import contents_of
+from layer_files import FileLayer, LayerFiles, noise, text
 from paddock.bundle.export.contents import CarriedFile, Contents, SourceImage
 from paddock.bundle.export.journal import NAME as JOURNAL
 from paddock.bundle.export.writing import write_bundle
-from paddock.bundle.format.archive import full_name
 from paddock.bundle.format.libzstd import zstd
 from paddock.bundle.format.manifest import MANIFEST, Manifest, parse
 from paddock.bundle.format.reader import OpenBundle
 from paddock.bundle.layers.carried import BundleLayers
 from paddock.errors import BundleError, Interrupted
-from small_images import tar
+from recording import Recorder
+from small_images import digest, tar
 
 PART = 1 << 20
 METADATA = b"Metadata-Version: 2.4\nName: Some_Package\nVersion: 1.2\nLicense-Expression: MIT\n\nwords\n"
@@ -37,29 +38,6 @@ Package: gone
 Status: deinstall ok config-files
 Version: 1
 """
-
-
-class Silent:
-    """A reporter that keeps what was said; the real one needs a terminal."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str, /) -> None:
-        self.said.append(message)
-
-    warn = say
-
-    def progress(self, label, *, total, unit, done=0):
-        return _Progress()
-
-
-class _Progress:
-    def __enter__(self):
-        return lambda _amount: None
-
-    def __exit__(self, *_):
-        return None
 
 
 def image(reference: str, layers: tuple[str, ...]) -> SourceImage:
@@ -101,17 +79,21 @@ def contents(source: LayerFiles) -> Contents:
 
 
 def written(contents: Contents, folder: Path, source: LayerFiles, part_size: int = PART) -> Manifest:
-    return write_bundle(contents, folder, source, report=Silent(), part_size=part_size)
+    return write_bundle(contents, folder, source, report=Recorder(), part_size=part_size)
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    return {
-        each.relative_to(folder).as_posix(): each.read_bytes() for each in folder.rglob("*") if each.is_file()
-    }
+def blob_path(name: str) -> str:
+    return f"blobs/sha256/{name.removeprefix('sha256:')}"
+
+
+def content_of(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    assert file is not None
+    return file.read()
 
 
 def archive(folder: Path, manifest: Manifest) -> bytes:
-    return b"".join((folder / each.name).read_bytes() for each in manifest.parts)
+    return b"".join((folder / part.name).read_bytes() for part in manifest.parts)
 
 
 def test_what_is_on_the_disk_is_what_the_manifest_says(
@@ -121,19 +103,19 @@ def test_what_is_on_the_disk_is_what_the_manifest_says(
     manifest = written(contents, folder, source)
     assert parse((folder / MANIFEST).read_bytes()) == manifest
     assert len(manifest.parts) > 5
-    assert {each.size for each in manifest.parts[:-1]} == {PART}
+    assert {part.size for part in manifest.parts[:-1]} == {PART}
     names = {
         "bundle.json",
         "SHA256SUMS",
-        *(each.name for each in manifest.parts),
-        *(f.path for f in manifest.files),
+        *(part.name for part in manifest.parts),
+        *(file.path for file in manifest.files),
     }
-    assert set(everything(folder)) == names
-    for each in manifest.parts:
-        assert hashlib.sha256((folder / each.name).read_bytes()).hexdigest() == each.sha256
-    for each in manifest.files:
-        assert hashlib.sha256((folder / each.path).read_bytes()).hexdigest() == each.sha256
-        assert bool((folder / each.path).stat().st_mode & 0o100) == each.executable
+    assert set(contents_of(folder)) == names
+    for part in manifest.parts:
+        assert hashlib.sha256((folder / part.name).read_bytes()).hexdigest() == part.sha256
+    for file in manifest.files:
+        assert hashlib.sha256((folder / file.path).read_bytes()).hexdigest() == file.sha256
+        assert bool((folder / file.path).stat().st_mode & 0o100) == file.executable
     done = subprocess.run(
         ["sha256sum", "--check", "--strict", "SHA256SUMS"],
         cwd=folder,
@@ -150,14 +132,12 @@ def test_every_blob_is_where_the_manifest_says_and_gives_the_layer(
     manifest = written(contents, tmp_path / "bundle", source)
     data = archive(tmp_path / "bundle", manifest)
     for blob in manifest.blobs:
-        assert (
-            f"sha256:{hashlib.sha256(data[blob.offset : blob.offset + blob.size]).hexdigest()}" == blob.digest
-        )
-    assert [each.diff_id for each in manifest.layers] == list(contents.layers)
+        assert digest(data[blob.offset : blob.offset + blob.size]) == blob.digest
+    assert [layer.diff_id for layer in manifest.layers] == list(contents.layers)
     for layer in manifest.layers:
-        blob = manifest.blob(layer.digest)
-        assert blob is not None
-        raw = zstd.decompress(data[blob.offset : blob.offset + blob.size])
+        of_layer = manifest.blob(layer.digest)
+        assert of_layer is not None
+        raw = zstd.decompress(data[of_layer.offset : of_layer.offset + of_layer.size])
         assert raw == source.path(layer.diff_id).read_bytes()
         assert layer.raw_size == len(raw)
 
@@ -167,22 +147,21 @@ def test_the_parts_are_one_oci_layout_and_one_docker_archive(
 ) -> None:
     manifest = written(contents, tmp_path / "bundle", source)
     with tarfile.open(fileobj=io.BytesIO(archive(tmp_path / "bundle", manifest))) as tar_file:
-        files = {each.name: tar_file.extractfile(each).read() for each in tar_file}  # type: ignore[union-attr]
+        files = {member.name: content_of(tar_file, member) for member in tar_file}
     assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     index = json.loads(files["index.json"])["manifests"]
-    assert [each["annotations"]["io.containerd.image.name"] for each in index] == [
+    assert [entry["annotations"]["io.containerd.image.name"] for entry in index] == [
         "docker.io/paddock/one:1",
         "docker.io/library/two:2",
     ]
     loaded = json.loads(files["manifest.json"])
-    for described, listed, wanted in zip(index, loaded, contents.images, strict=True):
-        found = json.loads(files["blobs/sha256/" + described["digest"].removeprefix("sha256:")])
-        assert files["blobs/sha256/" + found["config"]["digest"].removeprefix("sha256:")] == wanted.config
-        layers = ["blobs/sha256/" + each["digest"].removeprefix("sha256:") for each in found["layers"]]
-        assert listed == {"Config": listed["Config"], "RepoTags": [wanted.reference], "Layers": layers}
-        assert [len(files[each]) for each in layers] == [each["size"] for each in found["layers"]]
-        raw = [f"sha256:{hashlib.sha256(zstd.decompress(files[each])).hexdigest()}" for each in layers]
-        assert tuple(raw) == wanted.layers
+    for described, listed, image in zip(index, loaded, contents.images, strict=True):
+        image_manifest = json.loads(files[blob_path(described["digest"])])
+        assert files[blob_path(image_manifest["config"]["digest"])] == image.config
+        layers = [blob_path(layer["digest"]) for layer in image_manifest["layers"]]
+        assert listed == {"Config": listed["Config"], "RepoTags": [image.reference], "Layers": layers}
+        assert [len(files[path]) for path in layers] == [layer["size"] for layer in image_manifest["layers"]]
+        assert tuple(digest(zstd.decompress(files[path])) for path in layers) == image.layers
     assert len([name for name in files if name.startswith("blobs/")]) == 3 + 2 + 2  # each layer once
 
 
@@ -201,7 +180,7 @@ def test_the_reader_of_bundles_finds_the_layers(
 def test_the_same_images_give_the_same_bytes(contents: Contents, source: LayerFiles, tmp_path: Path) -> None:
     written(contents, tmp_path / "a", source)
     written(contents, tmp_path / "b", LayerFiles(tmp_path / "layers", piece=77_777))
-    assert everything(tmp_path / "a") == everything(tmp_path / "b")
+    assert contents_of(tmp_path / "a") == contents_of(tmp_path / "b")
 
 
 def test_software_of_both_images(contents: Contents, source: LayerFiles, tmp_path: Path) -> None:
@@ -209,14 +188,13 @@ def test_software_of_both_images(contents: Contents, source: LayerFiles, tmp_pat
     one = json.loads((tmp_path / "bundle/sbom/paddock-one-1.spdx.json").read_text("utf-8"))
     two = json.loads((tmp_path / "bundle/sbom/two-2.spdx.json").read_text("utf-8"))
     assert one["creationInfo"]["created"] == "2026-11-21T05:03:37Z"
-    addresses = [each["externalRefs"][0]["referenceLocator"] for each in one["packages"][1:]]
+    addresses = [package["externalRefs"][0]["referenceLocator"] for package in one["packages"][1:]]
     assert addresses == ["pkg:deb/debian/libc6@2.36-9?arch=amd64", "pkg:pypi/some-package@1.2"]
     assert one["packages"][2]["licenseDeclared"] == "MIT"
-    assert [each["name"] for each in two["packages"]] == [
-        "two:2",
-        "libc6",
-    ]  # the upper layer removed the other one
-    assert {each["relationshipType"] for each in one["relationships"]} == {"DESCRIBES", "CONTAINS"}
+    names = [package["name"] for package in two["packages"]]
+    assert names == ["two:2", "libc6"]  # the upper layer removed the other one
+    kinds = {relationship["relationshipType"] for relationship in one["relationships"]}
+    assert kinds == {"DESCRIBES", "CONTAINS"}
     assert "MIT!" in (tmp_path / "bundle/licences/paddock-one-1.txt").read_text("utf-8")
     assert "MIT!" not in (tmp_path / "bundle/licences/two-2.txt").read_text("utf-8")
 
@@ -231,29 +209,24 @@ class Stopping(LayerFiles):
         super().__init__(folder)
         self._at, self._how = at, how
 
-    def open(self, name: str):
-        opened = super().open(name)
-        return self._stopping(opened) if name == self._at else opened
+    @contextmanager
+    def open(self, name: str) -> Iterator[FileLayer]:
+        with super().open(name) as layer:
+            if name == self._at:
+                yield StoppingLayer(diff_id=layer.diff_id, path=layer.path, how=self._how)
+            else:
+                yield layer
 
-    def _stopping(self, opened):
-        layer = opened.__enter__()
-        how = self._how
 
-        class Cut:
-            diff_id, size = layer.diff_id, layer.size
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoppingLayer(FileLayer):
+    """Ends with an exception after half of its bytes."""
 
-            def stream(self):
-                yield next(layer.stream())[: layer.size // 2]
-                raise how
+    how: BaseException
 
-        class Opened:
-            def __enter__(self):
-                return Cut()
-
-            def __exit__(self, *_):
-                return None
-
-        return Opened()
+    def stream(self) -> Iterator[bytes]:
+        yield next(FileLayer.stream(self))[: self.size // 2]
+        raise self.how
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -265,11 +238,11 @@ def test_a_stopped_export_goes_on_and_gives_the_same_bytes(
     with pytest.raises(Interrupted, match="not finished"):
         written(contents, folder, Stopping(tmp_path / "layers", contents.layers[at], KeyboardInterrupt()))
     assert not (folder / MANIFEST).exists()
-    assert all(each.endswith(".partial") or each == JOURNAL for each in everything(folder))
+    assert all(name.endswith(".partial") or name == JOURNAL for name in contents_of(folder))
     for done in contents.layers[:at]:
         source.path(done).rename(source.path(done).with_suffix(".away"))  # these are not read again
     assert written(contents, folder, source).id
-    assert everything(folder) == everything(tmp_path / "whole")
+    assert contents_of(folder) == contents_of(tmp_path / "whole")
 
 
 def test_a_layer_that_was_damaged_meanwhile_is_written_again(
@@ -284,7 +257,7 @@ def test_a_layer_that_was_damaged_meanwhile_is_written_again(
     with (folder / JOURNAL).open("ab") as journal:
         journal.write(b'{"layer": {"cut')  # and the last line is half there
     written(contents, folder, source)
-    assert everything(folder) == everything(tmp_path / "whole")
+    assert contents_of(folder) == contents_of(tmp_path / "whole")
 
 
 def test_stopped_between_the_last_rename_and_the_end(
@@ -298,7 +271,7 @@ def test_stopped_between_the_last_rename_and_the_end(
     written(contents, folder, source)
     (folder / JOURNAL).write_bytes(kept)  # as if it had not been removed; the parts have their names
     written(contents, folder, source)
-    assert everything(folder) == everything(tmp_path / "whole")
+    assert contents_of(folder) == contents_of(tmp_path / "whole")
 
 
 # --- refusals -----------------------------------------------------------------------------------------------
@@ -310,22 +283,22 @@ def test_a_directory_of_another_export_is_left_alone(
     folder = tmp_path / "bundle"
     with pytest.raises(Interrupted):
         written(contents, folder, Stopping(tmp_path / "layers", contents.layers[1], KeyboardInterrupt()))
-    before = everything(folder)
+    before = contents_of(folder)
     with pytest.raises(BundleError, match="unfinished export of other images"):
         written(replace(contents, images=contents.images[:1]), folder, source)
     with pytest.raises(BundleError, match="unfinished export"):
         written(contents, folder, source, part_size=PART * 2)
-    assert everything(folder) == before
+    assert contents_of(folder) == before
 
 
 def test_a_finished_bundle_or_any_file_is_left_alone(
     contents: Contents, source: LayerFiles, tmp_path: Path
 ) -> None:
     written(contents, tmp_path / "bundle", source)
-    before = everything(tmp_path / "bundle")
+    before = contents_of(tmp_path / "bundle")
     with pytest.raises(BundleError, match="expected an empty directory"):
         written(contents, tmp_path / "bundle", source)
-    assert everything(tmp_path / "bundle") == before
+    assert contents_of(tmp_path / "bundle") == before
 
 
 def test_bytes_that_are_not_the_layer_are_refused(
@@ -344,17 +317,3 @@ def test_a_directory_that_cannot_be_written_is_named(
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BundleError, match="file/bundle: cannot be written to"):
         written(contents, tmp_path / "file/bundle", source)
-
-
-@pytest.mark.parametrize(
-    ("short", "full"),
-    [
-        ("debian:12", "docker.io/library/debian:12"),
-        ("paddock/tool:1", "docker.io/paddock/tool:1"),
-        ("harbor.example/ocr/api:1", "harbor.example/ocr/api:1"),
-        ("localhost/api:1", "localhost/api:1"),
-        ("registry:5000/api:1", "registry:5000/api:1"),
-    ],
-)
-def test_full_names(short: str, full: str) -> None:
-    assert full_name(short) == full

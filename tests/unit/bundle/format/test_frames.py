@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from layer_files import noise
 from paddock.bundle.format import frames
 from paddock.bundle.format.frames import Frame, FramedBlob, walk
 from paddock.bundle.format.libzstd import zstd
 from paddock.errors import BundleError
-from samples.bundles import framed, noise
+from samples.bundles import framed
 
-RAW = noise(3, 70_000) + b"paddock " * 30_000 + noise(4, 1_000)
+RAW = noise(70_000, 3) + b"paddock " * 30_000 + noise(1_000, 4)
 
 
-def reader(data: bytes):
+def reader(data: bytes) -> Callable[[int, int], bytes]:
     def read(offset: int, length: int) -> bytes:
         assert 0 <= offset <= offset + length <= len(data), "read outside the blob"
         return data[offset : offset + length]
@@ -36,18 +38,18 @@ def test_frames_lie_end_to_end_on_both_sides() -> None:
     assert len(found) == len(range(0, len(RAW), 20_000)) > 10
     for one, after in itertools.pairwise(found):
         assert (after.offset, after.raw_offset) == (one.offset + one.size, one.raw_offset + one.raw_size)
-    for each in found:
-        raw = zstd.decompress(blob[each.offset : each.offset + each.size])
-        assert raw == RAW[each.raw_offset : each.raw_offset + each.raw_size]
+    for frame in found:
+        raw = zstd.decompress(blob[frame.offset : frame.offset + frame.size])
+        assert raw == RAW[frame.raw_offset : frame.raw_offset + frame.raw_size]
 
 
 @pytest.mark.parametrize("size", [1, 255, 256, 65_791, 65_792, 200_000, 3_000_000])
 @pytest.mark.parametrize("level", [-5, 1, 19])
 @pytest.mark.parametrize("checksum", [0, 1])
 def test_every_form_of_header(size: int, level: int, checksum: int) -> None:
-    raw = (b"x" * 1000 + noise(size, 500))[:1500] * (size // 1500 + 1)
+    raw = (b"x" * 1000 + noise(500, size))[:1500] * (size // 1500 + 1)
     raw = raw[:size]
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.checksum_flag: checksum,
     }
@@ -66,7 +68,7 @@ def test_skippable_and_empty_frames_are_passed_over() -> None:
 
 
 def test_a_stream_is_what_the_blob_holds_in_small_pieces() -> None:
-    raw = noise(5, 2_500_000)
+    raw = noise(2_500_000, 5)
     pieces = list(opened(framed(raw, 2_000_000), len(raw)).stream())
     assert b"".join(pieces) == raw
     assert max(map(len, pieces)) <= 1 << 20

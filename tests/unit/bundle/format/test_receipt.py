@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back() -> None:
         (b"[]", "is not a receipt"),
         (b'{"format":"x"}', "is not a receipt"),
         (changed(more=1), "missing or unknown"),
-        (changed(free="much"), "expected int"),
+        (changed(free="much"), "expected an integer"),
         (changed(images=[{"id": "i", "references": [], "layers": LAYERS, "chains": LAYERS}]), "chain ids"),
     ],
 )

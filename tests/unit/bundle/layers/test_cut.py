@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layer_files import noise, text
-from paddock.bundle.format.libzstd import zstd
 from paddock.bundle.layers.cut import LARGEST, frames
-from paddock.bundle.layers.framewriter import FrameCompressor, compress_frame
 from small_images import tar
 
 
@@ -36,7 +34,7 @@ def test_frames_are_the_layer_and_do_not_depend_on_how_it_is_fed(at_once: int) -
 def test_a_large_body_has_frames_of_its_own() -> None:
     cut = set(frames([LAYER]))
     moved = set(frames([tar({"first": b"x" * 5000, **LARGE, **SMALL}, time=7)]))
-    held = sum(len(each) for each in cut & moved)
+    held = sum(len(frame) for frame in cut & moved)
     assert held == (30 << 20) + (12 << 20)
 
 
@@ -51,21 +49,3 @@ def test_any_bytes(data: bytes, repeat: int, at_once: int) -> None:
     stream = data * (1 + 200 * repeat)
     assert list(frames(fed(stream, at_once))) == list(frames([stream]))
     assert b"".join(frames([stream])) == stream
-
-
-def test_blobs_are_frames_in_order_and_each_stands_alone() -> None:
-    with FrameCompressor() as compressor:
-        blob = list(compressor.compressed(frames([LAYER])))
-    assert [zstd.decompress(each) for each in blob] == list(frames([LAYER]))
-    assert blob == [compress_frame(each) for each in frames([LAYER])]
-    assert zstd.decompress(b"".join(blob)) == LAYER
-    assert len(b"".join(blob)) <= 1.03 * len(zstd.compress(LAYER, 3))
-
-
-def test_a_source_that_fails_ends_the_compressing() -> None:
-    def failing() -> Iterator[bytes]:
-        yield LAYER[: 1 << 20]
-        raise OSError("pulled out")
-
-    with FrameCompressor() as compressor, pytest.raises(OSError, match="pulled out"):
-        list(compressor.compressed(failing()))

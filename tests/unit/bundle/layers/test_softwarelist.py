@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
 
 import pytest
 
+from layer_files import MemoryLayer, noise
 from paddock.bundle.layers.softwarelist import LARGEST_FILE, Software, SoftwareReader
-from samples.bundles import noise
 
 DPKG = b"Package: libc6\nStatus: install ok installed\nVersion: 2.36-9\nArchitecture: amd64\n"
 FOLDER = "opt/venv/lib/python3.11/site-packages"
 MEMBERS = {
     "var/lib/dpkg/status": DPKG,
-    "usr/lib/large.so": noise(1, 3 << 20),
+    "usr/lib/large.so": noise(3 << 20, 1),
     f"{FOLDER}/one-1.2.dist-info/METADATA": b"Name: one\nVersion: 1.2\nLicense-Expression: MIT\n",
     f"{FOLDER}/one-1.2.dist-info/licenses/LICENSE": b"MIT! " * 3000,
-    f"{FOLDER}/one/" + "deep/" * 40 + "module.py": noise(2, 70_001),
+    f"{FOLDER}/one/" + "deep/" * 40 + "module.py": noise(70_001, 2),
     "usr/share/doc/libc6/copyright": b"GPL!",
     "usr/share/.wh.gone": b"",
     "usr/share/doc/other/copyright": bytes(LARGEST_FILE + 1),  # too large to be read
 }
 
 
-class CountedLayer:
-    """A `RawLayer` in memory that counts what is read of it."""
+class CountedLayer(MemoryLayer):
+    """Counts the bytes that are read of it."""
 
     def __init__(self, data: bytes) -> None:
-        self.diff_id, self.size = f"sha256:{hashlib.sha256(data).hexdigest()}", len(data)
+        super().__init__(data)
         self.read = 0
-        self._data = data
 
     def read_at(self, offset: int, length: int) -> bytes:
-        assert 0 < length <= self.size - offset
         self.read += length
-        return self._data[offset : offset + length]
-
-    def stream(self) -> Iterator[bytes]:
-        return (self.read_at(at, min(99_999, self.size - at)) for at in range(0, self.size, 99_999))
+        return super().read_at(offset, length)
 
 
 def tar(format: int) -> bytes:
@@ -72,8 +65,8 @@ def test_skimming_finds_the_same_and_reads_little(format: int) -> None:
     found = skimmed(layer)
     assert layer.read < 60_000
     assert found == fed(layer)
-    assert [each.packages[0].name for each in found.lists] == ["one", "libc6"]
-    assert [each.text[:4] for each in found.licences] == ["MIT!", "GPL!"]
+    assert [listed.packages[0].name for listed in found.lists] == ["one", "libc6"]
+    assert [licence.text[:4] for licence in found.licences] == ["MIT!", "GPL!"]
     assert found.hidden == ("usr/share/gone",)
 
 

@@ -1,6 +1,4 @@
-"""The walker of layer tars: every byte in one piece, members where tarfile finds them, whatever the stream
-is.
-"""
+"""The walker of layer tars: every byte is in one piece, and members are where tarfile finds them."""
 
 from __future__ import annotations
 
@@ -36,15 +34,15 @@ def fed(data: bytes, at_once: int) -> Iterator[bytes]:
 
 
 def bodies(data: bytes) -> dict[str, bytes]:
-    return {each.path: data[each.offset : each.end] for each in walk([data]) if each.kind is Kind.BODY}
+    return {piece.path: data[piece.offset : piece.end] for piece in walk([data]) if piece.kind is Kind.BODY}
 
 
 def assert_whole(data: bytes, pieces: list[Piece]) -> None:
     """No gap, no overlap, nothing empty, from the first to the last byte."""
-    borders = [0, *(each.end for each in pieces)]
-    assert [each.offset for each in pieces] == borders[:-1]
+    borders = [0, *(piece.end for piece in pieces)]
+    assert [piece.offset for piece in pieces] == borders[:-1]
     assert borders[-1] == len(data)
-    assert all(each.size > 0 for each in pieces)
+    assert all(piece.size > 0 for piece in pieces)
 
 
 @pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
@@ -54,10 +52,10 @@ def test_members_of_both_formats(format: int, at_once: int) -> None:
     data = tar(*members.items(), format=format)
     pieces = list(walk(fed(data, at_once)))
     assert_whole(data, pieces)
-    assert [each.path for each in pieces if each.kind is Kind.HEADER] == list(members)
+    assert [piece.path for piece in pieces if piece.kind is Kind.HEADER] == list(members)
     assert bodies(data) == {name: body for name, body in members.items() if body}
-    assert [each.kind for each in pieces if not each.path] == [Kind.PADDING] * sum(
-        not each.path for each in pieces
+    assert [piece.kind for piece in pieces if not piece.path] == [Kind.PADDING] * sum(
+        not piece.path for piece in pieces
     )
 
 
@@ -71,7 +69,7 @@ def test_a_header_reaches_from_its_first_extension_to_the_body() -> None:
 
 def test_a_body_is_told_before_its_bytes_come() -> None:
     told = TarWalker().feed(tar(("big", bytes(100_000)))[:BLOCK])
-    assert [(each.kind, each.offset, each.size) for each in told[:2]] == [
+    assert [(piece.kind, piece.offset, piece.size) for piece in told[:2]] == [
         (Kind.HEADER, 0, 512),
         (Kind.BODY, 512, 100_000),
     ]
@@ -85,8 +83,8 @@ def test_links_and_folders_have_no_body_whatever_their_size_says() -> None:
         data += member.tobuf()
     pieces = list(walk([data]))
     assert_whole(data, pieces)
-    assert [each.path for each in pieces if each.kind is Kind.HEADER] == ["m0", "m1", "m2/", "m3"]
-    assert not [each for each in pieces if each.kind in {Kind.BODY, Kind.OPAQUE}]
+    assert [piece.path for piece in pieces if piece.kind is Kind.HEADER] == ["m0", "m1", "m2/", "m3"]
+    assert not [piece for piece in pieces if piece.kind in {Kind.BODY, Kind.OPAQUE}]
 
 
 def test_the_size_of_pax_records_counts() -> None:
@@ -113,8 +111,8 @@ def test_sparse_files_of_gnu_tar(tmp_path: Path, options: list[str]) -> None:
     data = subprocess.run(argv, check=True, capture_output=True).stdout
     pieces = list(walk(fed(data, 4096)))
     assert_whole(data, pieces)
-    assert [each.path for each in pieces if each.kind is Kind.HEADER] == ["holes", "next"]
-    body = next(each for each in pieces if each.kind is Kind.BODY)
+    assert [piece.path for piece in pieces if piece.kind is Kind.HEADER] == ["holes", "next"]
+    body = next(piece for piece in pieces if piece.kind is Kind.BODY)
     assert 40 * 4096 <= body.size < 40 * 4096 + 4096
     assert bodies(data)["next"] == b"behind it"
 
@@ -124,8 +122,8 @@ def test_garbage_is_opaque_from_where_it_starts() -> None:
     data = good + b"garbage " * 1000
     pieces = list(walk(fed(data, 1000)))
     assert_whole(data, pieces)
-    assert {each.kind for each in pieces if each.offset >= 1024} == {Kind.OPAQUE}
-    assert {each.kind for each in pieces if each.offset < 1024} == {Kind.HEADER, Kind.BODY}
+    assert {piece.kind for piece in pieces if piece.offset >= 1024} == {Kind.OPAQUE}
+    assert {piece.kind for piece in pieces if piece.offset < 1024} == {Kind.HEADER, Kind.BODY}
 
 
 def test_extensions_too_long_to_be_read_are_opaque() -> None:
@@ -134,7 +132,7 @@ def test_extensions_too_long_to_be_read_are_opaque() -> None:
     data = member.tobuf() + bytes(LARGEST_EXTENSION + 512)
     pieces = list(walk([data]))
     assert_whole(data, pieces)
-    assert {each.kind for each in pieces} == {Kind.OPAQUE}
+    assert {piece.kind for piece in pieces} == {Kind.OPAQUE}
 
 
 def test_a_tar_cut_short_anywhere_is_still_covered() -> None:
@@ -160,8 +158,8 @@ def test_any_tar_is_read_as_tarfile_reads_it(
     pieces = list(walk(fed(data, at_once)))
     assert_whole(data, pieces)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        expected = [(each.offset_data, each.size) for each in archive if each.size]
-    assert [(each.offset, each.size) for each in pieces if each.kind is Kind.BODY] == expected
+        expected = [(member.offset_data, member.size) for member in archive if member.size]
+    assert [(piece.offset, piece.size) for piece in pieces if piece.kind is Kind.BODY] == expected
 
 
 @given(

@@ -1,1 +1,1 @@
-"""Whether a bundle is whole, trusted and newer than the last one."""
+"""Checking a bundle without an engine: is it whole, is it signed by a trusted key, is it new enough."""

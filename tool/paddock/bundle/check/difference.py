@@ -1,5 +1,6 @@
-"""What differs between two bundles: images, software, files and layers. Only manifests and software lists are
-read.
+"""What differs between two bundles: images, software, files and layers.
+
+Only manifests and software lists (SPDX) are read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LARGEST_LIST = 64 << 20  # bytes of a software list that is read
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One thing that is not the same; None where one side does not have it."""
+    """A name whose value differs; None where a side does not have it."""
 
     name: str
     before: str | None
@@ -27,25 +28,26 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """Between two bundles. `software` is by package URL without a version; `removed` and `added` are layers."""
+    """What differs between two bundles."""
 
     images: tuple[Change, ...]
-    software: tuple[Change, ...]
+    software: tuple[Change, ...]  # by package URL without a version
     files: tuple[Change, ...]
     removed: tuple[Layer, ...]
     added: tuple[Layer, ...]
 
 
-def between(old: OpenBundle, new: OpenBundle) -> Difference:
-    """What changed from one bundle to the other. Raises BundleError for a software list that cannot be read."""
+def compare(old: OpenBundle, new: OpenBundle) -> Difference:
+    """What changed from `old` to `new`. Raises BundleError for a software list that cannot be read."""
     before, after = old.manifest, new.manifest
-    had, has = ({each.diff_id for each in one.layers} for one in (before, after))
+    had = {layer.diff_id for layer in before.layers}
+    has = {layer.diff_id for layer in after.layers}
     return Difference(
         images=_changes(_images(before), _images(after)),
         software=_changes(_software(old), _software(new)),
-        files=_changes(*({each.path: each.sha256 for each in one.files} for one in (before, after))),
-        removed=tuple(each for each in before.layers if each.diff_id not in has),
-        added=tuple(each for each in after.layers if each.diff_id not in had),
+        files=_changes(_files(before), _files(after)),
+        removed=tuple(layer for layer in before.layers if layer.diff_id not in has),
+        added=tuple(layer for layer in after.layers if layer.diff_id not in had),
     )
 
 
@@ -55,7 +57,11 @@ def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Chang
 
 
 def _images(manifest: Manifest) -> dict[str, str]:
-    return {each.reference: each.config for each in manifest.images}
+    return {image.reference: image.config for image in manifest.images}
+
+
+def _files(manifest: Manifest) -> dict[str, str]:
+    return {file.path: file.sha256 for file in manifest.files}
 
 
 def _software(bundle: OpenBundle) -> dict[str, str]:
@@ -65,10 +71,11 @@ def _software(bundle: OpenBundle) -> dict[str, str]:
         if file.path.endswith(".spdx.json"):
             for name, version in _packages(bundle, file.path):
                 versions.setdefault(name, set()).add(version)
-    return {name: ", ".join(sorted(found)) for name, found in versions.items()}
+    return {name: ", ".join(sorted(of_name)) for name, of_name in versions.items()}
 
 
 def _packages(bundle: OpenBundle, path: str) -> Iterator[tuple[str, str]]:
+    """The package URL without its version, and the version, of each package in a software list."""
     try:
         document: Any = json.loads(read_whole(bundle.path(path), LARGEST_LIST))
         for package in document["packages"]:

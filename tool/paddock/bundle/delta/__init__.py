@@ -1,1 +1,1 @@
-"""Deltas: recipes that make a layer from those a site has."""
+"""Deltas: binary diffs (recipes) that make a layer from layers that a site has."""

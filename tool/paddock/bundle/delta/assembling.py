@@ -1,8 +1,7 @@
-"""Making layers from recipes: the raw tar for the classic store, or the blob, byte for byte, for
-containerd's.
+"""Applying recipes: making a layer's raw tar for the classic store, or its exact blob for containerd's.
 
-Everything is read from the base layers and the recipe as it is needed; what comes out is held against its
-digest, and never more of it than was declared.
+Everything is read from the base layers and the recipe as it is needed. What comes out is compared with its
+digest, and is never more than was declared.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from paddock.bundle.format.frames import STEP, Frame, FramedBlob, ReadAt, decomp
 from paddock.bundle.format.manifest import Compression, Layer
 from paddock.bundle.format.reader import OpenBlob, OpenBundle
 from paddock.bundle.layers.carried import FramedLayer
-from paddock.bundle.layers.framewriter import FrameCompressor, Ready
+from paddock.bundle.layers.framewriter import CompressedFrame, FrameCompressor
 from paddock.bundle.layers.rawlayer import LayerSource, RawLayer, checked
 from paddock.errors import BundleError
 
@@ -27,13 +26,11 @@ _WRONG_BASE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembly:
-    """A recipe, the `read_at` of its blob, and its base layers in their order. `where` begins the messages of
-    errors.
+    """A recipe with everything that is needed to apply it.
 
-    `compression` is how the layer's blob is made.
-
-    Each call reads everything again; two must not run at the same time where the base layers cannot be read
-    so.
+    `read_at` reads from the recipe's blob, `bases` are the base layers in the recipe's order, `compression`
+    is how the layer's blob is made, and `where` begins the messages of errors. Each call of a method reads
+    everything again; two must not run at the same time unless the base layers are safe for several threads.
     """
 
     recipe: Recipe
@@ -43,8 +40,9 @@ class Assembly:
     where: str
 
     def stream(self) -> Iterator[bytes]:
-        """The raw layer in pieces of at most 1 MiB. Raises BundleError after the last when its diff id is not
-        right.
+        """The raw layer in pieces of at most 1 MiB.
+
+        Raises BundleError after the last piece when its diff id is not right.
         """
         new = _NewBytes(self)
         pieces = (piece for step in self.recipe.steps for piece in self._pieces(step, new))
@@ -53,18 +51,18 @@ class Assembly:
     def blob(self, digest: str, compressor: FrameCompressor) -> Iterator[bytes]:
         """The layer's blob. Raises BundleError after the last frame when its digest is not `digest`.
 
-        Frames that a base's blob has, too, are copied; the rest is compressed as it was when the recipe was
-        made.
+        Frames that the blob of a base has, too, are copied; all others are compressed again, as they were in
+        the workshop.
         """
-        yield from checked(compressor.compressed(self._frames()), digest, where=self.where, hint=_WRONG_BASE)
+        yield from checked(compressor.compress(self._frames()), digest, where=self.where, hint=_WRONG_BASE)
 
-    def _frames(self) -> Iterator[bytes | Ready]:
+    def _frames(self) -> Iterator[bytes | CompressedFrame]:
         """The frames of the blob: as a base has them, or their raw bytes."""
         new = _NewBytes(self)
-        ready = _ReadyFrames(self)
+        compressed = _CompressedFrames(self)
         for steps in _by_frame(self.recipe):
-            found = ready.find(steps)
-            yield found or b"".join(piece for step in steps for piece in self._pieces(step, new))
+            frame = compressed.find(steps)
+            yield frame or b"".join(piece for step in steps for piece in self._pieces(step, new))
 
     def _pieces(self, step: Step, new: _NewBytes) -> Iterator[bytes]:
         if isinstance(step, int):
@@ -78,25 +76,25 @@ class Assembly:
 def open_recipe(bundle: OpenBundle, layer: Layer, source: LayerSource) -> Iterator[Assembly]:
     """The recipe that `bundle` carries for `layer`, with its base layers from `source`.
 
-    Raises BundleError where the recipe is not for this layer, or a base is not there or not of the right
-    size.
+    Raises BundleError where the recipe is not for this layer, or a base is missing or of the wrong size.
     """
     blob, where = _recipe_blob(bundle, layer)
     recipe = recipe_of(bundle, layer)
     with ExitStack() as stack:
-        bases = [stack.enter_context(source.open(each.diff_id)) for each in recipe.bases]
-        for base, found in zip(recipe.bases, bases, strict=True):
-            if found.size != base.raw_size:
+        bases = [stack.enter_context(source.open(base.diff_id)) for base in recipe.bases]
+        for base, layer_of_site in zip(recipe.bases, bases, strict=True):
+            if layer_of_site.size != base.raw_size:
                 raise BundleError(
-                    f"base layer {base.diff_id}: has {found.size} bytes, expected {base.raw_size}"
+                    f"base layer {base.diff_id}: has {layer_of_site.size} bytes, expected {base.raw_size}"
                 )
         compression = bundle.manifest.compression
         yield Assembly(recipe=recipe, read_at=blob.read_at, bases=bases, compression=compression, where=where)
 
 
 def recipe_of(bundle: OpenBundle, layer: Layer) -> Recipe:
-    """The recipe that `bundle` carries for `layer`. Raises BundleError where it is for another one, or
-    damaged.
+    """The recipe that `bundle` carries for `layer`.
+
+    Raises BundleError where it is damaged, or for another layer.
     """
     blob, where = _recipe_blob(bundle, layer)
     recipe = read(blob.read_at, blob.size, where=where)
@@ -109,7 +107,7 @@ def recipe_of(bundle: OpenBundle, layer: Layer) -> Recipe:
 
 
 def _recipe_blob(bundle: OpenBundle, layer: Layer) -> tuple[OpenBlob, str]:
-    """The blob of a layer's recipe, and what messages call it."""
+    """The blob of a layer's recipe, and its name in messages."""
     if layer.recipe is None:
         raise BundleError(f"layer {layer.diff_id}: bundle {bundle.manifest.id} has no recipe for it")
     return bundle.open_blob(layer.recipe), f"the recipe {layer.recipe}"
@@ -134,36 +132,39 @@ class _NewBytes:
             yield bytes(piece)
 
     def _next_group(self) -> bytes:
-        made, group = self._assembly, next(self._groups)
-        prefix = b"".join(made.bases[each.base].read_at(each.offset, each.size) for each in group.prefix)
-        packed = made.read_at(group.offset, group.packed)
-        return decompress(packed, group.size, prefix=prefix, where=made.where)
+        assembly, group = self._assembly, next(self._groups)
+        prefix = b"".join(
+            assembly.bases[extent.base].read_at(extent.offset, extent.size) for extent in group.prefix
+        )
+        packed = assembly.read_at(group.offset, group.packed)
+        return decompress(packed, group.size, prefix=prefix, where=assembly.where)
 
 
-class _ReadyFrames:
-    """Frames of base blobs that are frames of the new blob as they are."""
+class _CompressedFrames:
+    """Frames of the bases' blobs, of which some are frames of the new blob, too."""
 
     def __init__(self, assembly: Assembly) -> None:
         self._blobs: dict[int, FramedBlob] = {}
         self._frames: dict[tuple[int, int, int], Frame] = {}
         for number, (base, layer) in enumerate(zip(assembly.recipe.bases, assembly.bases, strict=True)):
-            if isinstance(layer, FramedLayer) and (
-                layer.digest == base.digest or layer.compression == assembly.compression
-            ):
+            if not isinstance(layer, FramedLayer):
+                continue
+            if layer.digest == base.digest or layer.compression == assembly.compression:
                 self._blobs[number] = layer.blob
-                self._frames |= {(number, each.raw_offset, each.raw_size): each for each in layer.blob.frames}
+                for frame in layer.blob.frames:
+                    self._frames[number, frame.raw_offset, frame.raw_size] = frame
 
-    def find(self, steps: Sequence[Step]) -> Ready | None:
+    def find(self, steps: Sequence[Step]) -> CompressedFrame | None:
         """The frame that these steps make, where a base has it."""
         step = steps[0]
         if len(steps) != 1 or isinstance(step, int):
             return None
         frame = self._frames.get((step.base, step.offset, step.size))
-        return Ready(data=self._blobs[step.base].compressed(frame)) if frame else None
+        return CompressedFrame(data=self._blobs[step.base].compressed(frame)) if frame else None
 
 
 def _by_frame(recipe: Recipe) -> Iterator[list[Step]]:
-    """The steps that make each frame of the blob; those that cross a border in two."""
+    """The steps that make each frame of the blob; those that cross a boundary are split."""
     steps = iter(recipe.steps)
     rest: Step = 0
     for size in recipe.frames:
@@ -178,15 +179,14 @@ def _by_frame(recipe: Recipe) -> Iterator[list[Step]]:
 
 
 def _split(step: Step, size: int) -> tuple[Step, Step]:
-    """The first `size` bytes of a step and the rest of it; 0 where there is none."""
+    """The first `size` bytes of a step, and the rest of it, which is 0 where there is none."""
     if isinstance(step, int):
         return min(step, size), max(step - size, 0)
     if step.size <= size:
         return step, 0
-    return (
-        Extent(base=step.base, offset=step.offset, size=size),
-        Extent(base=step.base, offset=step.offset + size, size=step.size - size),
-    )
+    first = Extent(base=step.base, offset=step.offset, size=size)
+    rest = Extent(base=step.base, offset=step.offset + size, size=step.size - size)
+    return first, rest
 
 
 def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:

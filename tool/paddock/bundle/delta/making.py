@@ -1,8 +1,8 @@
-"""Making recipes: a new layer against what the site has, in one pass over the new layer.
+"""Making recipes: the binary diff of a new layer against the layers that a site has, in one pass.
 
-`matching` says what is new; that is collected into groups, and each is compressed against the places that it
-names as similar. Peak memory is the index, two groups with what is laid before them, and the tables of two
-compressors.
+`matching` says which chunks are new. These are collected into groups, and each group is compressed with the
+places of the base layers that are likely to be similar as its prefix. Peak memory is the index, two groups
+with their prefixes, and the tables of two compressors.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import hashlib
 from array import array
 from collections import deque
 from collections.abc import Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from paddock.bundle.delta.matching import BaseIndex, Known, Unknown
+from paddock.bundle.delta.matching import BaseIndex, Copied, New
 from paddock.bundle.delta.recipe import (
     LARGEST_GROUP,
     LARGEST_PREFIX,
@@ -31,33 +30,39 @@ from paddock.bundle.delta.recipe import (
     Steps,
 )
 from paddock.bundle.delta.sitelayers import SiteLayers
+from paddock.bundle.format.digests import digest_of
 from paddock.bundle.format.frames import Dictionary, as_prefix
-from paddock.bundle.format.libzstd import compressing, zstd
-from paddock.bundle.layers.framewriter import COMPRESSION
+from paddock.bundle.format.libzstd import compression_threads, zstd
+from paddock.bundle.layers.framewriter import LEVEL
 from paddock.bundle.layers.rawlayer import AnyLayers, LayerSource, RawLayer, checked
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
 BEST, FAST = 19, 9  # levels of zstd
-BEST_UP_TO = 32 << 20  # new bytes of a layer that get the best level, which takes 1 s for 2 MB
+BEST_UP_TO = 32 << 20  # new bytes of a layer that are compressed at the best level, at 2 MB a second
 _THREADS = 2  # more would need more memory
 _CHANGED = "files of the engine or of the base bundle were changed, or the disk is failing"
-_Parameter = zstd.CompressionParameter
-_TABLE = 21  # of the compressor, as a power of two: 8 MiB; the best level would take 100 MB more
+_TABLE_LOG = 21  # tables of the compressor of 8 MiB; those of the best level would take 100 MB more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WrittenRecipe:
-    """A recipe as it was written: `copied` bytes of the layer are in bases, `new` ones in the recipe."""
+    """A recipe that was written."""
 
     digest: str
     size: int
-    bases: tuple[str, ...]
-    copied: int
-    new: int
+    bases: tuple[str, ...]  # diff ids
+    copied: int  # bytes of the layer that come from bases
+    new: int  # bytes of the layer that are in the recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KnownLayer:
-    """A layer that the site has. `digest` is its blob's there, if that was compressed as new blobs are."""
+class OpenBase:
+    """A base layer that can be read.
+
+    `digest` is that of its blob at the site, where that blob is compressed as new blobs are.
+    """
 
     layer: RawLayer
     digest: str | None = None
@@ -66,26 +71,31 @@ class KnownLayer:
 class Bases:
     """Base layers under one index, for the recipes of any number of new layers."""
 
-    def __init__(self, layers: Sequence[KnownLayer]) -> None:
-        self.layers = layers
-        self.index = BaseIndex(total=sum(each.layer.size for each in layers))
-        for each in layers:
-            where = f"base layer {each.layer.diff_id}"
-            self.index.add(checked(each.layer.stream(), each.layer.diff_id, where=where, hint=_CHANGED))
+    def __init__(self, bases: Sequence[OpenBase]) -> None:
+        self.bases = bases
+        self.index = BaseIndex(total=sum(base.layer.size for base in bases))
+        for base in bases:
+            layer = base.layer
+            where = f"base layer {layer.diff_id}"
+            self.index.add(checked(layer.stream(), layer.diff_id, where=where, hint=_CHANGED))
+
+    def read_at(self, extent: Extent) -> bytes:
+        """The bytes of an extent, whose base is numbered as in the index."""
+        return self.bases[extent.base].layer.read_at(extent.offset, extent.size)
 
 
 class Delta:
-    """What one delta is made on; a context manager, which keeps the base layers open that recipes are made
-    from.
+    """The layers that a delta is made on; a context manager that keeps base layers open.
 
-    Those are the layers that the site has and the new images have not: what took their place is most like
-    them.
+    Recipes are made from the layers that the site has and the new images do not: whatever took their place is
+    most similar to them.
     """
 
     def __init__(self, site: SiteLayers, engine: LayerSource, new: Collection[str]) -> None:
         self.site = site
         self._source = AnyLayers((*site.sources, engine))
-        self._like = sorted(each for each in site.layers if each not in new and self._source.holds(each))
+        replaced = site.layers - set(new)
+        self._replaced = sorted(diff_id for diff_id in replaced if self._source.holds(diff_id))
         self._stack = ExitStack()
         self._bases: Bases | None = None
 
@@ -97,35 +107,34 @@ class Delta:
 
     def has_bases(self) -> bool:
         """Whether there is any layer that a recipe could be made from."""
-        return bool(self._like)
+        return bool(self._replaced)
 
     def recipe(
         self, layer: RawLayer, frames: array[int], out: BinaryIO, *, most: int
     ) -> WrittenRecipe | None:
-        """Write the recipe of a layer that the site has not; None where it would take more than `most` bytes."""
+        """Write the recipe of a layer that the site does not have, as `write_recipe` does."""
         if self._bases is None:
-            self._bases = Bases([self._known(each) for each in self._like])
+            self._bases = Bases([self._open(diff_id) for diff_id in self._replaced])
         return write_recipe(layer, frames, self._bases, out, most=most)
 
-    def _known(self, diff_id: str) -> KnownLayer:
+    def _open(self, diff_id: str) -> OpenBase:
         layer = self._stack.enter_context(self._source.open(diff_id))
         digest = self.site.described[diff_id].digest if diff_id in self.site.comparable else None
-        return KnownLayer(layer=layer, digest=digest)
+        return OpenBase(layer=layer, digest=digest)
 
 
 def write_recipe(
     layer: RawLayer, frames: array[int], bases: Bases, out: BinaryIO, *, most: int
 ) -> WrittenRecipe | None:
-    """Write the recipe of `layer` to `out`; None, and a useless beginning, where it would have more than
-    `most` bytes.
+    """Write the recipe of `layer` to `out`; `frames` are the raw sizes of the frames of its blob.
 
-    `frames` are the raw sizes of the frames of the layer's blob.
+    Returns None, and leaves a useless beginning in `out`, where the recipe would have more than `most` bytes.
     """
-    with compressing(_THREADS, "pack") as threads:
+    with compression_threads(_THREADS, "pack") as threads:
         writer = _RecipeWriter(bases, out, threads)
         raw = checked(layer.stream(), layer.diff_id, where=f"layer {layer.diff_id}", hint=_CHANGED)
-        for each in bases.index.match(raw):
-            writer.add(each)
+        for chunk in bases.index.match(raw):
+            writer.add(chunk)
             if writer.size > most or writer.is_too_long():
                 return None
         written = writer.finish(layer, frames)
@@ -133,81 +142,82 @@ def write_recipe(
 
 
 class _RecipeWriter:
-    """What of a recipe is written, what is being compressed, and what is being collected."""
+    """A recipe under way: what is written, what is being compressed, and what is being collected."""
 
     def __init__(self, bases: Bases, out: BinaryIO, threads: ThreadPoolExecutor) -> None:
         self._bases, self._out, self._threads = bases, out, threads
         self._sha256 = hashlib.sha256()
         self.size = 0
-        self._numbers: dict[
-            int, int
-        ] = {}  # of the bases that the recipe reads: theirs in the index, theirs in it
-        self._steps, self._groups = Steps(), list[Group]()
+        self._numbers: dict[int, int] = {}  # numbers of bases in the index -> their numbers in the recipe
+        self._steps = Steps()
+        self._groups: list[Group] = []
         self._extents = self._copied = self._new = 0
         self._draft = _Draft()
         self._packing: deque[tuple[int, tuple[Extent, ...], Future[bytes]]] = deque()
         self._write(MAGIC)
 
-    def add(self, chunk: Known | Unknown) -> None:
-        if isinstance(chunk, Known):
-            self._steps.append(self._numbered(chunk.source))
+    def add(self, chunk: Copied | New) -> None:
+        if isinstance(chunk, Copied):
+            self._steps.append(self._renumbered(chunk.source))
             self._copied += chunk.source.size
             return
         self._steps.append(len(chunk.data))
         self._new += len(chunk.data)
-        near = chunk.near and self._numbered(chunk.near)
+        near = self._renumbered(chunk.near) if chunk.near else None
         if not self._draft.take(chunk.data, near):
             self._pack_draft()
             self._draft.take(chunk.data, near)
 
     def is_too_long(self) -> bool:
-        """Whether no one would read this recipe."""
+        """Whether a reader would refuse this recipe for its length."""
         return (
             len(self._steps) > MOST_STEPS or self._extents > MOST_EXTENTS or len(self._numbers) > MOST_BASES
         )
 
     def finish(self, layer: RawLayer, frames: array[int]) -> WrittenRecipe:
+        """Write what is left of the recipe."""
         self._pack_draft()
         while self._packing:
             self._write_group()
-        used = [self._bases.layers[number] for number in self._numbers]
+        used = [self._bases.bases[number] for number in self._numbers]
         recipe = Recipe(
             diff_id=layer.diff_id,
             raw_size=self._copied + self._new,
-            bases=tuple(
-                BaseLayer(diff_id=each.layer.diff_id, raw_size=each.layer.size, digest=each.digest)
-                for each in used
-            ),
+            bases=tuple(_described(base) for base in used),
             frames=frames,
             groups=tuple(self._groups),
             steps=self._steps,
         )
         self._write(recipe.tail())
         return WrittenRecipe(
-            digest=f"sha256:{self._sha256.hexdigest()}",
+            digest=digest_of(self._sha256),
             size=self.size,
-            bases=tuple(each.layer.diff_id for each in used),
+            bases=tuple(base.layer.diff_id for base in used),
             copied=self._copied,
             new=self._new,
         )
 
-    def _numbered(self, extent: Extent) -> Extent:
+    def _renumbered(self, extent: Extent) -> Extent:
+        """An extent whose base has its number in the recipe instead of that in the index."""
         return replace(extent, base=self._numbers.setdefault(extent.base, len(self._numbers)))
 
     def _pack_draft(self) -> None:
-        """Give the draft to a thread, and begin another one."""
+        """Have the draft compressed in a thread, and begin another one."""
         draft, self._draft = self._draft, _Draft()
         if not draft.data:
             return
         if len(self._packing) == _THREADS:
             self._write_group()
         prefix = self._dictionary(draft.prefix)
-        level = BEST if self._new <= BEST_UP_TO else FAST if prefix else COMPRESSION.level
-        packing = self._threads.submit(
-            _pack, bytes(draft.data), sum(each.size for each in draft.prefix), prefix, level
-        )
+        size = sum(extent.size for extent in draft.prefix)
+        packing = self._threads.submit(_pack, bytes(draft.data), size, prefix, self._level(prefix))
         self._packing.append((len(draft.data), tuple(draft.prefix), packing))
         self._extents += len(draft.prefix)
+
+    def _level(self, prefix: Dictionary | None) -> int:
+        if self._new <= BEST_UP_TO:
+            return BEST
+        return FAST if prefix else LEVEL
 
     def _write_group(self) -> None:
         size, prefix, packing = self._packing.popleft()
@@ -217,13 +227,9 @@ class _RecipeWriter:
 
     def _dictionary(self, prefix: Sequence[Extent]) -> Dictionary | None:
         """The bytes of these extents as compressors take them: the only copy that is kept."""
-        originals = list(self._numbers)
-        return as_prefix(
-            b"".join(
-                self._bases.layers[originals[each.base]].layer.read_at(each.offset, each.size)
-                for each in prefix
-            )
-        )
+        in_index = list(self._numbers)
+        extents = (replace(extent, base=in_index[extent.base]) for extent in prefix)
+        return as_prefix(b"".join(self._bases.read_at(extent) for extent in extents))
 
     def _write(self, data: bytes) -> None:
         self._out.write(data)
@@ -231,24 +237,30 @@ class _RecipeWriter:
         self.size += len(data)
 
 
+def _described(base: OpenBase) -> BaseLayer:
+    return BaseLayer(diff_id=base.layer.diff_id, raw_size=base.layer.size, digest=base.digest)
+
+
 class _Draft:
-    """A group that is being collected."""
+    """A group that is being collected: new bytes, and the extents that are its prefix."""
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.prefix: list[Extent] = []
-        self._laid = 0
+        self._prefix_size = 0
 
     def take(self, data: bytes, near: Extent | None) -> bool:
         """Add these bytes; False, and nothing done, where they do not fit."""
         last = self.prefix[-1:]
         joined = _joined(last, near)
-        laid = self._laid + sum(each.size for each in joined) - sum(each.size for each in last)
-        if self.data and (len(self.data) + len(data) > LARGEST_GROUP or laid > LARGEST_PREFIX):
+        added = sum(extent.size for extent in joined) - sum(extent.size for extent in last)
+        prefix_size = self._prefix_size + added
+        too_large = len(self.data) + len(data) > LARGEST_GROUP or prefix_size > LARGEST_PREFIX
+        if self.data and too_large:
             return False
         self.data += data
         self.prefix[-1:] = joined
-        self._laid = laid
+        self._prefix_size = prefix_size
         return True
 
 
@@ -263,15 +275,15 @@ def _joined(last: list[Extent], near: Extent | None) -> list[Extent]:
     return [Extent(base=near.base, offset=start, size=max(before.end, near.end) - start)]
 
 
-def _pack(data: bytes, before: int, prefix: Dictionary | None, level: int) -> bytes:
-    """One frame; `before` is how many bytes `prefix` has."""
+def _pack(data: bytes, prefix_size: int, prefix: Dictionary | None, level: int) -> bytes:
+    """One frame of `data`, compressed with a prefix of `prefix_size` bytes."""
+    window_log = (len(data) + prefix_size).bit_length()  # reaches back to the first byte of the prefix
+    parameter = zstd.CompressionParameter
     options: dict[int, int] = {
-        _Parameter.compression_level: level,
-        _Parameter.enable_long_distance_matching: 1,
-        _Parameter.window_log: max(
-            10, (len(data) + before).bit_length()
-        ),  # reaches the first byte of the prefix
-        _Parameter.hash_log: _TABLE,
-        _Parameter.chain_log: _TABLE,
+        parameter.compression_level: level,
+        parameter.enable_long_distance_matching: 1,
+        parameter.window_log: max(10, window_log),
+        parameter.hash_log: _TABLE_LOG,
+        parameter.chain_log: _TABLE_LOG,
     }
     return zstd.compress(data, options=options, zstd_dict=prefix)

@@ -1,13 +1,12 @@
-"""Recipes: how a layer is made from layers that the site has. A recipe never interprets a tar; it moves
-bytes.
+"""The format of recipes: how a layer is made from layers that a site has. It knows no tar; it moves bytes.
 
-It has the form: magic, groups, instructions, length of the instructions (8 bytes, little-endian). A group is
-one zstd frame of new bytes; it was compressed, and is decompressed, with extents of base layers laid before
-it. Instructions are one zstd frame of numbers in columns. Steps make the layer from its first byte to its
-last: each copies an extent of a base layer or takes the next new bytes. docs/bundle-format.md has the
-details.
+Like VCDIFF, a recipe is a sequence of steps that make the layer from its first byte to its last: each copies
+an extent of a base layer or adds the next new bytes. The file is: magic, groups, instructions, length of the
+instructions (8 bytes, little-endian). A group is one zstd frame of new bytes; it was compressed, and is
+decompressed, with extents of base layers as its prefix. Instructions are one zstd frame of numbers in
+columns. docs/reference/bundle-format.md has the details.
 
-A recipe may be hostile: `parse` holds every number against what it can be, and memory and output are bounded.
+A recipe may be hostile: `read` checks every number against its bounds, and memory and output are bounded.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from paddock.bundle.format.libzstd import zstd
 from paddock.errors import BundleError
 
 MAGIC = b"paddock-recipe/1\n"
-LARGEST_GROUP = 4 << 20  # bytes of new data in one group
-LARGEST_PREFIX = 8 << 20  # bytes of base layers laid before one group
+LARGEST_GROUP = 4 << 20  # new bytes in one group
+LARGEST_PREFIX = 8 << 20  # bytes of base layers that are the prefix of one group
 MOST_STEPS = 2_000_000  # of one recipe; 24 bytes of memory each
 MOST_EXTENTS = 500_000
 MOST_BASES = 127
 LARGEST_LAYER = 1 << 44  # bytes; no tar of a layer comes near
-_TAIL = 8
-_WORD = (1 << 63) - 1
+_TAIL = 8  # bytes of the length at the end
+_LARGEST_NUMBER = (1 << 63) - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extent:
-    """`size` bytes from `offset` of the base with that number."""
+    """`size` bytes from `offset` of the base layer with the number `base`."""
 
     base: int
     offset: int
@@ -44,13 +43,15 @@ class Extent:
         return self.offset + self.size
 
 
-Step = Extent | int  # bytes to copy, or the number of new bytes to take
+Step = Extent | int  # an extent to copy, or how many of the next new bytes to add
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseLayer:
-    """A layer that the recipe reads. `digest` names a blob of it whose frames may be taken as they are, if
-    there is one that was compressed as the new layer's blob is.
+    """A layer that the recipe reads.
+
+    `digest` is that of a blob of it whose frames may be copied, being compressed as the new layer's blob is;
+    None where there is no such blob.
     """
 
     diff_id: str
@@ -60,7 +61,7 @@ class BaseLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """New bytes: `packed` bytes from `offset` of the recipe give `size` bytes, with `prefix` before them."""
+    """New bytes: the `packed` bytes at `offset` of the recipe hold `size` bytes, compressed with `prefix`."""
 
     offset: int
     packed: int
@@ -69,7 +70,7 @@ class Group:
 
 
 class Steps:
-    """The steps of a recipe in little memory."""
+    """The steps of a recipe, kept in little memory."""
 
     def __init__(self) -> None:
         self.sizes = array("Q")
@@ -83,24 +84,26 @@ class Steps:
             yield size if base < 0 else Extent(base=base, offset=offset, size=size)
 
     def append(self, step: Step) -> None:
-        """Add a step; one that goes on where the last one ended makes that longer."""
+        """Add a step; one that goes on where the last one ended extends that one instead."""
         base, offset, size = (-1, 0, step) if isinstance(step, int) else (step.base, step.offset, step.size)
-        if (
-            self.sizes
-            and self._bases[-1] == base
-            and (base < 0 or self._offsets[-1] + self.sizes[-1] == offset)
-        ):
+        if self._goes_on(base, offset):
             self.sizes[-1] += size
         else:
             self.sizes.append(size)
             self._bases.append(base)
             self._offsets.append(offset)
 
+    def _goes_on(self, base: int, offset: int) -> bool:
+        if not self.sizes or self._bases[-1] != base:
+            return False
+        return base < 0 or self._offsets[-1] + self.sizes[-1] == offset
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How the layer `diff_id` of `raw_size` bytes is made; `frames` are the raw sizes of the frames of its
-    blob.
+    """How the layer `diff_id` of `raw_size` bytes is made.
+
+    `frames` are the raw sizes of the frames of its blob.
     """
 
     diff_id: str
@@ -111,7 +114,7 @@ class Recipe:
     steps: Steps
 
     def tail(self) -> bytes:
-        """What stands behind the groups."""
+        """What follows the groups in the file: the instructions and their length."""
         instructions = zstd.compress(_encoded(self), 19)
         return instructions + len(instructions).to_bytes(_TAIL, "little")
 
@@ -120,7 +123,7 @@ def read(read_at: ReadAt, size: int, *, where: str) -> Recipe:
     """The recipe in `size` bytes that `read_at` gives. Raises BundleError for anything that is not one."""
     if size < len(MAGIC) + _TAIL or read_at(0, len(MAGIC)) != MAGIC:
         raise BundleError(
-            f"{where}: is no recipe that this paddock can read, expected {MAGIC.decode().strip()}"
+            f"{where}: is not a recipe that this paddock can read, expected {MAGIC.decode().strip()}"
         )
     length = int.from_bytes(read_at(size - _TAIL, _TAIL), "little")
     end = size - _TAIL - length
@@ -141,10 +144,12 @@ def _instructions(packed: bytes, where: str) -> bytes:
     return decompress(packed, size, where=where)
 
 
-# --- numbers in columns -------------------------------------------------------------------------------------
+# --- instructions: numbers of variable length (LEB128), column by column ------------------------------------
 
 
 class _Writer:
+    """Instructions that are being encoded."""
+
     def __init__(self) -> None:
         self.data = bytearray()
 
@@ -155,6 +160,7 @@ class _Writer:
         self.data.append(value)
 
     def signed(self, value: int) -> None:
+        """Write a number that may be negative, in zigzag encoding."""
         self.number(value << 1 if value >= 0 else (-value << 1) - 1)
 
     def column(self, values: Iterable[int]) -> None:
@@ -166,25 +172,27 @@ class _Writer:
 
 
 class _Reader:
-    def __init__(self, data: bytes, where: str) -> None:
-        self._data, self._at, self._where = data, 0, where
+    """Instructions that are being decoded. Its methods raise BundleError for what is not there."""
 
-    def number(self, most: int = _WORD) -> int:
+    def __init__(self, data: bytes, where: str) -> None:
+        self._data, self._position, self._where = data, 0, where
+
+    def number(self, most: int = _LARGEST_NUMBER) -> int:
         value = shift = 0
-        data, at = self._data, self._at
-        while at < len(data):
-            byte = data[at]
+        data, position = self._data, self._position
+        while position < len(data):
+            byte = data[position]
             value |= (byte & 0x7F) << shift
-            at, shift = at + 1, shift + 7
+            position, shift = position + 1, shift + 7
             if byte < 0x80:
-                self._at = at
+                self._position = position
                 return self.require(value, most)
             if shift > 63:
                 break
         raise BundleError(f"{self._where}: the instructions end inside a number")
 
     def require(self, value: int, most: int) -> int:
-        """The value, when it is as small as it must be."""
+        """The value, unless it is larger than it may be."""
         if value > most:
             raise BundleError(f"{self._where}: found {value} in the instructions, expected at most {most}")
         return value
@@ -194,24 +202,23 @@ class _Reader:
         return -(value + 1 >> 1) if value & 1 else value >> 1
 
     def digest(self) -> str:
-        data = self._data[self._at : self._at + 32]
-        self._at += 32
+        data = self._data[self._position : self._position + 32]
+        self._position += 32
         if len(data) != 32:
             raise BundleError(f"{self._where}: the instructions end inside a digest")
         return f"sha256:{data.hex()}"
 
     def end(self) -> None:
-        if self._at != len(self._data):
-            raise BundleError(
-                f"{self._where}: found {len(self._data) - self._at} bytes behind the instructions"
-            )
+        left = len(self._data) - self._position
+        if left > 0:
+            raise BundleError(f"{self._where}: found {left} bytes behind the instructions")
 
 
 _NO_DIGEST = f"sha256:{bytes(32).hex()}"
 
 
-class _Places:
-    """Offsets of extents as distances from the end of the extent before it in the same base: small numbers."""
+class _Offsets:
+    """Offsets of extents as distances from the end of the last extent of the same base: small numbers."""
 
     def __init__(self) -> None:
         self._ends: dict[int, int] = {}
@@ -239,26 +246,26 @@ def _encoded(recipe: Recipe) -> bytes:
     out.number(len(recipe.frames))
     out.column(recipe.frames)
     out.number(len(recipe.groups))
-    for column in ("packed", "size"):
-        out.column(getattr(each, column) for each in recipe.groups)
-    out.column(len(each.prefix) for each in recipe.groups)
-    _write_extents(out, [extent for each in recipe.groups for extent in each.prefix])
+    out.column(group.packed for group in recipe.groups)
+    out.column(group.size for group in recipe.groups)
+    out.column(len(group.prefix) for group in recipe.groups)
+    _write_extents(out, [extent for group in recipe.groups for extent in group.prefix])
     out.number(len(recipe.steps))
     out.column(step << 1 if isinstance(step, int) else step.size << 1 | 1 for step in recipe.steps)
-    _write_places(out, lambda: (step for step in recipe.steps if isinstance(step, Extent)))
+    _write_bases_and_offsets(out, lambda: (step for step in recipe.steps if isinstance(step, Extent)))
     return bytes(out.data)
 
 
 def _write_extents(out: _Writer, extents: list[Extent]) -> None:
-    out.column(each.size for each in extents)
-    _write_places(out, lambda: iter(extents))
+    out.column(extent.size for extent in extents)
+    _write_bases_and_offsets(out, lambda: iter(extents))
 
 
-def _write_places(out: _Writer, extents: Callable[[], Iterator[Extent]]) -> None:
-    places = _Places()
-    out.column(each.base for each in extents())
-    for each in extents():
-        out.signed(places.distance(each))
+def _write_bases_and_offsets(out: _Writer, extents: Callable[[], Iterator[Extent]]) -> None:
+    offsets = _Offsets()
+    out.column(extent.base for extent in extents())
+    for extent in extents():
+        out.signed(offsets.distance(extent))
 
 
 def _decoded(data: bytes, where: str) -> Recipe:
@@ -288,20 +295,20 @@ def _groups(reader: _Reader, bases: tuple[BaseLayer, ...]) -> tuple[Group, ...]:
     offset = len(MAGIC)
     for number in range(count):
         prefix = tuple(next(extents) for _ in range(lengths[number]))
-        reader.require(sum(each.size for each in prefix), LARGEST_PREFIX)
+        reader.require(sum(extent.size for extent in prefix), LARGEST_PREFIX)
         groups.append(Group(offset=offset, packed=packed[number], size=sizes[number], prefix=prefix))
         offset += packed[number]
     return tuple(groups)
 
 
 def _extents(reader: _Reader, sizes: Iterable[int], bases: tuple[BaseLayer, ...]) -> Iterator[Extent]:
-    """The extents with these sizes, each inside its base; the columns of their bases and places follow."""
+    """The extents of these sizes, each inside its base, from the columns of their bases and offsets."""
     sizes = array("Q", sizes)
     numbers = array("b", (reader.number(len(bases) - 1) for _ in sizes))
-    places = _Places()
+    offsets = _Offsets()
     for size, base in zip(sizes, numbers, strict=True):
-        extent = places.extent(base, reader.signed(), size)
-        reader.require(extent.end if extent.offset >= 0 else _WORD, bases[base].raw_size)
+        extent = offsets.extent(base, reader.signed(), size)
+        reader.require(extent.end if extent.offset >= 0 else _LARGEST_NUMBER, bases[base].raw_size)
         yield extent
 
 
@@ -315,7 +322,7 @@ def _steps(reader: _Reader, bases: tuple[BaseLayer, ...], raw_size: int) -> Step
     return steps
 
 
-# --- what must fit together ---------------------------------------------------------------------------------
+# --- what the numbers of a recipe mean together -------------------------------------------------------------
 
 
 def _check(recipe: Recipe, end: int, where: str) -> None:
@@ -323,11 +330,12 @@ def _check(recipe: Recipe, end: int, where: str) -> None:
     for what, found, expected in (
         ("steps for {} bytes", sum(recipe.steps.sizes), recipe.raw_size),
         ("frames for {} bytes", sum(recipe.frames), recipe.raw_size),
-        ("{} new bytes", sum(each.size for each in recipe.groups), new),
-        ("groups up to byte {}", len(MAGIC) + sum(each.packed for each in recipe.groups), end),
+        ("{} new bytes", sum(group.size for group in recipe.groups), new),
+        ("groups up to byte {}", len(MAGIC) + sum(group.packed for group in recipe.groups), end),
     ):
         if found != expected:
             raise BundleError(f"{where}: found {what.format(found)}, expected {expected}")
-    laid = sum(extent.size for group in recipe.groups for extent in group.prefix)
-    if laid > (most := 16 * recipe.raw_size + LARGEST_PREFIX):
-        raise BundleError(f"{where}: found {laid} bytes of base layers to read, expected at most {most}")
+    prefixes = sum(extent.size for group in recipe.groups for extent in group.prefix)
+    most = 16 * recipe.raw_size + LARGEST_PREFIX
+    if prefixes > most:
+        raise BundleError(f"{where}: found {prefixes} bytes of base layers to read, expected at most {most}")

@@ -1,18 +1,18 @@
-"""What a bundle carries, as far as it is known before anything is written: records only; `gather` fills them."""
+"""What a bundle is to carry, as far as it is known before anything is written. `gather` finds it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from paddock.bundle.format import digests
 from paddock.bundle.format.manifest import StackName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceImage:
-    """An image that is to be carried. `config` is its configuration, byte for byte; `layers` diff ids."""
+    """An image to be carried. `config` is its configuration, byte for byte; `layers` are diff ids."""
 
     reference: str
     platform: str
@@ -21,7 +21,7 @@ class SourceImage:
 
     @property
     def digest(self) -> str:
-        return f"sha256:{hashlib.sha256(self.config).hexdigest()}"
+        return digests.digest(self.config)
 
     @property
     def created(self) -> str:

@@ -1,8 +1,7 @@
-"""Finding what a bundle is to carry: the images that a stack names, others that were asked for, and all
-files.
+"""Finding what a bundle is to carry: the images of a stack, others that were asked for, and all files.
 
-Everything is looked at before anything is written: images of two platforms, of another target or that are not
-in the engine are refused here.
+This comes before anything is written: images that are of two platforms, of another target or not in the
+engine are refused here.
 """
 
 from __future__ import annotations
@@ -16,22 +15,23 @@ from pathlib import Path
 from paddock import __version__, paths
 from paddock.bundle.export.contents import CarriedFile, Contents, SourceImage
 from paddock.bundle.format.manifest import DELTA_ARCHIVE, FULL_ARCHIVE, StackName
-from paddock.bundle.format.stackfiles import OF_THE_BUNDLE
+from paddock.bundle.format.stackfiles import OF_THE_BUNDLE, STACK
 from paddock.bundle.imagestore.layers import EngineLayers
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix.images import TOOL
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
 from paddock.stack.configuration import Configuration
-from paddock.stack.folder import COMPOSE_FILE, FETCH_FILE, IMAGES_FOLDER, StackFolder
+from paddock.stack.folder import COMPOSE_FILE, FETCH_FILE, IMAGES_FOLDER, PROGRAMS_VARIABLE, StackFolder
 
-STACK = "stack"  # folder of a bundle
 _OVERRIDES = ("compose.override.yaml", "compose.override.yml")
+_PROGRAMS = "../../upstream"  # from images/, unless .env says otherwise
+_PROGRAMS_IN_BUNDLE = "upstream"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WholeStack:
-    """A stack that is to be carried, and its folder."""
+    """A stack to be carried, and its folder."""
 
     stack: Stack
     folder: StackFolder
@@ -39,26 +39,23 @@ class WholeStack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What somebody wants carried: a stack or none, further images, and the tool's image under this prefix or
-    not.
-
-    With `delta`, for a site that has some of it already.
-    """
+    """What is to be carried: a stack, further images, the tool's image."""
 
     whole: WholeStack | None
-    references: tuple[str, ...]
-    tool_prefix: str | None
-    delta: bool = False
+    references: tuple[str, ...]  # of the further images
+    tool_prefix: str | None  # of the tool's image; None leaves it out
+    delta: bool = False  # for a site that has some of it already
 
 
 def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
-    """What is to be carried. Raises what it refuses.
+    """What is to be carried.
 
-    BundleError for images that do not fit together, PreflightError for images that are not in the engine.
+    Raises BundleError for images that do not fit together, PreflightError for images that are not in the
+    engine.
     """
     whole = request.whole
     configuration = whole.folder.read() if whole else None
-    named = tuple(_tagged(each.image) for each in configuration.services) if configuration else ()
+    named = tuple(_tagged(service.image) for service in configuration.services) if configuration else ()
     if not named and not request.references:
         raise UsageError("export: found neither a target nor --image, expected at least one of them")
     tool = None if request.tool_prefix is None else TOOL.reference(prefix=request.tool_prefix)
@@ -66,7 +63,7 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     built |= {tool: "`paddock build tool`"} if tool else {}
     images = _images(layers, tuple(dict.fromkeys((*named, *map(_tagged, request.references), *built))), built)
     if whole:
-        _require_match(whole.stack, [each for each in images if each.reference in named])
+        _require_match(whole.stack, [image for image in images if image.reference in named])
     return Contents(
         platform=images[0].platform,
         stack=_stack_name(whole.stack) if whole else None,
@@ -83,16 +80,10 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
 def _images(
     layers: EngineLayers, references: Sequence[str], built: Mapping[str, str]
 ) -> tuple[SourceImage, ...]:
-    """The images behind these references. `built` says by which command those of ours are made."""
-    found = [(reference, layers.image(reference)) for reference in references]
-    if missing := [reference for reference, image in found if image is None]:
-        commands = dict.fromkeys(built[each] for each in missing if each in built)
-        hint = (
-            f"build them: {' and '.join(commands)}"
-            if commands
-            else "`docker images` lists those that are there"
-        )
-        raise PreflightError(f"Docker Engine: found no image {', '.join(missing)}", hint=hint)
+    """The images behind these references. `built` says which command makes those of ours."""
+    found = {reference: layers.image(reference) for reference in references}
+    if missing := [reference for reference, image in found.items() if image is None]:
+        raise _not_built(missing, built)
     images = tuple(
         SourceImage(
             reference=reference,
@@ -100,26 +91,39 @@ def _images(
             config=layers.configuration(image),
             layers=image.layers,
         )
-        for reference, image in found
+        for reference, image in found.items()
         if image is not None
     )
-    if len(platforms := sorted({each.platform for each in images})) > 1:
-        named = ", ".join(f"{each.reference} is for {each.platform}" for each in images)
+    _require_one_platform(images)
+    return images
+
+
+def _not_built(missing: Sequence[str], built: Mapping[str, str]) -> PreflightError:
+    commands = dict.fromkeys(built[reference] for reference in missing if reference in built)
+    hint = "`docker images` lists those that are there"
+    if commands:
+        hint = f"build them: {' and '.join(commands)}"
+    return PreflightError(f"Docker Engine: found no image {', '.join(missing)}", hint=hint)
+
+
+def _require_one_platform(images: Iterable[SourceImage]) -> None:
+    platforms = sorted({image.platform for image in images})
+    if len(platforms) > 1:
+        named = ", ".join(f"{image.reference} is for {image.platform}" for image in images)
         raise BundleError(
             f"the images: found {' and '.join(platforms)}, expected one platform; {named}",
             hint="a bundle is for one kind of host; make one for each",
         )
-    return images
 
 
 def _require_match(stack: Stack, images: Iterable[SourceImage]) -> None:
-    """The stack's images must be made for it, and for a platform that it runs on."""
+    """Raise BundleError unless the images were built for the stack, and for a platform that it runs on."""
     expected = {"io.paddock.target": stack.target.name, "io.paddock.variant": str(stack.variant)}
     for image in images:
         if image.platform not in stack.target.platforms:
             raise BundleError(
-                f"{image.reference}: found an image for {image.platform}, expected "
-                f"{' or '.join(stack.target.platforms)}, which {stack.target.name} runs on",
+                f"{image.reference}: found an image for {image.platform}, expected"
+                f" {' or '.join(stack.target.platforms)}, which {stack.target.name} runs on",
                 hint="build it on a machine of that architecture",
             )
         for label, value in expected.items():
@@ -141,35 +145,57 @@ def _stack_name(stack: Stack) -> StackName:
 
 
 def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[CarriedFile, ...]:
-    """The stack as it would start here: compose.yaml, what it extends and mounts from its own folder, its
-    settings.
+    """The stack as it would start here: compose.yaml, what it extends, mounts of its folder, settings.
+
+    The programs for upstream's images lie beside the folder, for all stacks; a bundle carries them inside it.
     """
     mounted = [bind.source for service in configuration.services for bind in service.binds]
     extended = (folder.path / IMAGES_FOLDER).rglob("*")
-    found = (path for path in (*mounted, *extended) if path.is_relative_to(folder.path))
-    own = {path.relative_to(folder.path).as_posix() for path in found}
-    names = [
-        name
-        for name in sorted({COMPOSE_FILE, FETCH_FILE, *_OVERRIDES, *own})
-        if (folder.path / name).is_file()
+    inside = [path for path in (*mounted, *extended) if path.is_relative_to(folder.path)]
+    names = {
+        COMPOSE_FILE,
+        FETCH_FILE,
+        *_OVERRIDES,
+        *(path.relative_to(folder.path).as_posix() for path in inside),
+    }
+    paths_by_name = {name: folder.path / name for name in names if (folder.path / name).is_file()}
+    programs = _programs_for_upstream(folder, configuration)
+    paths_by_name |= {f"{IMAGES_FOLDER}/{_PROGRAMS_IN_BUNDLE}/{path.name}": path for path in programs}
+    files = [
+        CarriedFile(path=f"{STACK}{name}", data=path.read_bytes())
+        for name, path in sorted(paths_by_name.items())
     ]
-    files = [CarriedFile(path=f"{STACK}/{name}", data=(folder.path / name).read_bytes()) for name in names]
-    return (*files, CarriedFile(path=f"{STACK}/.env.example", data=_settings(folder)))
+    settings = _settings(folder, {PROGRAMS_VARIABLE: f"./{_PROGRAMS_IN_BUNDLE}"} if programs else {})
+    return (*files, CarriedFile(path=f"{STACK}.env.example", data=settings))
 
 
-def _settings(folder: StackFolder) -> bytes:
-    """The stack's `.env`, with what the environment says of images instead: the site has no such environment."""
+def _programs_for_upstream(folder: StackFolder, configuration: Configuration) -> list[Path]:
+    """The programs that upstream's images are started with; none for a stack that cannot run those images."""
+    upstream = folder.path / IMAGES_FOLDER / "upstream.yaml"
+    if not upstream.is_file() or PROGRAMS_VARIABLE not in upstream.read_text("utf-8"):
+        return []
+    place = upstream.parent / folder.setting(PROGRAMS_VARIABLE, _PROGRAMS)
+    if any(service.upstream for service in configuration.services) and not place.is_dir():
+        raise PreflightError(
+            f"{place}: is not there, expected the programs that upstream's images are started with",
+            hint=f"copy compose/upstream there, or set {PROGRAMS_VARIABLE} in the stack's .env to its path",
+        )
+    return sorted(path for path in place.glob("*") if path.is_file())
+
+
+def _settings(folder: StackFolder, changed: Mapping[str, str]) -> bytes:
+    """The stack's `.env`, with the variables of this environment that choose images, and with `changed`."""
     path = folder.path / ".env"
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    told = {name: os.environ[name] for name in OF_THE_BUNDLE if name in os.environ}
-    kept = [line for line in lines if line.partition("=")[0] not in told]
-    return "".join(
-        f"{line}\n" for line in [*kept, *(f"{name}={value}" for name, value in told.items())]
-    ).encode()
+    chosen = {name: os.environ[name] for name in OF_THE_BUNDLE if name in os.environ}
+    replaced = {**chosen, **changed}
+    kept = [line for line in lines if line.partition("=")[0] not in replaced]
+    settings = [*kept, *(f"{name}={value}" for name, value in replaced.items())]
+    return "".join(f"{line}\n" for line in settings).encode()
 
 
 def _wrapper(templates: Path, image_prefix: str) -> tuple[CarriedFile, ...]:
-    """The program `paddock` of the site, which runs the tool's image."""
+    """The program `paddock` for the site, which runs the tool's image."""
     text = Renderer(templates).wrapper(image_prefix)
     return (CarriedFile(path="paddock", data=text.encode(), executable=True),)
 
@@ -177,15 +203,20 @@ def _wrapper(templates: Path, image_prefix: str) -> tuple[CarriedFile, ...]:
 def _documents() -> tuple[CarriedFile, ...]:
     """The documents of the checkout; an installed package has none."""
     folder = paths.documents()
-    found = sorted(folder.glob("*.md")) if folder else []
-    return tuple(CarriedFile(path=f"docs/{each.name}", data=each.read_bytes()) for each in found)
+    if folder is None:
+        return ()
+    return tuple(
+        CarriedFile(path=f"docs/{document.relative_to(folder).as_posix()}", data=document.read_bytes())
+        for document in sorted(folder.rglob("*.md"))
+    )
 
 
 def _top_files(
     templates: Path, name: str, images: Sequence[SourceImage], *, delta: bool
 ) -> tuple[CarriedFile, ...]:
-    """What is at the top of a bundle: a text, and a script in a full one. `@name@` stands for a value in
-    them.
+    """The files at the top of a bundle: README.txt, and in a full one load.sh.
+
+    In their templates `@name@` stands for a value.
     """
     values = {
         "name": name,
@@ -194,14 +225,15 @@ def _top_files(
         "platform": images[0].platform,
         "archive": DELTA_ARCHIVE if delta else FULL_ARCHIVE,
         "of_the_bundle": "|".join(OF_THE_BUNDLE),
-        "images": "\n".join(f"{each.reference} {_as_engines_print(each.layers)}" for each in images),
+        "images": "\n".join(f"{image.reference} {_as_docker_prints(image.layers)}" for image in images),
     }
     folder = templates / "bundle"
-    text = CarriedFile(
-        path="README.txt", data=_filled(folder / f"README{'.delta' if delta else ''}.txt", values)
+    if delta:
+        return (CarriedFile(path="README.txt", data=_filled(folder / "README.delta.txt", values)),)
+    return (
+        CarriedFile(path="load.sh", data=_filled(folder / "load.sh", values), executable=True),
+        CarriedFile(path="README.txt", data=_filled(folder / "README.txt", values)),
     )
-    script = CarriedFile(path="load.sh", data=_filled(folder / "load.sh", values), executable=True)
-    return (text,) if delta else (script, text)
 
 
 def _filled(template: Path, values: dict[str, str]) -> bytes:
@@ -211,11 +243,11 @@ def _filled(template: Path, values: dict[str, str]) -> bytes:
     return text.encode()
 
 
-def _as_engines_print(layers: Sequence[str]) -> str:
+def _as_docker_prints(layers: Sequence[str]) -> str:
     """What `docker image inspect --format '{{json .RootFS.Layers}}'` prints."""
     return json.dumps(layers, separators=(",", ":"))
 
 
 def _tagged(reference: str) -> str:
-    """With the tag that engines assume where none is given."""
+    """The reference with the tag that engines assume when none is given."""
     return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"

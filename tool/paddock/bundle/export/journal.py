@@ -1,7 +1,7 @@
-"""What an export has finished, so that it can go on after it was stopped, whatever stopped it.
+"""What an export has finished, so that it can go on after anything that stopped it.
 
-One line of JSON for each finished layer, on the disk before the next layer begins. The first line says what
-is being exported: a folder never gets layers of two exports.
+The journal has one line of JSON for each finished layer, on the disk before the next layer begins. Its first
+line says what is being exported: a folder never gets layers of two exports.
 """
 
 from __future__ import annotations
@@ -11,43 +11,53 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from paddock.bundle.export.medium import medium_named
-from paddock.bundle.format.manifest import Blob, Layer, read_record
+from paddock.bundle.format.manifest import Blob, Layer
+from paddock.bundle.format.records import parse_json, read_record
 from paddock.bundle.layers.softwarelist import Software
 from paddock.durable import flush_folder, write_durably
 from paddock.errors import BundleError
 
 NAME = "export.journal"
+_DAMAGED = "remove the directory, and export again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """A layer, and the blob that the parts have for it, if any; the archive has come to `end` with it.
-
-    `bases` are the diff ids that a recipe is made on.
-    """
+    """A layer that was written, or is left out."""
 
     layer: Layer
-    blob: Blob | None
-    end: int
+    blob: Blob | None  # what the parts have for it; None if it is left out
+    end: int  # of the archive with this layer
     software: Software
-    bases: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()  # diff ids of the layers that its recipe is made on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Start:
+    """The first line."""
+
     key: str
 
 
+_Record = TypeVar("_Record", _Start, Finished)
+
+
 def written_layers(folder: Path) -> tuple[Finished, ...]:
-    """The layers that an unfinished export into `folder` has written; none where there is no such export."""
+    """The layers that an unfinished export into `folder` has written; none if there is no such export."""
     path = folder / NAME
-    return tuple(read_record(json.loads(line), Finished, str(path)) for line in _lines(path)[1:])
+    return tuple(_read(line, Finished, path) for line in _lines(path)[1:])
+
+
+def _read(line: bytes, record: type[_Record], path: Path) -> _Record:
+    where = str(path)
+    return read_record(parse_json(line, where=where, hint=_DAMAGED), record, where=where, hint=_DAMAGED)
 
 
 def _lines(path: Path) -> list[bytes]:
-    """The whole lines of a journal: one that was cut while it was written does not count."""
+    """The whole lines of a journal; the last one is left out if it was cut off while it was written."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -66,7 +76,7 @@ class Journal:
             with medium_named(folder):
                 write_durably(self.path, _line(_Start(key=key)))
             return
-        if read_record(json.loads(lines[0]), _Start, str(self.path)).key != key:
+        if _read(lines[0], _Start, self.path).key != key:
             raise BundleError(
                 f"{folder}: holds an unfinished export of other images, or with other options",
                 hint="name another directory, or remove this one",
@@ -74,14 +84,14 @@ class Journal:
         self.keep(len(self.finished))
 
     def keep(self, count: int) -> None:
-        """Forget all but the first `count` layers, and a line that was cut while it was written."""
+        """Forget all but the first `count` layers, and a line that was cut off while it was written."""
         lines = _lines(self.path)[: count + 1]
         with medium_named(self.path.parent):
             write_durably(self.path, b"".join(line + b"\n" for line in lines))
         self.finished = self.finished[:count]
 
     def add(self, finished: Finished) -> None:
-        """Remember a layer. What it says must be on the disk already."""
+        """Remember a layer, which must be on the disk already."""
         with medium_named(self.path.parent), self.path.open("ab") as file:
             file.write(_line(finished))
             file.flush()

@@ -1,6 +1,4 @@
-"""The disk or stick that a bundle is written to: what it refuses, said in words, and what it cannot hold at
-all.
-"""
+"""The medium that a bundle is written to, a disk or a stick: the errors it gives, and what it cannot hold."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from paddock.errors import BundleError
 
-_GO_ON = "the same command goes on where it stopped"
+_CONTINUES = "the same command goes on where it stopped"
 _FAT_LARGEST = (4 << 30) - 1  # bytes of one file
 _FAT = frozenset({"vfat", "msdos", "fuse.fusefat"})
 _MOUNTS = Path("/proc/self/mountinfo")  # proc(5)
@@ -20,34 +18,37 @@ _MOUNTS = Path("/proc/self/mountinfo")  # proc(5)
 
 @contextmanager
 def medium_named(folder: Path) -> Iterator[None]:
-    """What a medium refuses, said so that one knows which and why."""
+    """Turn what the system refuses meanwhile into a BundleError that names the medium at `folder`."""
     try:
         yield
     except OSError as refused:
         if refused.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = f"make room there: {_GO_ON}; or begin anew in another directory"
+            hint = f"make room there: {_CONTINUES}; or begin anew in another directory"
             raise BundleError(f"{folder}: the disk is full ({refused.strerror})", hint=hint) from refused
-        hint = f"check the medium; {_GO_ON}"
+        hint = f"check the medium; {_CONTINUES}"
         raise BundleError(f"{folder}: cannot be written to ({refused})", hint=hint) from refused
 
 
 def require_part_size(folder: Path, size: int, *, mounts: Path = _MOUNTS) -> None:
-    """Raise BundleError where files of `size` bytes are too large for the file system that `folder` is on."""
+    """Raise BundleError when files of `size` bytes are too large for the file system of `folder`."""
     kind = file_system(folder, mounts)
     if kind in _FAT and size > _FAT_LARGEST:
         raise BundleError(
-            f"{folder}: found parts of {size:,} bytes for a file system of type {kind}, which takes {_FAT_LARGEST:,}",
+            f"{folder}: found parts of {size:,} bytes for a file system of type {kind},"
+            f" which takes {_FAT_LARGEST:,}",
             hint="leave --part-size at its default, 3900M",
         )
 
 
 def file_system(folder: Path, mounts: Path = _MOUNTS) -> str:
-    """The type of the file system that a folder is on, in Linux's words; empty where that cannot be told."""
+    """Linux's name for the type of the file system that a folder is on; empty if it cannot be told."""
     device = folder.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     try:
         lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    kinds = (line.partition(" - ")[2].split()[0] for line in lines if line.split()[2] == wanted)
-    return next(kinds, "")
+    for line in lines:
+        if line.split()[2] == wanted:
+            return line.partition(" - ")[2].split()[0]
+    return ""

@@ -1,8 +1,8 @@
 """Writing the archive of a bundle straight into its parts, which are never longer than the medium allows.
 
-A part is called `<name>.partial` until every part is whole and on the disk. The header before a blob is
-written last, for it holds the blob's digest; until then `hold` keeps the bytes from there on out of the
-hashes. Hashes are made of what is read back, in a thread beside the writing.
+A part is called `<name>.partial` until every part is whole and on the disk. The header before a blob holds
+the blob's digest, so it is written after the blob; until then `retain` keeps its place out of the hashes.
+Hashes are made of what is read back, in a thread beside the writing.
 """
 
 from __future__ import annotations
@@ -25,39 +25,38 @@ _PIECE = 1 << 20
 
 
 class PartWriter:
-    """The parts of one archive in `folder`; a context manager. Raises BundleError when the medium refuses."""
+    """The parts of one archive in `folder`; a context manager. Raises BundleError when the medium fails."""
 
     def __init__(self, folder: Path, archive: str, part_size: int) -> None:
         self._folder, self._archive, self._part_size = folder, archive, part_size
         self.position = 0  # in the archive, where the next byte goes
         self._file: int | None = None  # the part that is written to
         self._hashes: list[_Hash] = []  # one for each part
-        self._held: int | None = None
+        self._retained = range(0)  # offsets of bytes that will be overwritten
         self._thread = ThreadPoolExecutor(1, "hash-parts")
 
     def __enter__(self) -> PartWriter:
         with medium_named(self._folder):
-            self._take_back()
+            self._make_partial_again()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
-        with suppress(
-            OSError
-        ):  # of a medium that is gone, which was said already; `finish` has left nothing open
+        with suppress(OSError):  # after an error that was raised already; `finish` leaves nothing open
             self._close()
 
     def resume(self, position: int) -> None:
-        """Go on behind what an earlier run wrote; what it wrote after `position` is dropped."""
+        """Go on at `position` of what an earlier run wrote; what it wrote after that is dropped."""
         with medium_named(self._folder):
             count = -(-position // self._part_size)
             for number in range(count):
                 size = min(self._part_size, position - number * self._part_size)
                 _truncate(self._partial(number), size)
                 self._hashes.append(_Hash(self._partial(number)))
-            for stale in self._folder.glob(f"{self._archive}.*"):
-                if stale not in [each.path for each in self._hashes]:
-                    stale.unlink()
+            kept = {part.path for part in self._hashes}
+            for path in self._folder.glob(f"{self._archive}.*"):
+                if path not in kept:
+                    path.unlink()
         self.position = position
         self._hash_final()
 
@@ -74,13 +73,13 @@ class PartWriter:
                 left = left[room:]
         self._hash_final(behind=_STEP)
 
-    def hold(self) -> int:
-        """What comes next will be overwritten; returns where that is."""
-        self._held = self.position
+    def retain(self, size: int) -> int:
+        """Keep the next `size` bytes out of the hashes until `overwrite`; returns their offset."""
+        self._retained = range(self.position, self.position + size)
         return self.position
 
     def overwrite(self, offset: int, data: bytes) -> None:
-        """Replace what was written at `offset`, and give everything free for hashing."""
+        """Replace what was written at `offset`, and let everything be hashed that was retained."""
         left = memoryview(data)
         with medium_named(self._folder):
             while left:
@@ -94,33 +93,27 @@ class PartWriter:
                 finally:
                     os.close(file)
                 offset, left = offset + len(piece), left[len(piece) :]
-        self._held = None
+        self._retained = range(0)
         self._hash_final(behind=_STEP)
 
     def sync(self) -> None:
-        """Everything written so far is on the disk when this returns."""
+        """Flush everything written so far to the disk."""
         with medium_named(self._folder):
             if self._file is not None:
                 os.fsync(self._file)
             flush_folder(self._folder)
 
     def finish(self) -> tuple[Part, ...]:
-        """The parts, whole, on the disk and under their names."""
+        """Have the parts on the disk and under their names, and describe them."""
         self.sync()
         self._close()
         self._hash_final()
         with medium_named(self._folder):
-            parts = [
-                Part(
-                    name=part_name(self._archive, number), size=each.path.stat().st_size, sha256=each.result()
-                )
-                for number, each in enumerate(self._hashes)
-            ]
-            for part in parts:
-                path = self._folder / part.name
-                path.with_name(path.name + PARTIAL).replace(path)
+            parts = tuple(self._described(number) for number in range(len(self._hashes)))
+            for number, part in enumerate(parts):
+                self._partial(number).replace(self._folder / part.name)
             flush_folder(self._folder)
-        return tuple(parts)
+        return parts
 
     def read(self, offset: int, size: int) -> Iterator[bytes]:
         """Bytes of the archive that were written before."""
@@ -135,8 +128,13 @@ class PartWriter:
             yield data
             offset, size = offset + wanted, size - wanted
 
-    def _take_back(self) -> None:
-        """Parts that already had their names when an earlier run was stopped are partial again."""
+    def _described(self, number: int) -> Part:
+        hashed = self._hashes[number]
+        name = part_name(self._archive, number)
+        return Part(name=name, size=hashed.path.stat().st_size, sha256=hashed.result())
+
+    def _make_partial_again(self) -> None:
+        """Rename parts that an earlier run had finished when it was stopped."""
         for path in self._folder.glob(f"{self._archive}.*"):
             if path.suffix != PARTIAL:
                 path.replace(path.with_name(path.name + PARTIAL))
@@ -162,16 +160,16 @@ class PartWriter:
                 os.close(file)
 
     def _hash_final(self, *, behind: int = 0) -> None:
-        """Let the thread hash what will not change any more, once that is `behind` bytes and more of a part."""
-        held = self.position if self._held is None else self._held
-        for number, each in enumerate(self._hashes):
+        """Let the thread hash what will not change any more, in steps of `behind` bytes or more of a part."""
+        for number, part in enumerate(self._hashes):
             start = number * self._part_size
             end = min(self.position, start + self._part_size)
-            final = held if start <= held < end else end
-            if each.asked < final - start and (
-                final - start - each.asked >= behind or final == start + self._part_size
-            ):
-                each.follow(final - start, self._thread)
+            if self._retained.start < end and start < self._retained.stop:
+                end = max(start, self._retained.start)
+            final = end - start  # bytes of this part
+            waiting = final - part.asked
+            if waiting > 0 and (waiting >= behind or final == self._part_size):
+                part.follow(final, self._thread)
 
 
 class _Hash:
@@ -179,7 +177,7 @@ class _Hash:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.asked = 0  # bytes from the start that are hashed, or will be
+        self.asked = 0  # bytes from the start that are hashed or soon will be
         self._sha256 = hashlib.sha256()
         self._done = 0
         self._last: Future[None] | None = None
@@ -190,7 +188,7 @@ class _Hash:
 
     def result(self) -> str:
         if self._last is not None:
-            self._last.result()  # the thread takes them in order
+            self._last.result()  # the thread works in order
         return self._sha256.hexdigest()
 
     def _read_to(self, size: int) -> None:

@@ -1,35 +1,34 @@
-"""What an export will write, before it does: bytes of each layer, and whether the disk has room for them.
+"""What an export will write: the bytes of each layer, and whether the disk has room for them.
 
-The size of a blob is estimated from samples of the layer: what the whole comes to is known only once it is
-compressed.
+The size of a blob is estimated from samples of the layer: its true size is known only once it is compressed.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
 from array import array
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paddock import durable
 from paddock.bundle.delta.making import Delta
 from paddock.bundle.export.contents import Contents
 from paddock.bundle.format.manifest import Carried
 from paddock.bundle.layers import cut
 from paddock.bundle.layers.framewriter import compress_frame
 from paddock.bundle.layers.rawlayer import LayerSource, RawLayer
-from paddock.errors import PreflightError
 from paddock.report import Reporter
 
 _SAMPLE = 1 << 20  # bytes
 _SAMPLES = 16
-_SURELY = 0.85  # of an estimate: a disk with less than that is refused
+_AT_LEAST = 0.85  # of an estimate: a disk with less room than that is refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedLayer:
-    """A layer of the `images`, and the bytes that it will take: an estimate for one that is carried whole."""
+    """A layer of the `images`, and the bytes that it will take: an estimate if it is carried whole."""
 
     diff_id: str
     images: tuple[str, ...]
@@ -40,8 +39,8 @@ class PlannedLayer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What is to be written; `files` is what everything but the layers takes."""
+class ExportPlan:
+    """What is to be written. `files` are the bytes of everything but the layers."""
 
     layers: tuple[PlannedLayer, ...]
     files: int
@@ -49,86 +48,84 @@ class Plan:
     @property
     def size(self) -> int:
         """Bytes of the bundle, as far as they can be told."""
-        return sum(each.size for each in self.layers) + self.files
+        return sum(layer.size for layer in self.layers) + self.files
 
 
-def plan(
+def plan_export(
     contents: Contents, source: LayerSource, *, done: Container[str] = (), delta: Delta | None = None
-) -> Plan:
-    """What an export of `contents` writes, without the layers in `done`. Recipes of a delta are really made."""
+) -> ExportPlan:
+    """What an export of `contents` writes, without the layers in `done`. For a delta recipes are made."""
     layers = []
     for diff_id in contents.layers:
         if diff_id not in done:
+            images = tuple(image.reference for image in contents.images if diff_id in image.layers)
             with source.open(diff_id) as layer:
-                size, carried, reason = _planned(layer, delta)
-                layers.append(
-                    PlannedLayer(
-                        diff_id=diff_id,
-                        images=tuple(each.reference for each in contents.images if diff_id in each.layers),
-                        raw_size=layer.size,
-                        size=size,
-                        carried=carried,
-                        reason=reason,
-                    )
-                )
-    return Plan(layers=tuple(layers), files=sum(len(each.data) for each in contents.files))
+                layers.append(_planned(layer, images, delta))
+    return ExportPlan(layers=tuple(layers), files=sum(len(file.data) for file in contents.files))
 
 
-def _planned(layer: RawLayer, delta: Delta | None) -> tuple[int, Carried, str]:
-    """Bytes that a layer takes, how it is carried, and why so."""
-    if delta is None:
-        return _estimated(layer), Carried.WHOLE, ""
-    if layer.diff_id in delta.site.layers:
-        return 0, Carried.BASE, "the site has it"
-    whole = _estimated(layer)
+def _planned(layer: RawLayer, images: tuple[str, ...], delta: Delta | None) -> PlannedLayer:
+    if delta is not None and layer.diff_id in delta.site.layers:
+        size, carried, reason = 0, Carried.BASE, "the site has it"
+    else:
+        size, carried, reason = _estimated(layer), Carried.WHOLE, ""
+    planned = PlannedLayer(
+        diff_id=layer.diff_id,
+        images=images,
+        raw_size=layer.size,
+        size=size,
+        carried=carried,
+        reason=reason,
+    )
+    if delta is None or carried is Carried.BASE:
+        return planned
+    return _as_recipe(planned, layer, delta)
+
+
+def _as_recipe(planned: PlannedLayer, layer: RawLayer, delta: Delta) -> PlannedLayer:
+    """A layer carried as a recipe, if that is smaller than `planned`, the whole layer."""
     if not delta.has_bases():
-        return whole, Carried.WHOLE, "the site has no other layer to make it from"
+        return replace(planned, reason="the site has no other layer to make it from")
+    frames = array("Q", map(len, cut.frames(layer.stream())))
     with Path(os.devnull).open("wb") as nowhere:
-        written = delta.recipe(layer, array("Q", map(len, cut.frames(layer.stream()))), nowhere, most=whole)
+        written = delta.recipe(layer, frames, nowhere, most=planned.size)
     if written is None:
-        return whole, Carried.WHOLE, "made from layers of the site it is no smaller"
-    return (
-        written.size,
-        Carried.RECIPE,
-        f"{written.copied:,} bytes are in layers of the site, {written.new:,} are new",
+        return replace(planned, reason="made from layers of the site it is no smaller")
+    reason = f"{written.copied:,} bytes are in layers of the site, {written.new:,} are new"
+    return replace(planned, size=written.size, carried=Carried.RECIPE, reason=reason)
+
+
+def require_room(planned: ExportPlan, folder: Path) -> None:
+    """Raise PreflightError when `folder` is sure to have too little room for the bundle."""
+    durable.require_room(
+        folder,
+        math.ceil(planned.size * _AT_LEAST),
+        f"a bundle of about {planned.size:,} bytes",
+        hint="make room there, or name another directory",
     )
 
 
-def require_room(planned: Plan, folder: Path) -> None:
-    """Raise PreflightError unless the disk of `folder`, or of what it is to be made in, has room for the
-    bundle.
+def warn_of_room(planned: ExportPlan, folder: Path, report: Reporter) -> None:
+    """Warn when the disk has less room than a delta may take; in `planned` every layer is carried whole.
+
+    What its recipes really take is known once they are made. Each is on the disk twice before it is in the
+    parts.
     """
-    free = _free(folder)
-    if free is not None and free < planned.size * _SURELY:
-        raise PreflightError(
-            f"{folder}: found {free:,} free bytes, expected about {planned.size:,} for the bundle",
-            hint="make room there, or name another directory",
-        )
-
-
-def warn_of_room(planned: Plan, folder: Path, report: Reporter) -> None:
-    """Say when the disk has less room than a delta may take: `planned` as if every layer were carried whole.
-
-    What its recipes really take is known once they are made. Each lies there twice before it is in the parts.
-    """
-    free = _free(folder)
-    most = planned.size + max((each.size for each in planned.layers), default=0)
+    free = durable.free_bytes(folder)
+    most = planned.size + max((layer.size for layer in planned.layers), default=0)
     if free is not None and free < most:
         report.warn(
-            f"{folder}: found {free:,} free bytes; this delta takes up to {most:,}, little of it where layers are like"
-            " those of the site. Should the disk become full, the same command goes on once there is room"
+            f"{folder}: found {free:,} bytes free; this delta takes up to {most:,}, but little of it for"
+            " layers that are like those of the site. If the disk gets full, the same command goes on once"
+            " there is room."
         )
-
-
-def _free(folder: Path) -> int | None:
-    """Free bytes where a folder is, or is to be made; some file systems do not say, and have no bytes at all."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-    disk = shutil.disk_usage(there)
-    return disk.free if disk.total else None
 
 
 def _estimated(layer: RawLayer) -> int:
+    """The size of a layer's blob, from samples spread over the layer."""
     step = max(_SAMPLE, layer.size // _SAMPLES)
-    samples = [layer.read_at(at, min(_SAMPLE, layer.size - at)) for at in range(0, layer.size, step)]
-    taken = sum(map(len, samples))
-    return layer.size * sum(len(compress_frame(each)) for each in samples) // taken if taken else 0
+    offsets = range(0, layer.size, step)
+    samples = [layer.read_at(offset, min(_SAMPLE, layer.size - offset)) for offset in offsets]
+    raw = sum(map(len, samples))
+    compressed = sum(len(compress_frame(sample)) for sample in samples)
+    return layer.size * compressed // raw if raw else 0

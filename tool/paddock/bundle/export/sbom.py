@@ -1,6 +1,6 @@
-"""The list of an image's software as an SPDX 2.3 document, and its licences as one text.
+"""The software of an image as an SPDX 2.3 document, and its licences as one text.
 
-Equal images give equal bytes: the date is the image's own, names come from its digest.
+Equal images give equal bytes: the date is the image's own, and names come from its digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EPOCH = "1970-01-01T00:00:00Z"
 def spdx(reference: str, config_digest: str, created: str, software: Software) -> bytes:
     """The SPDX document of an image. `created` is the time in its configuration."""
     packages = sorted({package for listed in software.lists for package in listed.packages})
-    described = [_package(each) for each in packages]
+    described = [_package(package) for package in packages]
     document = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -32,22 +32,21 @@ def spdx(reference: str, config_digest: str, created: str, software: Software) -
         "packages": [_image(reference, config_digest), *described],
         "relationships": [
             _relationship("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image"),
-            *(_relationship("SPDXRef-Image", "CONTAINS", each["SPDXID"]) for each in described),
+            *(_relationship("SPDXRef-Image", "CONTAINS", package["SPDXID"]) for package in described),
         ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
 def licences(reference: str, software: Software) -> bytes:
-    """Every licence of the image; a text that several packages share stands once, below all their paths."""
-    paths: dict[str, list[str]] = {}
-    for each in software.licences:
-        paths.setdefault(each.text.strip(), []).append(each.path)
+    """Every licence of the image; a text that several packages share appears once, below all their paths."""
+    paths_by_text: dict[str, list[str]] = {}
+    for licence in software.licences:
+        paths_by_text.setdefault(licence.text.strip(), []).append(licence.path)
     parts = [f"Licences of the software in {reference}, as they lie in the image.\n"]
-    parts += [
-        "=" * 80 + "\n" + "".join(f"/{path}\n" for path in found) + f"\n{text}\n"
-        for text, found in paths.items()
-    ]
+    for text, paths in paths_by_text.items():
+        heading = "".join(f"/{path}\n" for path in paths)
+        parts.append(f"{'=' * 80}\n{heading}\n{text}\n")
     return "\n".join(parts).encode()
 
 
@@ -68,7 +67,7 @@ def _image(reference: str, config_digest: str) -> dict[str, Any]:
 
 def _package(package: Package) -> dict[str, Any]:
     address = _address(package)
-    found = {
+    described = {
         "SPDXID": f"SPDXRef-Package-{hashlib.sha256(address.encode()).hexdigest()[:16]}",
         "name": package.name,
         "versionInfo": package.version,
@@ -82,24 +81,23 @@ def _package(package: Package) -> dict[str, Any]:
         ],
     }
     if package.licence and not package.expression:
-        found["licenseComments"] = f"The package says: {package.licence}"
-    return found
+        described["licenseComments"] = f"The package says: {package.licence}"
+    return described
 
 
 def _address(package: Package) -> str:
     """Its package URL (github.com/package-url/purl-spec)."""
     name, version = quote(package.name), quote(package.version)
     if package.origin is Origin.DEBIAN:
-        return f"pkg:deb/debian/{name}@{version}" + (
-            f"?arch={package.architecture}" if package.architecture else ""
-        )
+        qualifier = f"?arch={package.architecture}" if package.architecture else ""
+        return f"pkg:deb/debian/{name}@{version}{qualifier}"
     return f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"
 
 
-def _relationship(one: str, kind: str, other: str) -> dict[str, str]:
-    return {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
+def _relationship(element: str, kind: str, related: str) -> dict[str, str]:
+    return {"spdxElementId": element, "relationshipType": kind, "relatedSpdxElement": related}
 
 
 def _seconds(created: str) -> str:
-    """SPDX knows no fractions of a second, and no zone but UTC, which engines write."""
+    """A time of an engine as SPDX has it: without fractions of a second; engines write UTC."""
     return created[:19] + "Z" if len(created) >= 20 else _EPOCH

@@ -1,1 +1,1 @@
-"""What lies on a medium: manifest, parts, signatures, receipts."""
+"""The file formats of a bundle: manifest, archive, zstd frames, signatures, receipts, and reading them."""

@@ -1,10 +1,9 @@
-"""The archive in a full bundle's parts: one tar that is an OCI image layout and a `docker save` archive at
-once.
+"""The archive in a full bundle's parts: one tar, both an OCI image layout and a `docker save` archive.
 
-Both image stores load it: the containerd store and skopeo go by index.json, the classic store by
-manifest.json. Blobs come first, the descriptions last. Everything here is a pure function of what goes in: no
-time, no owner, no order of chance. Specifications: opencontainers/image-spec image-layout.md, manifest.md;
-moby image/spec/v1.2.md.
+Both image stores load it: the containerd store and skopeo read index.json, the classic store reads
+manifest.json. Blobs come first, these descriptions last. Everything here is a pure function of its arguments:
+equal images give equal bytes, with no time, no owner and no order of chance in them. Specifications:
+opencontainers/image-spec, image-layout.md and manifest.md; moby, image/spec/v1.2.md.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from paddock.bundle.format.manifest import Image, Layer
 
 BLOCK = tarfile.BLOCKSIZE
-END = bytes(2 * BLOCK)  # what ends a tar
+END = bytes(2 * BLOCK)  # the two zero blocks that end a tar
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -26,31 +25,31 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 def member_header(name: str, size: int) -> bytes:
-    """The one block before a file of the archive."""
+    """The header block of a file of the archive."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
-    return member.tobuf(tarfile.GNU_FORMAT)  # sizes from 8 GiB on fit into it, too
+    return member.tobuf(tarfile.GNU_FORMAT)  # the format that has room for sizes from 8 GiB on
 
 
 def padding(size: int) -> bytes:
-    """The zeros behind a file of `size` bytes."""
+    """The zeros that follow the content of a file of `size` bytes."""
     return bytes(-size % BLOCK)
 
 
 def blob_path(digest: str) -> str:
-    """Where a blob is in the archive."""
+    """The name of a blob's file in the archive."""
     return "blobs/" + digest.replace(":", "/", 1)
 
 
 def image_manifest(config: bytes, config_digest: str, layers: Iterable[Layer]) -> bytes:
-    """The OCI manifest of an image whose layers are blobs of ours."""
+    """The OCI manifest of an image whose layers are blobs of a bundle."""
     return _json(
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
             "config": {"mediaType": CONFIG_TYPE, "digest": config_digest, "size": len(config)},
             "layers": [
-                {"mediaType": LAYER_TYPE, "digest": each.digest, "size": each.size} for each in layers
+                {"mediaType": LAYER_TYPE, "digest": layer.digest, "size": layer.size} for layer in layers
             ],
         }
     )
@@ -59,25 +58,33 @@ def image_manifest(config: bytes, config_digest: str, layers: Iterable[Layer]) -
 def descriptions(
     images: Iterable[Image], platform: str, manifest_sizes: Mapping[str, int], layers: Mapping[str, Layer]
 ) -> dict[str, bytes]:
-    """The files that say which images there are, by name. `layers` by diff id, `manifest_sizes` by digest."""
+    """The files that say which images the archive holds, by file name.
+
+    `manifest_sizes` are by digest, `layers` by diff id.
+    """
     images = tuple(images)
-    index = [_indexed(each, platform, manifest_sizes[each.manifest]) for each in images]
-    loaded = [
-        {
-            "Config": blob_path(each.config),
-            "RepoTags": [each.reference],
-            "Layers": [blob_path(layers[diff_id].digest) for diff_id in each.layers],
-        }
-        for each in images
-    ]
+    index = {
+        "schemaVersion": 2,
+        "mediaType": INDEX_TYPE,
+        "manifests": [_index_entry(image, platform, manifest_sizes[image.manifest]) for image in images],
+    }
     return {
-        "index.json": _json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": index}),
-        "manifest.json": _json(loaded),
+        "index.json": _json(index),
+        "manifest.json": _json([_docker_entry(image, layers) for image in images]),
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
     }
 
 
-def _indexed(image: Image, platform: str, size: int) -> dict[str, Any]:
+def full_name(reference: str) -> str:
+    """A reference as containerd stores it: with the registry that Docker leaves out."""
+    host, slash, _ = reference.partition("/")
+    if not slash:
+        return f"docker.io/library/{reference}"
+    names_registry = "." in host or ":" in host or host == "localhost"
+    return reference if names_registry else f"docker.io/{reference}"
+
+
+def _index_entry(image: Image, platform: str, size: int) -> dict[str, Any]:
     system, architecture = platform.split("/")[:2]
     return {
         "mediaType": MANIFEST_TYPE,
@@ -86,18 +93,18 @@ def _indexed(image: Image, platform: str, size: int) -> dict[str, Any]:
         "platform": {"architecture": architecture, "os": system},
         "annotations": {
             "io.containerd.image.name": full_name(image.reference),
-            # what skopeo asks for: oci-archive:FILE:REFERENCE
+            # skopeo finds an image by it: oci-archive:FILE:REFERENCE
             "org.opencontainers.image.ref.name": image.reference,
         },
     }
 
 
-def full_name(reference: str) -> str:
-    """A reference as containerd stores it, with the registry that is left out in front."""
-    host, slash, _ = reference.partition("/")
-    if not slash:
-        return f"docker.io/library/{reference}"
-    return reference if "." in host or ":" in host or host == "localhost" else f"docker.io/{reference}"
+def _docker_entry(image: Image, layers: Mapping[str, Layer]) -> dict[str, Any]:
+    return {
+        "Config": blob_path(image.config),
+        "RepoTags": [image.reference],
+        "Layers": [blob_path(layers[diff_id].digest) for diff_id in image.layers],
+    }
 
 
 def _json(value: object) -> bytes:

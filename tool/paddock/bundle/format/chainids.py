@@ -1,15 +1,15 @@
-"""Chain IDs: how an engine names a layer together with all layers below it (OCI image-spec, config.md)."""
+"""Chain ids: how an engine names a layer together with all layers below it (OCI image-spec, config.md)."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
+from paddock.bundle.format.digests import digest
 
-def chain_ids(layers: Iterable[str]) -> tuple[str, ...]:
-    """The chain id of each layer on those below it, as engines name them (OCI image specification, config)."""
+
+def chain_ids(diff_ids: Iterable[str]) -> tuple[str, ...]:
+    """The chain id of every layer of an image, whose diff ids are given from the lowest layer to the top."""
     chains: list[str] = []
-    for layer in layers:
-        both = f"{chains[-1]} {layer}" if chains else layer
-        chains.append(f"sha256:{hashlib.sha256(both.encode()).hexdigest()}" if chains else layer)
+    for diff_id in diff_ids:
+        chains.append(digest(f"{chains[-1]} {diff_id}".encode()) if chains else diff_id)
     return tuple(chains)

@@ -1,39 +1,38 @@
-"""The root manifest of a bundle, `bundle.json`: what the bundle is made of, each byte under a hash.
+"""The root manifest of a bundle, `bundle.json`: every file, blob, layer and image, with its hash.
 
-Canonical JSON (keys sorted, no spaces, UTF-8, one newline at the end), so equal content is equal bytes; a
-signature over this one small file covers everything. Nothing here touches files: `parse` and
-`Manifest.to_bytes` are the format. docs/bundle-format.md is the description for other implementers.
+As in an OCI image layout, everything is reached by digest from this one small file, so a signature over it
+covers the whole bundle. It is canonical JSON: equal content is equal bytes. Nothing here reads or writes
+files: `parse` and `Manifest.to_bytes` are the format. docs/reference/bundle-format.md describes it for other
+implementers.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from paddock.bundle.format.digests import sha256
+from paddock.bundle.format.records import Size, canonical_json, parse_json, read_record
 from paddock.errors import BundleError
 
 FORMAT = "paddock-bundle/1"
 MANIFEST = "bundle.json"
 SIGNATURE = "bundle.json.minisig"
 SUMS = "SHA256SUMS"
-FULL_ARCHIVE, DELTA_ARCHIVE = "images.tar", "delta.tar"  # how the parts of a bundle begin
+FULL_ARCHIVE, DELTA_ARCHIVE = "images.tar", "delta.tar"  # what the names of parts begin with
 LARGEST = 16 << 20  # bytes of a bundle.json that is read at all
+_MOST_PARTS = 1000
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # a name of a folder, a version
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # a folder's name, a version
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 _REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]*")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._+-]+(/[A-Za-z0-9._+-]+)*")
-_Record = TypeVar("_Record")
 
 
 class Kind(StrEnum):
@@ -44,13 +43,11 @@ class Kind(StrEnum):
 
 
 class Carried(StrEnum):
-    """How a bundle has a layer: its blob; a recipe that makes it from base layers; or nothing, the site has
-    it.
-    """
+    """How a bundle carries a layer."""
 
-    WHOLE = "whole"
-    RECIPE = "recipe"
-    BASE = "base"
+    WHOLE = "whole"  # as its blob
+    RECIPE = "recipe"  # as a recipe that makes it from base layers
+    BASE = "base"  # not at all: the site has it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,16 +55,16 @@ class Part:
     """One file of the split archive. `size` in bytes, `sha256` in hex."""
 
     name: str
-    size: int
+    size: Size
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File:
-    """Any other file of the bundle, `path` with / below its top. `size` in bytes, `sha256` in hex."""
+    """Any other file of the bundle. `path` is relative to its top, `size` in bytes, `sha256` in hex."""
 
     path: str
-    size: int
+    size: Size
     sha256: str
     executable: bool = False
 
@@ -77,30 +74,32 @@ class Blob:
     """One blob in the archive: `offset` of its first byte in the parts laid end to end, `size` in bytes."""
 
     digest: str
-    size: int
-    offset: int
+    size: Size
+    offset: Size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
-    """One layer of the images. `diff_id` and `raw_size` are of the uncompressed tar, `digest` and `size` of
-    its blob.
+    """One layer of the images.
 
-    `recipe` is the digest of the blob that `paddock.bundle.recipe` reads, where the layer is carried as one.
+    `diff_id` and `raw_size` are those of the uncompressed tar, `digest` and `size` those of its blob.
+    `recipe` is the digest of the blob with its recipe (see `paddock.bundle.delta.recipe`), if it has one.
     """
 
     diff_id: str
-    raw_size: int
+    raw_size: Size
     digest: str
-    size: int
+    size: Size
     carried: Carried
     recipe: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """One image. `config` is its id in the classic store, `manifest` in the containerd store; `layers` diff
-    ids.
+    """One image.
+
+    `config` is its id in the classic image store, `manifest` its id in the containerd store. `layers` are
+    diff ids from the lowest layer to the top.
     """
 
     reference: str
@@ -122,7 +121,7 @@ class StackName:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compression:
-    """How layer blobs were made: to make the same bytes again, the same library is needed."""
+    """How layer blobs were compressed: only the same library makes the same bytes again."""
 
     level: int
     libzstd: str
@@ -130,17 +129,15 @@ class Compression:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Base:
-    """What a delta needs at the site: the layers that it omits or makes others from, and the bundles it was
-    made on.
-    """
+    """What a delta needs at the site."""
 
-    layers: tuple[str, ...]  # diff ids
-    bundles: tuple[str, ...] = ()  # ids, for people; the layers decide
+    layers: tuple[str, ...]  # diff ids of the layers that it omits, or makes others from
+    bundles: tuple[str, ...] = ()  # ids of the bundles that it was made on: for people, the layers decide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A bundle. `archive` is the name that the parts' names start with; `id` is derived from all the rest."""
+    """A bundle. `archive` is what the names of its parts start with."""
 
     format: str
     kind: Kind
@@ -158,213 +155,190 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """Sixteen hexadecimal digits that differ between bundles of different content."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
+        """Sixteen hexadecimal digits, derived from all the rest, that name the bundle."""
+        return sha256(self.to_bytes())[:16]
 
     def to_bytes(self) -> bytes:
-        """The one way to write this manifest."""
-        plain = dataclasses.asdict(self)
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        """The content of bundle.json."""
+        return canonical_json(self)
 
     def sums(self) -> bytes:
-        """The text of SHA256SUMS, for `sha256sum --check`: every file, and bundle.json itself."""
-        rows = [(each.sha256, each.name) for each in self.parts] + [
-            (each.sha256, each.path) for each in self.files
-        ]
-        rows.append((hashlib.sha256(self.to_bytes()).hexdigest(), MANIFEST))
-        return "".join(
-            f"{digest}  {name}\n" for digest, name in sorted(rows, key=lambda row: row[1])
-        ).encode()
+        """The content of SHA256SUMS, for `sha256sum --check`: every file, and bundle.json itself."""
+        hashes = {part.name: part.sha256 for part in self.parts}
+        hashes |= {file.path: file.sha256 for file in self.files}
+        hashes[MANIFEST] = sha256(self.to_bytes())
+        return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode()
 
     def blob(self, digest: str) -> Blob | None:
         """Where the archive has a blob; None where this bundle does not carry it."""
-        return next((each for each in self.blobs if each.digest == digest), None)
+        return next((blob for blob in self.blobs if blob.digest == digest), None)
 
     def layer(self, diff_id: str) -> Layer:
-        """The layer with a diff id; every image's layers are there once `parse` has accepted the manifest."""
-        return next(each for each in self.layers if each.diff_id == diff_id)
+        """The layer with this diff id; `parse` has made sure that every image's layers are there."""
+        return next(layer for layer in self.layers if layer.diff_id == diff_id)
 
 
 def parse(data: bytes, *, where: str = MANIFEST) -> Manifest:
-    """The manifest in a bundle.json. Raises BundleError for anything that is not one, or not consistent in
-    itself.
+    """The manifest in a bundle.json.
+
+    Raises BundleError for anything that is not one, or that contradicts itself.
     """
     if len(data) > LARGEST:
         raise BundleError(f"{where}: found {len(data)} bytes, expected at most {LARGEST}")
-    try:
-        found = json.loads(data, object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as wrong:
-        raise BundleError(f"{where}: is not JSON: {wrong}") from None
-    if isinstance(found, dict) and found.get("format") != FORMAT:
+    value = parse_json(data, where=where)
+    if isinstance(value, dict) and value.get("format") != FORMAT:
         raise BundleError(
-            f"{where}: found format {found.get('format')!r}, expected {FORMAT!r}",
+            f"{where}: found format {value.get('format')!r}, expected {FORMAT!r}",
             hint="use the tool that travels in the bundle; it knows its own format",
         )
-    manifest = read_record(found, Manifest, where)
-    _check(manifest, where)
+    manifest = read_record(value, Manifest, where=where)
+    _check_words(manifest, where)
+    _check_names(manifest, where)
+    _check_hashes(manifest, where)
+    _check_archive(manifest, where)
+    _check_images(manifest, where)
+    _check_layers(manifest, where)
     if manifest.to_bytes() != data:
         raise BundleError(f"{where}: is not in its canonical form, so it was changed after it was written")
     return manifest
 
 
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """For `json.loads`: refuse an object that has a key twice."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+def part_name(archive: str, number: int) -> str:
+    """The name of a part, counted from 0: `images.tar.000`.
+
+    It has three digits or more, so that names sort as numbers do.
+    """
+    return f"{archive}.{number:03d}"
 
 
-# --- from JSON to records -----------------------------------------------------------------------------------
-
-
-def read_record(found: object, record: type[_Record], where: str) -> _Record:
-    """A record from what JSON gave, each key there and of its type. Raises BundleError."""
-    assert dataclasses.is_dataclass(record)  # noqa: S101 - only called with records
-    if not isinstance(found, dict):
-        raise BundleError(f"{where}: found {type(found).__name__}, expected an object")
-    types = get_type_hints(record)
-    names = {each.name for each in dataclasses.fields(record)}
-    if wrong := sorted(names ^ set(found)):
-        raise BundleError(f"{where}: the keys {', '.join(map(ascii, wrong))} are missing or unknown")
-    return record(**{name: _value(found[name], types[name], f"{where}: {name}") for name in found})
-
-
-def _value(found: object, wanted: Any, where: str) -> Any:  # noqa: ANN401 - the record decides
-    if get_origin(wanted) is tuple:
-        if not isinstance(found, list):
-            raise BundleError(f"{where}: found {type(found).__name__}, expected a list")
-        return tuple(_value(each, get_args(wanted)[0], f"{where}[{at}]") for at, each in enumerate(found))
-    if NoneType in get_args(wanted):
-        inner = next(each for each in get_args(wanted) if each is not NoneType)
-        return None if found is None else _value(found, inner, where)
-    if dataclasses.is_dataclass(wanted):
-        assert isinstance(wanted, type)  # noqa: S101 - hints hold classes
-        return read_record(found, wanted, where)
-    if issubclass(wanted, StrEnum):
-        if found not in set(wanted):
-            raise BundleError(f"{where}: found {found!r}, expected one of {', '.join(wanted)}")
-        return wanted(found)
-    if type(found) is not wanted:  # bool is an int, too
-        raise BundleError(f"{where}: found {type(found).__name__}, expected {wanted.__name__}")
-    return found
-
-
-# --- what must fit together ---------------------------------------------------------------------------------
-
-
-def _check(manifest: Manifest, where: str) -> None:
-    _check_words(manifest, where)
-    _check_names(manifest, where)
-    _check_hashes(manifest, where)
-    _check_archive(manifest, where)
-    _check_layers(manifest, where)
+# --- what the values of a manifest mean together ------------------------------------------------------------
 
 
 def _check_words(manifest: Manifest, where: str) -> None:
-    """Everything that becomes a name somewhere, or is shown to people, is plain."""
+    """Whatever becomes a name somewhere, or is shown to people, is plain."""
     words = [manifest.tool, manifest.archive, manifest.compression.libzstd]
     words += dataclasses.astuple(manifest.stack) if manifest.stack else ()
-    rules = [(_WORD, word) for word in words] + [(_PLATFORM, manifest.platform)]
-    rules += [(_REFERENCE, each.reference) for each in manifest.images]
+    rules = [(_WORD, word) for word in words]
+    rules.append((_PLATFORM, manifest.platform))
+    rules += [(_REFERENCE, image.reference) for image in manifest.images]
     for rule, word in rules:
         if not rule.fullmatch(word):
             raise BundleError(f"{where}: found the name {word!r}, expected {rule.pattern}")
 
 
 def _check_names(manifest: Manifest, where: str) -> None:
-    names = [each.name for each in manifest.parts] + [each.path for each in manifest.files]
+    names = [part.name for part in manifest.parts] + [file.path for file in manifest.files]
     for name in names:
-        if not _PLAIN_NAME.fullmatch(name) or posixpath.normpath(name) != name or ".." in name.split("/"):
+        if not _is_plain_name(name):
             raise BundleError(
                 f"{where}: found the file name {name!r}, expected a plain name below the bundle"
             )
     folded = [name.casefold() for name in [*names, MANIFEST, SIGNATURE, SUMS]]
-    if twice := _first_twice(folded):
+    if repeated := _first_repeated(folded):
         raise BundleError(
-            f"{where}: the file name {twice} stands twice (upper and lower case count as equal)"
+            f"{where}: the file name {repeated} stands twice (upper and lower case count as equal)"
         )
     for number, part in enumerate(manifest.parts):
-        if part.name != part_name(manifest.archive, number):
-            raise BundleError(
-                f"{where}: found part {part.name}, expected {part_name(manifest.archive, number)}"
-            )
+        expected = part_name(manifest.archive, number)
+        if part.name != expected:
+            raise BundleError(f"{where}: found part {part.name}, expected {expected}")
 
 
-def part_name(archive: str, number: int) -> str:
-    """The name of a part, counted from 0: `images.tar.000`. Three digits and more, so names sort as numbers
-    do.
-    """
-    return f"{archive}.{number:03d}"
+def _is_plain_name(name: str) -> bool:
+    normal = posixpath.normpath(name) == name and ".." not in name.split("/")
+    return normal and _PLAIN_NAME.fullmatch(name) is not None
 
 
 def _check_hashes(manifest: Manifest, where: str) -> None:
-    for digest in [each.sha256 for each in manifest.parts] + [each.sha256 for each in manifest.files]:
-        if not _HEX.fullmatch(digest):
-            raise BundleError(f"{where}: found {digest!r}, expected a SHA-256 in hexadecimal")
-    digests = [each.digest for each in manifest.blobs]
-    digests += [
-        name
-        for each in manifest.layers
-        for name in (each.diff_id, each.digest, each.recipe)
-        if name is not None
-    ]
-    digests += [name for each in manifest.images for name in (each.config, each.manifest, *each.layers)]
-    digests += manifest.base.layers if manifest.base else ()
-    for digest in digests:
+    for checksum in _checksums(manifest):
+        if not _HEX.fullmatch(checksum):
+            raise BundleError(f"{where}: found {checksum!r}, expected a SHA-256 in hexadecimal")
+    for digest in _digests(manifest):
         if not _DIGEST.fullmatch(digest):
             raise BundleError(f"{where}: found {digest!r}, expected sha256:<64 hexadecimal digits>")
 
 
+def _checksums(manifest: Manifest) -> Iterator[str]:
+    for part in manifest.parts:
+        yield part.sha256
+    for file in manifest.files:
+        yield file.sha256
+
+
+def _digests(manifest: Manifest) -> Iterator[str]:
+    for blob in manifest.blobs:
+        yield blob.digest
+    for layer in manifest.layers:
+        yield layer.diff_id
+        yield layer.digest
+        if layer.recipe is not None:
+            yield layer.recipe
+    for image in manifest.images:
+        yield image.config
+        yield image.manifest
+        yield from image.layers
+    if manifest.base:
+        yield from manifest.base.layers
+
+
 def _check_archive(manifest: Manifest, where: str) -> None:
-    sizes = [
-        each.size
-        for group in (manifest.parts, manifest.files, manifest.blobs, manifest.layers)
-        for each in group
-    ]
-    sizes += [each.raw_size for each in manifest.layers]
-    if any(size < 0 for size in sizes) or any(each.offset < 0 for each in manifest.blobs):
-        raise BundleError(f"{where}: found a size or an offset below 0")
-    if len(manifest.parts) > 1000:
-        raise BundleError(f"{where}: found {len(manifest.parts)} parts, expected at most 1000")
-    total = sum(each.size for each in manifest.parts)
+    if len(manifest.parts) > _MOST_PARTS:
+        raise BundleError(f"{where}: found {len(manifest.parts)} parts, expected at most {_MOST_PARTS}")
+    total = sum(part.size for part in manifest.parts)
     end = 0
-    for blob in sorted(manifest.blobs, key=lambda each: each.offset):
+    for blob in sorted(manifest.blobs, key=lambda blob: blob.offset):
         if blob.offset < end or blob.offset + blob.size > total:
             raise BundleError(
                 f"{where}: the blob {blob.digest} overlaps another one or ends outside the parts"
             )
         end = blob.offset + blob.size
-    if twice := _first_twice([each.digest for each in manifest.blobs]):
-        raise BundleError(f"{where}: the blob {twice} stands twice")
+    if repeated := _first_repeated(blob.digest for blob in manifest.blobs):
+        raise BundleError(f"{where}: the blob {repeated} stands twice")
+
+
+def _check_images(manifest: Manifest, where: str) -> None:
+    """Every image's layers are described, and its configuration and manifest are in the archive."""
+    described = {layer.diff_id for layer in manifest.layers}
+    carried = {blob.digest for blob in manifest.blobs}
+    for image in manifest.images:
+        for diff_id in image.layers:
+            if diff_id not in described:
+                raise BundleError(f"{where}: {image.reference}: the layer {diff_id} is not described")
+        for digest in (image.config, image.manifest):
+            if digest not in carried:
+                raise BundleError(f"{where}: {image.reference}: the blob {digest} is not in the archive")
 
 
 def _check_layers(manifest: Manifest, where: str) -> None:
-    known = {each.diff_id for each in manifest.layers}
-    if twice := _first_twice([each.diff_id for each in manifest.layers]):
-        raise BundleError(f"{where}: the layer {twice} stands twice")
-    carried = {each.digest: each.size for each in manifest.blobs}
-    for image in manifest.images:
-        if missing := [each for each in image.layers if each not in known]:
-            raise BundleError(f"{where}: {image.reference}: the layer {missing[0]} is not described")
-        if missing := [each for each in (image.config, image.manifest) if each not in carried]:
-            raise BundleError(f"{where}: {image.reference}: the blob {missing[0]} is not in the archive")
+    if repeated := _first_repeated(layer.diff_id for layer in manifest.layers):
+        raise BundleError(f"{where}: the layer {repeated} stands twice")
+    sizes = {blob.digest: blob.size for blob in manifest.blobs}
     base = set(manifest.base.layers) if manifest.base else set()
     for layer in manifest.layers:
-        needed = {Carried.WHOLE: layer.digest, Carried.RECIPE: layer.recipe}.get(layer.carried)
-        if layer.carried is Carried.BASE and layer.diff_id not in base:
-            raise BundleError(f"{where}: the layer {layer.diff_id} is neither carried nor named as base")
-        if layer.carried is not Carried.BASE and needed not in carried:
-            raise BundleError(f"{where}: the layer {layer.diff_id} is not in the archive")
-        if layer.carried is Carried.WHOLE and layer.size != carried[layer.digest]:
-            raise BundleError(f"{where}: the layer {layer.diff_id} and its blob have two sizes")
+        match layer.carried:
+            case Carried.BASE:
+                if layer.diff_id not in base:
+                    raise BundleError(
+                        f"{where}: the layer {layer.diff_id} is neither carried nor named as base"
+                    )
+            case Carried.WHOLE:
+                _require_in_archive(layer, layer.digest, sizes, where)
+                if layer.size != sizes[layer.digest]:
+                    raise BundleError(f"{where}: the layer {layer.diff_id} and its blob have two sizes")
+            case Carried.RECIPE:
+                _require_in_archive(layer, layer.recipe, sizes, where)
         if layer.carried is not Carried.WHOLE and manifest.kind is Kind.FULL:
             raise BundleError(
                 f"{where}: a full bundle carries every layer whole, found {layer.diff_id} as {layer.carried}"
             )
 
 
-def _first_twice(names: Iterable[str]) -> str | None:
+def _require_in_archive(layer: Layer, blob: str | None, carried: Container[str], where: str) -> None:
+    if blob is None or blob not in carried:
+        raise BundleError(f"{where}: the layer {layer.diff_id} is not in the archive")
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
     seen: set[str] = set()
     for name in names:
         if name in seen:

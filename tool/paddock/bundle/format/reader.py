@@ -1,9 +1,9 @@
-"""An open bundle: its manifest, and the bytes of its parts and files from whichever folder has them.
+"""An open bundle: its manifest, and random access to the bytes of its parts and files.
 
-A bundle may be spread over several media, each given as a folder. Parts laid end to end are one archive;
-`read_at` reads from it without reading what lies before. Media are not trusted: only plain files are opened,
-and no link is followed below the folders that the user named. Nothing is checked against its hash here,
-except what `OpenBlob.stream` gives: that is `verify`'s work.
+A bundle may be spread over several media, each given as a folder. Its parts laid end to end are one archive;
+`read_at` reads anywhere in it without reading what lies before. Media are not trusted: only plain files are
+opened, and no link is followed below the folders that the user named. Nothing is compared with its hash here,
+except what `OpenBlob.stream` gives: that is the work of `paddock.bundle.check.verify`.
 """
 
 from __future__ import annotations
@@ -19,52 +19,37 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
+from paddock.bundle.format.digests import digest_of
 from paddock.bundle.format.manifest import LARGEST, MANIFEST, Manifest, parse
 from paddock.errors import BundleError
 
 STEP = 1 << 20  # bytes that are read at once
-_OPEN_PARTS = 8
-_AGAIN = "take it from the workshop again; `paddock verify` there says whether it was whole"
-_PLAIN = "a bundle has plain files only: remove this and copy the file again"
+_OPEN_PARTS = 8  # files that are kept open
+_COPY_AGAIN = "take it from the workshop again; `paddock verify` there says whether it was whole"
+_PLAIN_ONLY = "a bundle has plain files only: remove this and copy the file again"
 
 
 class OpenBundle:
-    """A bundle whose manifest has been read and is consistent in itself. Reading is safe from several
-    threads.
-    """
+    """A bundle whose manifest has been read and does not contradict itself; safe for several threads."""
 
     def __init__(self, manifest: Manifest, directories: tuple[Path, ...]) -> None:
         self.manifest, self.directories = manifest, directories
         self._chosen: dict[str, Path] = {}
-        self._starts = [0, *accumulate(each.size for each in manifest.parts)]
-        self._open: OrderedDict[int, int] = OrderedDict()  # number of a part -> file descriptor
+        self._starts = [0, *accumulate(part.size for part in manifest.parts)]
+        self._open: OrderedDict[int, int] = OrderedDict()  # the number of a part -> its file descriptor
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, directories: Sequence[Path]) -> OpenBundle:
-        """The bundle in these folders; its parts may be incomplete. Raises BundleError when there is none, or
-        two.
+        """The bundle in these folders, which need not hold all of its parts.
+
+        Raises BundleError when there is no bundle in them, or more than one.
         """
-        found: dict[Path, bytes] = {}
-        for directory in directories:
-            if path := locate(directory, MANIFEST):
-                found[path] = read_whole(path, LARGEST)
-        if not found:
-            named = ", ".join(map(str, directories))
-            raise BundleError(
-                f"{named}: found no {MANIFEST}",
-                hint="name the folder that holds it; without one an export was not finished, or not all was copied",
-            )
-        (first, data), *others = found.items()
-        if different := [path for path, other in others if other != data]:
-            raise BundleError(
-                f"{different[0]}: belongs to another bundle than {first}",
-                hint="name folders of one bundle only; an older export may still be on one of the media",
-            )
+        path, data = _only_manifest(directories)
         try:
-            return cls(parse(data, where=str(first)), tuple(directories))
-        except BundleError as wrong:
-            raise BundleError(wrong.message, hint=wrong.hint or _AGAIN) from None
+            return cls(parse(data, where=str(path)), tuple(directories))
+        except BundleError as refused:
+            raise BundleError(refused.message, hint=refused.hint or _COPY_AGAIN) from None
 
     def __enter__(self) -> OpenBundle:
         return self
@@ -73,42 +58,43 @@ class OpenBundle:
         self.close()
 
     def close(self) -> None:
-        """Close the parts that were read; the medium can be removed."""
+        """Close the parts that were read, so that the medium can be removed."""
         with self._lock:
             while self._open:
                 os.close(self._open.popitem()[1])
 
     def copies(self, name: str) -> tuple[Path, ...]:
-        """Where a file of the bundle is, once for each folder that has it. Raises BundleError for a link on
-        the way.
+        """The paths of a file of the bundle, one for each folder that has it.
+
+        Raises BundleError for a link on the way.
         """
-        return tuple(path for each in self.directories if (path := locate(each, name)))
+        found = (locate(directory, name) for directory in self.directories)
+        return tuple(path for path in found if path is not None)
 
     def use(self, name: str, path: Path) -> None:
-        """From now on read the file `name` from `path`, one of its copies: another one is bad."""
+        """From now on read the file `name` from `path`, one of its copies, because another one is bad."""
         self.close()
         self._chosen[name] = path
 
     def path(self, name: str) -> Path:
         """Where a file of the bundle is read from. Raises BundleError when no folder has it."""
-        found = [self._chosen[name]] if name in self._chosen else self.copies(name)
-        if not found:
-            named = ", ".join(map(str, self.directories))
+        if name in self._chosen:
+            return self._chosen[name]
+        copies = self.copies(name)
+        if not copies:
             raise BundleError(
-                f"{named}: found no {name}, a file of bundle {self.manifest.id}",
+                f"{_named(self.directories)}: found no {name}, a file of bundle {self.manifest.id}",
                 hint="copy it again, or name the folder that has it as well",
             )
-        return found[0]
+        return copies[0]
 
     @property
     def size(self) -> int:
-        """Bytes of all parts together."""
+        """Bytes of all parts together, which is the length of the archive."""
         return self._starts[-1]
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes from `offset` of the parts laid end to end. Raises BundleError where they
-        end.
-        """
+        """Exactly `length` bytes from `offset` of the archive. Raises BundleError behind its end."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise BundleError(f"{self.manifest.archive}: has no bytes {offset} to {offset + length}")
         pieces: list[bytes] = []
@@ -120,7 +106,7 @@ class OpenBundle:
         return b"".join(pieces)
 
     def open_blob(self, digest: str) -> OpenBlob:
-        """A blob of the archive. Raises BundleError when the manifest has none of that name."""
+        """A blob of the archive. Raises BundleError when the bundle does not carry it."""
         blob = self.manifest.blob(digest)
         if blob is None:
             raise BundleError(f"bundle {self.manifest.id}: does not carry the blob {digest}")
@@ -157,77 +143,104 @@ class OpenBlob:
         self._bundle, self._start = bundle, start
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes of the blob from `offset`; nobody has checked them."""
+        """Exactly `length` bytes of the blob from `offset`, not compared with its digest."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise BundleError(f"the blob {self.digest}: has no bytes {offset} to {offset + length}")
         return self._bundle.read_at(self._start + offset, length)
 
     def stream(self) -> Iterator[bytes]:
-        """The whole blob in pieces of at most 1 MiB. Raises BundleError after the last when they are not what
-        the digest says: a medium can fail between the check and the import.
+        """The whole blob in pieces of at most 1 MiB.
+
+        Raises BundleError after the last piece unless they are what the digest says: a medium can fail
+        between the check and the import.
         """
-        digest = hashlib.sha256()
+        hasher = hashlib.sha256()
         for offset in range(0, self.size, STEP):
             piece = self.read_at(offset, min(STEP, self.size - offset))
-            digest.update(piece)
+            hasher.update(piece)
             yield piece
-        if f"sha256:{digest.hexdigest()}" != self.digest:
+        if digest_of(hasher) != self.digest:
             raise BundleError(
-                f"the blob {self.digest}: found sha256:{digest.hexdigest()}",
+                f"the blob {self.digest}: found {digest_of(hasher)}",
                 hint="the medium gave other bytes; run `paddock verify`",
             )
 
     def read(self, limit: int) -> bytes:
-        """A small blob at once, checked. Raises BundleError when it has more than `limit` bytes."""
+        """A small blob, compared with its digest. Raises BundleError when it has more than `limit` bytes."""
         if self.size > limit:
             raise BundleError(f"the blob {self.digest}: found {self.size} bytes, expected at most {limit}")
         return b"".join(self.stream())
 
 
-def locate(directory: Path, name: str) -> Path | None:
-    """Where `directory` has the file `name`; a medium may have turned its letters into upper or lower case.
+def _only_manifest(directories: Sequence[Path]) -> tuple[Path, bytes]:
+    """The path and the content of the one bundle.json in these folders, of which several may have a copy."""
+    paths = [path for directory in directories if (path := locate(directory, MANIFEST))]
+    if not paths:
+        raise BundleError(
+            f"{_named(directories)}: found no {MANIFEST}",
+            hint="name the folder that holds it; where none does, an export was not finished,"
+            " or not everything was copied",
+        )
+    data = read_whole(paths[0], LARGEST)
+    for path in paths[1:]:
+        if read_whole(path, LARGEST) != data:
+            raise BundleError(
+                f"{path}: belongs to another bundle than {paths[0]}",
+                hint="name folders of one bundle only; an older export may still be on one of the media",
+            )
+    return paths[0], data
 
-    Raises BundleError for a link on the way, or a folder that cannot be read.
+
+def _named(directories: Sequence[Path]) -> str:
+    return ", ".join(str(directory) for directory in directories)
+
+
+def locate(directory: Path, name: str) -> Path | None:
+    """The path of the file `name` below `directory`; None where it is not there.
+
+    The medium may have changed the letters of its name to upper or lower case. Raises BundleError for a link
+    on the way, or a folder that cannot be read.
     """
     path = directory
     try:
-        for step in PurePosixPath(name).parts:
+        for part in PurePosixPath(name).parts:
             if path != directory and path.is_symlink():
-                raise BundleError(f"{path}: is a link, expected a folder of the bundle", hint=_PLAIN)
-            found = _child(path, step)
-            if found is None:
+                raise BundleError(f"{path}: is a link, expected a folder of the bundle", hint=_PLAIN_ONLY)
+            child = _child(path, part)
+            if child is None:
                 return None
-            path = found
+            path = child
     except OSError as failed:
         raise unreadable(str(path), failed) from failed
     return path
 
 
 def _child(directory: Path, name: str) -> Path | None:
-    if os.path.lexists(exact := directory / name):
+    exact = directory / name
+    if os.path.lexists(exact):
         return exact
     if not directory.is_dir():
         return None
-    return min(
-        (each for each in directory.iterdir() if each.name.casefold() == name.casefold()), default=None
-    )
+    folded = name.casefold()
+    return min((path for path in directory.iterdir() if path.name.casefold() == folded), default=None)
 
 
 def open_plain(path: Path) -> int:
-    """A file descriptor for reading. Raises BundleError for anything but a plain file, OSError as the system
-    does.
+    """A file descriptor for reading.
+
+    Raises BundleError for anything but a plain file, OSError as the system does.
     """
     if path.is_symlink():
-        raise BundleError(f"{path}: is a link, expected a file", hint=_PLAIN)
+        raise BundleError(f"{path}: is a link, expected a file", hint=_PLAIN_ONLY)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise BundleError(f"{path}: is not a plain file", hint=_PLAIN)
+        raise BundleError(f"{path}: is not a plain file", hint=_PLAIN_ONLY)
     return descriptor
 
 
 def read_whole(path: Path, limit: int) -> bytes:
-    """A small file's content. Raises BundleError when it cannot be read or has more than `limit` bytes."""
+    """The content of a file of at most `limit` bytes. Raises BundleError for a larger or unreadable one."""
     try:
         descriptor = open_plain(path)
         try:
@@ -237,12 +250,12 @@ def read_whole(path: Path, limit: int) -> bytes:
     except OSError as failed:
         raise unreadable(str(path), failed) from failed
     if len(data) > limit:
-        raise BundleError(f"{path}: found more than {limit} bytes, expected at most that", hint=_AGAIN)
+        raise BundleError(f"{path}: found more than {limit} bytes, expected at most that", hint=_COPY_AGAIN)
     return data
 
 
 def unreadable(name: str, failed: OSError) -> BundleError:
-    """What the system says about a medium, as an error of the bundle."""
+    """The BundleError for what the system says about a medium."""
     return BundleError(
         f"{name}: cannot be read ({failed.strerror})",
         hint="see that the medium is still there and whole, then repeat the command",
@@ -250,7 +263,7 @@ def unreadable(name: str, failed: OSError) -> BundleError:
 
 
 def _pread(descriptor: int, offset: int, length: int) -> bytes:
-    """`length` bytes, or fewer at the end of the file; one call to the system may give fewer before it."""
+    """`length` bytes, or fewer at the end of the file; one system call may give fewer before it, too."""
     pieces: list[bytes] = []
     while length and (piece := os.pread(descriptor, min(length, 1 << 30), offset)):
         pieces.append(piece)

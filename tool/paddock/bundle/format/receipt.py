@@ -1,13 +1,14 @@
-"""A receipt: which images and layers a site has, so that a delta can be made for it."""
+"""A receipt: the layers and images that a site has, so that the workshop can make a delta for it.
+
+Only the format; `paddock.bundle.site.receipt` fills one in by asking the engine of the site.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 
 from paddock.bundle.format.chainids import chain_ids
-from paddock.bundle.format.manifest import no_duplicates, read_record
+from paddock.bundle.format.records import canonical_json, parse_json, read_record
 from paddock.errors import BundleError
 
 FORMAT = "paddock-receipt/1"
@@ -16,9 +17,7 @@ LARGEST = 16 << 20  # bytes of a receipt that is read at all
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldLayer:
-    """A layer that the site has. `blob` is the digest of its blob in a containerd store; None in a classic
-    one.
-    """
+    """A layer that the site has. `blob` is its blob's digest in a containerd store, None in a classic one."""
 
     diff_id: str
     blob: str | None
@@ -26,7 +25,7 @@ class HeldLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeldImage:
-    """An image of the site. `layers` and `chains` from the lowest to the top."""
+    """An image of the site. `layers` are diff ids, `chains` chain ids, both from the lowest layer up."""
 
     id: str
     references: tuple[str, ...]
@@ -46,7 +45,7 @@ class HeldBundle:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What a site holds. `free` in bytes, -1 where the engine's disk cannot be seen."""
+    """What a site has. `free` is in bytes, -1 where the engine's disk cannot be seen."""
 
     format: str
     tool: str
@@ -54,31 +53,27 @@ class Receipt:
     platform: str
     store: str
     engine: str
-    driver: str | None  # of the cards
+    driver: str | None  # version of the accelerator's driver
     free: int
     bundles: tuple[HeldBundle, ...]
     images: tuple[HeldImage, ...]
     layers: tuple[HeldLayer, ...]
 
     def to_bytes(self) -> bytes:
-        """The one way to write this receipt."""
-        plain = dataclasses.asdict(self)
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        """The content of the receipt's file."""
+        return canonical_json(self)
 
 
 def parse_receipt(data: bytes, *, where: str) -> Receipt:
-    """The receipt in a file. Raises BundleError for anything that is not one."""
+    """The receipt in a file's content. Raises BundleError for anything that is not one."""
     if len(data) > LARGEST:
         raise BundleError(f"{where}: found {len(data)} bytes, expected at most {LARGEST}")
-    try:
-        found = json.loads(data, object_pairs_hook=no_duplicates)
-    except (ValueError, RecursionError) as wrong:
-        raise BundleError(f"{where}: is not JSON: {wrong}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    value = parse_json(data, where=where)
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise BundleError(
             f"{where}: is not a receipt in the format {FORMAT!r}", hint="`paddock receipt` writes one"
         )
-    receipt = read_record(found, Receipt, where)
+    receipt = read_record(value, Receipt, where=where)
     for image in receipt.images:
         if image.chains != chain_ids(image.layers):
             raise BundleError(f"{where}: {image.id}: its chain ids are not those of its layers")

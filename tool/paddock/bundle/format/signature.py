@@ -1,5 +1,4 @@
-"""Ed25519 signatures and keys in minisign's file formats, so minisign can check what we sign, and sign what
-we check.
+"""Ed25519 signatures and keys in minisign's file formats: either tool checks what the other has signed.
 
 Only what bundles need: prehashed signatures with a trusted comment, secret keys without a password. A
 signature file must be exactly what `minisign -S` writes: a byte that could be changed unnoticed is refused.
@@ -14,13 +13,14 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import TYPE_CHECKING
 
 from paddock.bundle.format.reader import read_whole
 from paddock.durable import write_durably
 from paddock.errors import BundleError
+
+if TYPE_CHECKING:  # at run time loaded where it is used: it is large, and few commands sign or check
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LARGEST_KEY = 4096  # bytes of a key or signature file that is read at all
 
@@ -30,12 +30,12 @@ _ED, _PREHASHED, _NO_PASSWORD, _BLAKE2 = b"Ed", b"ED", bytes(2), b"B2"
 _ID, _PUBLIC, _SECRET, _SIGNED = 8, 32, 64, 64  # lengths in bytes
 _SALT_AND_LIMITS = bytes(48)  # what a password would need
 _NO_CHECKSUM = bytes(32)
-_MAKE = "`paddock keygen` makes keys, and so does `minisign -G -W`"
+_HOW_TO_MAKE_KEYS = "`paddock keygen` makes keys, and so does `minisign -G -W`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublicKey:
-    """What checks signatures. `number` finds the key for a signature."""
+    """The key that checks signatures. A signature names it by its `number`."""
 
     number: bytes
     key: bytes
@@ -46,34 +46,38 @@ class PublicKey:
         return key_id(self.number)
 
     def to_bytes(self) -> bytes:
-        """The key file."""
+        """The content of the key file."""
         line = base64.b64encode(_ED + self.number + self.key).decode()
         return f"{_UNTRUSTED}minisign public key {self.id}\n{line}\n".encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecretKey:
-    """What makes signatures."""
+    """The key that makes signatures."""
 
     number: bytes
     seed: bytes
 
     @property
     def public(self) -> PublicKey:
-        """Its other half."""
+        """The public key that belongs to it."""
         return PublicKey(number=self.number, key=self._signer().public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
-        """The bare signature."""
+        """The bare Ed25519 signature of a message."""
         return self._signer().sign(message)
 
     def to_bytes(self) -> bytes:
-        """The key file, without a password."""
+        """The content of the key file, without a password."""
         pair = self.number + self.seed + self.public.key
         packed = _ED + _NO_PASSWORD + _BLAKE2 + _SALT_AND_LIMITS + pair + _NO_CHECKSUM
         return f"{_UNTRUSTED}minisign encrypted secret key\n{base64.b64encode(packed).decode()}\n".encode()
 
     def _signer(self) -> Ed25519PrivateKey:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+            Ed25519PrivateKey,
+        )
+
         return Ed25519PrivateKey.from_private_bytes(self.seed)
 
 
@@ -92,16 +96,21 @@ class Signature:
         return key_id(self.number)
 
     def to_bytes(self) -> bytes:
-        """The signature file."""
+        """The content of the signature file."""
         first = base64.b64encode(_PREHASHED + self.number + self.signed).decode()
         second = base64.b64encode(self.seal).decode()
         return f"{_UNTRUSTED}{_SIGNATURE_COMMENT}\n{first}\n{_TRUSTED}{self.comment}\n{second}\n".encode()
 
     def holds(self, data: bytes, key: PublicKey) -> bool:
         """Whether `key` made this signature over `data` and over the comment."""
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415
+            Ed25519PublicKey,
+        )
+
         checker = Ed25519PublicKey.from_public_bytes(key.key)
         try:
-            checker.verify(self.signed, _hashed(data))
+            checker.verify(self.signed, _prehash(data))
             checker.verify(self.seal, self.signed + self.comment.encode())
         except InvalidSignature:
             return False
@@ -119,14 +128,15 @@ def generate() -> SecretKey:
 
 
 def keygen(path: Path) -> PublicKey:
-    """Write a new secret key to `path`, for its owner only, and its public key to `path`.pub. Replaces
-    neither.
+    """Write a new secret key to `path`, readable by its owner only, and its public key to `path`.pub.
+
+    Raises BundleError where one of the files exists: neither is replaced.
     """
     key = generate()
     public = path.with_name(path.name + ".pub")
-    for each in (path, public):
-        if os.path.lexists(each):
-            raise BundleError(f"{each}: exists, expected a new file", hint="a key that was replaced is lost")
+    for file in (path, public):
+        if os.path.lexists(file):
+            raise BundleError(f"{file}: exists, expected a new file", hint="a key that was replaced is lost")
     try:
         write_durably(path, key.to_bytes(), mode=0o600, replace=False)
         write_durably(public, key.public.to_bytes(), replace=False)
@@ -140,25 +150,24 @@ def keygen(path: Path) -> PublicKey:
 
 def sign(data: bytes, key: SecretKey, comment: str) -> Signature:
     """A prehashed signature over `data`; `comment` is signed, too, and must be one line."""
-    signed = key.sign(_hashed(data))
-    return Signature(
-        number=key.number, signed=signed, comment=comment, seal=key.sign(signed + comment.encode())
-    )
+    signed = key.sign(_prehash(data))
+    seal = key.sign(signed + comment.encode())
+    return Signature(number=key.number, signed=signed, comment=comment, seal=seal)
 
 
 def read_public(path: Path) -> PublicKey:
-    """The public key in a file. Raises BundleError when it is none."""
+    """The public key in a file. Raises BundleError for anything else."""
     data = _payload(path, "a minisign public key", len(_ED) + _ID + _PUBLIC)
     if not data.startswith(_ED):
-        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_HOW_TO_MAKE_KEYS)
     return PublicKey(number=data[2:10], key=data[10:])
 
 
 def read_secret(path: Path) -> SecretKey:
-    """The secret key in a file. Raises BundleError when it is none, or needs a password."""
+    """The secret key in a file. Raises BundleError for anything else, and for a key with a password."""
     data = _payload(path, "a minisign secret key", 158)
     if data[4:6] != _BLAKE2 or not data.startswith(_ED):
-        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_MAKE)
+        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_HOW_TO_MAKE_KEYS)
     if data[2:4] != _NO_PASSWORD:
         raise BundleError(
             f"{path}: is protected by a password, expected a key without one",
@@ -167,25 +176,27 @@ def read_secret(path: Path) -> SecretKey:
     number, pair = data[54:62], data[62 : 62 + _SECRET]
     key = SecretKey(number=number, seed=pair[:32])
     if key.public.key != pair[32:]:
-        raise BundleError(f"{path}: is damaged, its two halves do not belong together", hint=_MAKE)
+        raise BundleError(
+            f"{path}: is damaged, its two halves do not belong together", hint=_HOW_TO_MAKE_KEYS
+        )
     return key
 
 
 def parse_signature(data: bytes, *, where: str) -> Signature:
-    """The signature in a .minisig file. Raises BundleError for anything that is not exactly what minisign
-    writes.
-    """
+    """The signature in a .minisig file. Raises BundleError for anything but what minisign writes."""
     try:
         _, first, comment, second, _ = data.decode().split("\n")
-        packed, seal = base64.b64decode(first, validate=True), base64.b64decode(second, validate=True)
+        packed = base64.b64decode(first, validate=True)
+        seal = base64.b64decode(second, validate=True)
     except (ValueError, binascii.Error):
         raise _no_signature(where) from None
-    found = Signature(
+    signature = Signature(
         number=packed[2:10], signed=packed[10:], comment=comment.removeprefix(_TRUSTED), seal=seal
     )
-    if len(found.signed) != _SIGNED or len(seal) != _SIGNED or found.to_bytes() != data:
+    complete = len(signature.signed) == len(seal) == _SIGNED
+    if not complete or signature.to_bytes() != data:
         raise _no_signature(where)
-    return found
+    return signature
 
 
 def _no_signature(where: str) -> BundleError:
@@ -195,12 +206,12 @@ def _no_signature(where: str) -> BundleError:
     )
 
 
-def _hashed(data: bytes) -> bytes:
+def _prehash(data: bytes) -> bytes:
     return hashlib.blake2b(data).digest()
 
 
 def _payload(path: Path, what: str, length: int) -> bytes:
-    """The bytes in the second line of a key file."""
+    """The `length` bytes in the second line of a key file. Raises BundleError unless it is `what`."""
     lines = read_whole(path, LARGEST_KEY).split(b"\n")
     try:
         data = base64.b64decode(lines[1], validate=True)

@@ -1,16 +1,25 @@
-"""The files of a stack inside a bundle, and which of them belong to the bundle rather than to the site."""
+"""The files of a stack inside a bundle, and the settings among them that an import always replaces."""
 
 from __future__ import annotations
 
 from paddock.bundle.format.manifest import File, Manifest
 
-STACK = "stack/"  # where a bundle has it
-MARK = ".paddock-bundle"  # the id of the bundle that a folder came from, then the files that it brought
+STACK = "stack/"  # the folder of a bundle that has them
+MARK = (
+    ".paddock-bundle"  # in a site's folder: the id of the bundle that it came from, then the bundle's files
+)
 
-# A site's old value of these would lead to other images.
-OF_THE_BUNDLE = ("IMAGES", "UPSTREAM_PREFIX", "IMAGE_PREFIX", "IMAGE_VERSION", "PULL_POLICY")
+# Settings of `.env` that come with the bundle: a site's own value of them would lead to other images.
+OF_THE_BUNDLE = (
+    "IMAGES",
+    "UPSTREAM_PREFIX",
+    "UPSTREAM_PROGRAMS",
+    "IMAGE_PREFIX",
+    "IMAGE_VERSION",
+    "PULL_POLICY",
+)
 
 
 def files(manifest: Manifest) -> tuple[File, ...]:
-    """What a bundle brings of a stack."""
-    return tuple(each for each in manifest.files if each.path.startswith(STACK))
+    """The files of the stack that a bundle carries."""
+    return tuple(file for file in manifest.files if file.path.startswith(STACK))

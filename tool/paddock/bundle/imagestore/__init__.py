@@ -1,1 +1,1 @@
-"""The engine's image store, classic or containerd: which layers it has, and reading them."""
+"""The image store of an engine, classic or containerd: which images and layers it has, and reading them."""

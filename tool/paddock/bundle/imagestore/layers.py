@@ -1,8 +1,8 @@
 """The layers and configurations of an engine's images, bit for bit, without running anything.
 
-Read where they lie where this process may (root beside the engine): the classic store through tar-split's
-records, the containerd store from its blobs. Otherwise through `docker save`. Either way the bytes are the
-same, and whoever reads a layer compares them with its diff id.
+They are read where they lie if this process may do so (root on the engine's own machine): in the classic
+store through tar-split's records, in the containerd store from its blobs. Otherwise they are read from
+`docker save`. Either way the bytes are the same, and whoever reads a layer compares them with its diff id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paddock.bundle.format.chainids import chain_ids
 from paddock.bundle.format.frames import FramedBlob, walk
 from paddock.bundle.format.manifest import Compression
 from paddock.bundle.imagestore import store
-from paddock.bundle.imagestore.savedlayers import PIECE, FileLayer, SavedImage, is_compressed, uncompressed
+from paddock.bundle.imagestore.savedlayers import PIECE, FileLayer, SavedImage, decompressing, is_compressed
 from paddock.bundle.imagestore.store import EngineImage, EngineStore
 from paddock.bundle.imagestore.tarsplit import open_layer
 from paddock.bundle.layers.carried import FramedLayer
@@ -31,12 +31,12 @@ from paddock.errors import BundleError, EngineError
 
 
 class EngineLayers:
-    """The layers of an engine; a `LayerSource`, for as long as its context lasts.
+    """A `LayerSource` over an engine, for as long as its context lasts.
 
-    `client` must have no time limit (`engine.connect(timeout=None)`): an engine is silent while it prepares
-    `docker save`. `spool` is the folder for layers that must be uncompressed or kept meanwhile: it needs room
-    for the largest one where the engine's files can be read, otherwise for an image. `compressions` says of
-    blobs that came with bundles how they were made, by digest.
+    `client` must have no time limit (`engine.connect(timeout=None)`), for an engine is silent while it
+    prepares `docker save`. `spool` is a folder for layers that must be decompressed or kept meanwhile: it
+    needs room for the largest layer where the engine's files can be read, otherwise for an image.
+    `compressions` says how blobs that came with bundles were compressed, by digest.
     """
 
     def __init__(
@@ -63,10 +63,8 @@ class EngineLayers:
             self._saved = None
 
     @property
-    def cheap(self) -> bool:
-        """Whether a layer is read where it lies as it is: opening one costs nothing, and any part of it can
-        be read.
-        """
+    def reads_in_place(self) -> bool:
+        """Whether every layer is read where it lies: opening one costs nothing, at any offset."""
         return self.store.layer_records() is not None
 
     def holds(self, diff_id: str) -> bool:
@@ -81,38 +79,37 @@ class EngineLayers:
             raise BundleError(f"layer {diff_id}: no image of the engine has it")
         with ExitStack() as stack:
             yield (
-                self._beside(image, diff_id, stack)
-                or self._of_content(image, diff_id, stack)
-                or self._out_of_save(image, diff_id, stack)
+                self._from_files(image, diff_id, stack)
+                or self._from_blob(image, diff_id, stack)
+                or self._from_save(image, diff_id, stack)
             )
 
     def in_place(self, diff_id: str) -> bool:
-        """Whether a layer that an image has is read where it lies: opening it takes no room in the spool
-        folder.
-        """
+        """Whether an image's layer is read where it lies, so that opening it takes no room in `spool`."""
+        if self.reads_in_place:
+            return True
         blob = self._blob(self._by_layer()[diff_id], diff_id)
-        return self.cheap or (blob is not None and not _must_be_unpacked(blob))
+        return blob is not None and not _must_be_decompressed(blob)
 
     def room(self, layers: Mapping[str, int]) -> int:
-        """Bytes that the spool folder needs at most for layers that are not in place, open all at once.
+        """Bytes that `spool` needs at most to have layers open all at once that are not in place.
 
-        Their raw sizes by diff id.
+        `layers` are their raw sizes by diff id.
         """
-        images = {diff_id: self._by_layer()[diff_id] for diff_id in layers}
-        saved = {diff_id: each.id for diff_id, each in images.items() if self._blob(each, diff_id) is None}
-        own = {
-            image: sum(layers[diff_id] for diff_id in saved if saved[diff_id] == image)
-            for image in saved.values()
-        }
-        largest = max((self._size(image) - size for image, size in own.items()), default=0)
-        return sum(layers.values()) + max(0, largest)  # of a saved image its other layers lie there, too
+        saved: dict[str, int] = {}  # raw bytes of these layers, by the id of the image that must be saved
+        for diff_id, size in layers.items():
+            image = self._by_layer()[diff_id]
+            if self._blob(image, diff_id) is None:
+                saved[image.id] = saved.get(image.id, 0) + size
+        others = max((self._size(image) - wanted for image, wanted in saved.items()), default=0)
+        return sum(layers.values()) + max(0, others)  # the other layers of a saved image lie there, too
 
     def image(self, reference: str) -> EngineImage | None:
         """The image behind a reference; None where the engine has none."""
         return store.image(self.client, reference)
 
     def configuration(self, image: EngineImage) -> bytes:
-        """The image's configuration, byte for byte as the engine has it."""
+        """The configuration of an image, byte for byte as the engine has it."""
         path = self._configuration_file(image)
         if path is not None:
             try:
@@ -122,36 +119,31 @@ class EngineLayers:
         return self._save(image).configuration()
 
     def _by_layer(self) -> Mapping[str, EngineImage]:
-        """For each layer an image that has it."""
+        """The image from which each layer is read."""
         if self._images is None:
-            found = store.images(self.client)
-            self._images = {layer: each for each in found for layer in self._readable(each)}
+            images = store.images(self.client)
+            self._images = {diff_id: image for image in images for diff_id in self._readable(image)}
         return self._images
 
     def _readable(self, image: EngineImage) -> Iterator[str]:
-        """The layers of an image but for those whose blob containerd has lost: then nobody gives it."""
+        """The layers of an image, except those whose blob containerd has lost."""
         content = self.store.content()
-        blobs = store.stored_blobs(content, image.id, image.layers) if content else None
-        for at, diff_id in enumerate(image.layers):
-            if content is None or blobs is None or store.blob_file(content, blobs.blobs[at]).is_file():
+        stored = store.stored_blobs(content, image.id, image.layers) if content else None
+        for number, diff_id in enumerate(image.layers):
+            if content is None or stored is None or store.blob_file(content, stored.blobs[number]).is_file():
                 yield diff_id
 
     def _configuration_file(self, image: EngineImage) -> Path | None:
-        if (content := self.store.content()) is not None:
-            blobs = store.stored_blobs(content, image.id, image.layers)
-            return store.blob_file(content, blobs.config) if blobs else None
+        content = self.store.content()
+        if content is not None:
+            stored = store.stored_blobs(content, image.id, image.layers)
+            return store.blob_file(content, stored.config) if stored else None
         if self.store.layer_records() is None:
             return None
-        return (
-            self.store.root
-            / "image"
-            / self.store.driver
-            / "imagedb/content/sha256"
-            / image.id.partition(":")[2]
-        )
+        return self.store.configuration_file(image.id)
 
-    def _beside(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
-        """A layer of a classic store whose files can be read; None elsewhere."""
+    def _from_files(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
+        """A layer of a classic store whose files can be read; None in any other case."""
         records = self.store.layer_records()
         if records is None:
             return None
@@ -163,36 +155,34 @@ class EngineLayers:
             return None
         return stack.enter_context(open_layer(diff_id, record / "tar-split.json.gz", folder))
 
-    def _of_content(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
-        """A layer from a blob of containerd's that can be read; None elsewhere, and where the blob is not
-        there.
-        """
+    def _from_blob(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer | None:
+        """A layer of a containerd store whose blob can be read; None in any other case."""
         path = self._blob(image, diff_id)
         if path is None:
             return None
         digest = f"sha256:{path.name}"
         blob = stack.enter_context(path.open("rb"))
         framed = _framed(diff_id, digest, blob, self._compressions.get(digest))
-        return framed or FileLayer(diff_id, stack.enter_context(_plain(blob, self._spool)))
+        return framed or FileLayer(diff_id, stack.enter_context(_decompressed(blob, self._spool)))
 
     def _blob(self, image: EngineImage, diff_id: str) -> Path | None:
-        """The file in which containerd has a layer, where it is there and can be read."""
+        """The file in which containerd has a layer; None where it is not there or cannot be read."""
         content = self.store.content()
-        blobs = store.stored_blobs(content, image.id, image.layers) if content else None
-        if content is None or blobs is None:
+        stored = store.stored_blobs(content, image.id, image.layers) if content else None
+        if content is None or stored is None:
             return None
-        path = store.blob_file(content, blobs.blobs[image.layers.index(diff_id)])
+        path = store.blob_file(content, stored.blobs[image.layers.index(diff_id)])
         return path if path.is_file() else None
 
     def _size(self, image: str) -> int:
-        """What the engine says that an image takes."""
+        """The size of an image, as the engine tells it."""
         try:
             return int(self.client.images.get(image).attrs["Size"])
         except (docker.errors.DockerException, OSError) as failure:
             raise store.refused(failure) from failure
 
-    def _out_of_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
-        """A layer from a `docker save`: of the one under way if it still comes there, else of a new one."""
+    def _from_save(self, image: EngineImage, diff_id: str, stack: ExitStack) -> RawLayer:
+        """A layer from `docker save`: from the one under way, or from a new one if that is past the layer."""
         for fresh in (False, True):
             layer = stack.enter_context(self._save(image, fresh=fresh).layer(diff_id))
             if layer is not None:
@@ -214,7 +204,7 @@ class EngineLayers:
 def _framed(
     diff_id: str, digest: str, blob: IO[bytes], compression: Compression | None
 ) -> FramedLayer | None:
-    """A blob of frames that say what they hold, as ours are: read in place. None for any other."""
+    """A blob of frames that declare their raw sizes, as a bundle's blobs do; None for any other blob."""
     where = f"the blob {digest}"
     size = os.fstat(blob.fileno()).st_size
 
@@ -225,20 +215,20 @@ def _framed(
         frames = tuple(walk(read_at, size, where=where))
     except BundleError:
         return None
-    raw_size = sum(each.raw_size for each in frames)
+    raw_size = sum(frame.raw_size for frame in frames)
     framed = FramedBlob(read_at, size=size, raw_size=raw_size, where=where, frames=frames)
     return FramedLayer(diff_id, digest, framed, compression)
 
 
-def _must_be_unpacked(path: Path) -> bool:
-    """Whether a blob is compressed in another way than ours, so that it cannot be read in place."""
+def _must_be_decompressed(path: Path) -> bool:
+    """Whether a blob is compressed in a way that does not let it be read in place."""
     with path.open("rb") as blob:
         return is_compressed(blob) and _framed("", path.name, blob, None) is None
 
 
 @contextmanager
-def _plain(blob: IO[bytes], spool: Path | None) -> Iterator[IO[bytes]]:
-    """The tar in a blob: the blob itself, or a file that is gone afterwards."""
+def _decompressed(blob: IO[bytes], spool: Path | None) -> Iterator[IO[bytes]]:
+    """The tar in a blob: the blob itself, or a temporary file."""
     if not is_compressed(blob):
         yield blob
         return
@@ -247,9 +237,9 @@ def _plain(blob: IO[bytes], spool: Path | None) -> Iterator[IO[bytes]]:
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
     try:
         with writing(folder):
-            shutil.copyfileobj(uncompressed(blob), file, PIECE)
+            shutil.copyfileobj(decompressing(blob), file, PIECE)
             file.flush()
         yield file
     finally:
-        with suppress(OSError):  # what it could not write it tries again
+        with suppress(OSError):  # closing tries again to write what could not be written
             file.close()

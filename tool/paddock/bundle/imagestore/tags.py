@@ -1,4 +1,4 @@
-"""Names of images: giving one to an image, and the name under which the one before is kept."""
+"""Names of images: giving a name to an image, and the name that keeps the image which had it before."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _PREVIOUS = "-previous"
 
 
 def previous_name(reference: str) -> str:
-    """The name that keeps the image which had `reference` before the last import; load.sh uses the same."""
+    """The name of the image that had `reference` before the last import; load.sh gives the same."""
     repository, tag = _split(reference)
     return f"{repository}:{(tag or 'latest')[: _LONGEST_TAG - len(_PREVIOUS)]}{_PREVIOUS}"
 
 
 def switch(client: docker.DockerClient, reference: str, image: str) -> None:
-    """Give the image with this id the name `reference`, whoever had it."""
+    """Give the image with this id the name `reference`, and take it from the image that has it."""
     repository, tag = _split(reference)
     try:
         client.api.tag(image, repository, tag or "latest")

@@ -1,9 +1,8 @@
-"""A layer of the classic store, read where it lies: from its unpacked files and tar-split's record of all the
-rest.
+"""A layer of the classic store, read where it lies: unpacked files, and tar-split's record of all the rest.
 
 The engine keeps that record in `tar-split.json.gz` (github.com/vbatts/tar-split), lines of JSON: `type` 2
-with bytes in `payload`, `type` 1 with the name and the size of a file whose content stands there. Laid end to
-end they are the tar that the layer came from, bit for bit.
+with bytes in `payload`, `type` 1 with the name and the size of a file whose content belongs there. In
+sequence they are the tar that the layer came from, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,17 +21,19 @@ from typing import IO
 
 from paddock.errors import EngineError
 
-_PIECE = 1 << 20  # bytes handed over at once
-_SEGMENT = 2
-_FILE = 1
-_HINT = "the engine's record of the layer and its files disagree; `docker save` may still have it, or load it again"
+_PIECE = 1 << 20  # bytes in one piece of a stream
+_FILE, _SEGMENT = 1, 2  # types of a line of the record
+_DISAGREE = (
+    "the engine's record of the layer and its files disagree;"
+    " `docker save` may still have the layer, or load its image again"
+)
 
 
 @contextmanager
 def open_layer(diff_id: str, record: Path, folder: Path) -> Iterator[SplitLayer]:
     """The layer whose tar-split record is `record` and whose files are below `folder`.
 
-    What is no file's content goes to a temporary file: it is some 1.5 KB for each file of the layer.
+    Whatever is not content of a file goes to a temporary file: some 1.5 KB for each file of the layer.
     """
     with tempfile.TemporaryFile() as rest:
         layer = SplitLayer(diff_id, record, folder, rest)
@@ -43,7 +44,7 @@ def open_layer(diff_id: str, record: Path, folder: Path) -> Iterator[SplitLayer]
 
 
 class SplitLayer:
-    """The tar of one layer of a classic store; a `RawLayer`."""
+    """A `RawLayer` of a classic store; `rest` takes whatever is not content of a file."""
 
     def __init__(self, diff_id: str, record: Path, folder: Path, rest: IO[bytes]) -> None:
         self.diff_id = diff_id
@@ -51,16 +52,15 @@ class SplitLayer:
         self._root = os.path.realpath(folder)
         self._safe = {""}  # folders below it that are known to lie in it
         self._rest = rest
-        # Pieces in order: where each starts in the tar; its place in `rest`, or below 0 the file -1 - n of
-        # `names`.
-        self._starts, self._places, self._names = array("q"), array("q"), list[str]()
+        # The pieces of the tar in order. `starts` are their offsets in the tar. `places` are their offsets in
+        # `rest`; for the content of a file, a negative number: -1 - the file's index in `names`.
+        self._starts, self._places = array("q"), array("q")
+        self._names: list[str] = []
         self.size = self._read(record)
-        self._open: tuple[int, IO[bytes]] | None = (
-            None  # the file read last: bodies are read in order, and in pieces
-        )
+        self._open: tuple[int, IO[bytes]] | None = None  # the file that was read last, and its index
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes from `offset`. Raises EngineError where the engine's files do not have them."""
+        """Exactly `length` bytes from `offset`. Raises EngineError where the engine's files lack them."""
         return b"".join(self._pieces(offset, length))
 
     def stream(self) -> Iterator[bytes]:
@@ -68,7 +68,8 @@ class SplitLayer:
         return self._pieces(0, self.size)
 
     def _read(self, record: Path) -> int:
-        at = in_rest = 0
+        """Read the record, and return the size of the layer."""
+        offset = in_rest = 0
         try:
             with gzip.open(record) as lines:
                 for line in lines:
@@ -76,16 +77,16 @@ class SplitLayer:
                     if entry["type"] == _SEGMENT:
                         payload = base64.b64decode(entry["payload"] or "")
                         if not self._places or self._places[-1] < 0:
-                            self._add(at, in_rest)
+                            self._add(offset, in_rest)
                         self._rest.write(payload)
-                        at, in_rest = at + len(payload), in_rest + len(payload)
+                        offset, in_rest = offset + len(payload), in_rest + len(payload)
                     elif entry["type"] == _FILE and entry.get("size"):
                         self._names.append(_name(entry))
-                        self._add(at, -len(self._names))
-                        at += entry["size"]
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as broken:
-            raise EngineError(f"{record}: cannot be read ({broken})", hint=_HINT) from broken
-        return at
+                        self._add(offset, -len(self._names))
+                        offset += entry["size"]
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as damaged:
+            raise EngineError(f"{record}: cannot be read ({damaged})", hint=_DISAGREE) from damaged
+        return offset
 
     def _add(self, start: int, place: int) -> None:
         self._starts.append(start)
@@ -99,24 +100,24 @@ class SplitLayer:
         end = offset + length
         index = bisect_right(self._starts, offset) - 1
         while offset < end:
-            stop = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
-            while offset < min(stop, end):
-                piece = self._some(
-                    index, offset - self._starts[index], min(stop, end, offset + _PIECE) - offset
-                )
+            start = self._starts[index]
+            stop = min(end, self._starts[index + 1] if index + 1 < len(self._starts) else self.size)
+            while offset < stop:
+                piece = self._part(index, offset - start, min(_PIECE, stop - offset))
                 yield piece
                 offset += len(piece)
             index += 1
 
-    def _some(self, index: int, skip: int, length: int) -> bytes:
+    def _part(self, index: int, skip: int, length: int) -> bytes:
+        """`length` bytes of the piece with this index, after `skip` of them."""
         place = self._places[index]
         source = self._rest if place >= 0 else self._file(-1 - place)
         source.seek(max(place, 0) + skip)
-        found = source.read(length)
-        if len(found) != length:
+        data = source.read(length)
+        if len(data) != length:
             name = "its record" if place >= 0 else self._names[-1 - place]
-            raise EngineError(f"layer {self.diff_id}: {name} is shorter than it was", hint=_HINT)
-        return found
+            raise EngineError(f"layer {self.diff_id}: {name} is shorter than it was", hint=_DISAGREE)
+        return data
 
     def _file(self, number: int) -> IO[bytes]:
         if self._open is None or self._open[0] != number:
@@ -125,32 +126,32 @@ class SplitLayer:
                 self._open = (number, self._below(self._names[number]).open("rb"))
             except OSError as absent:
                 raise EngineError(
-                    f"layer {self.diff_id}: {self._names[number]}: {absent.strerror}", hint=_HINT
+                    f"layer {self.diff_id}: {self._names[number]}: {absent.strerror}", hint=_DISAGREE
                 ) from absent
         return self._open[1]
 
     def _below(self, name: str) -> Path:
-        """The file's path, once its folder is known not to lead out of the layer through a link."""
+        """The path of a file, after making sure that no link on the way leads out of the layer."""
         parent, _, last = os.path.normpath("/" + name).lstrip("/").rpartition("/")
         if parent not in self._safe:
             real = os.path.realpath(self._folder / parent)
             if real != self._root and not real.startswith(self._root + "/"):
-                raise EngineError(f"layer {self.diff_id}: {name}: leads out of the layer", hint=_HINT)
+                raise EngineError(f"layer {self.diff_id}: {name}: leads out of the layer", hint=_DISAGREE)
             self._safe.add(parent)
         path = self._folder / parent / last
         if path.is_symlink():
-            raise EngineError(f"layer {self.diff_id}: {name}: found a link, expected a file", hint=_HINT)
+            raise EngineError(f"layer {self.diff_id}: {name}: found a link, expected a file", hint=_DISAGREE)
         return path
 
     def close(self) -> None:
-        """Let go of the file that was read last."""
+        """Close the file that was read last."""
         if self._open is not None:
             self._open[1].close()
             self._open = None
 
 
 def _name(entry: dict[str, str]) -> str:
-    """`name`, or `name_raw` in base64 where it is not UTF-8."""
+    """The name of a file: `name`, or `name_raw` in base64 where it is not UTF-8."""
     if raw := entry.get("name_raw"):
         return os.fsdecode(base64.b64decode(raw))
     return entry["name"]

@@ -1,1 +1,1 @@
-"""What is in an image layer: members of its tar, pieces, frames, software."""
+"""What is in an image layer: the members of its tar, its software, and its blob as a sequence of frames."""

@@ -1,5 +1,6 @@
-"""The layers that a bundle carries whole, as raw layers: a full bundle is the base of a delta without any
-engine.
+"""The layers that a bundle carries whole, as a source of raw layers.
+
+They make a full bundle usable as the base of a delta where no engine has its images.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from paddock.errors import BundleError
 
 
 class FramedLayer:
-    """A `RawLayer` whose bytes come out of the frames of the blob `digest`; `blob` is for who wants the
-    frames.
+    """A `RawLayer` that is decompressed from its blob, whose frames a delta may copy as they are.
 
-    `compression` is how they were made; None where nobody here knows.
+    `digest` is the digest of `blob`, `compression` how its frames were made, None where that is not known.
     """
 
     def __init__(self, diff_id: str, digest: str, blob: FramedBlob, compression: Compression | None) -> None:
@@ -28,12 +28,12 @@ class FramedLayer:
 
 
 class BundleLayers:
-    """The `LayerSource` over an open bundle."""
+    """A `LayerSource` over an open bundle."""
 
     def __init__(self, bundle: OpenBundle) -> None:
         self._bundle = bundle
         self._layers = {
-            each.diff_id: each for each in bundle.manifest.layers if each.carried is Carried.WHOLE
+            layer.diff_id: layer for layer in bundle.manifest.layers if layer.carried is Carried.WHOLE
         }
 
     def holds(self, diff_id: str) -> bool:
@@ -43,15 +43,11 @@ class BundleLayers:
     @contextmanager
     def open(self, diff_id: str) -> Iterator[FramedLayer]:
         """The layer. Raises BundleError when the bundle does not carry it whole."""
+        manifest = self._bundle.manifest
         if diff_id not in self._layers:
-            raise BundleError(f"bundle {self._bundle.manifest.id}: does not carry the layer {diff_id} whole")
+            raise BundleError(f"bundle {manifest.id}: does not carry the layer {diff_id} whole")
         layer = self._layers[diff_id]
-        blob = self._bundle.open_blob(layer.digest)
-        yield FramedLayer(
-            diff_id,
-            layer.digest,
-            FramedBlob(
-                blob.read_at, size=layer.size, raw_size=layer.raw_size, where=f"the blob {layer.digest}"
-            ),
-            self._bundle.manifest.compression,
-        )
+        read = self._bundle.open_blob(layer.digest).read_at
+        where = f"the blob {layer.digest}"
+        blob = FramedBlob(read, size=layer.size, raw_size=layer.raw_size, where=where)
+        yield FramedLayer(diff_id, layer.digest, blob, manifest.compression)

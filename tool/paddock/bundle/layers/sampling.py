@@ -1,62 +1,66 @@
-"""A few files of a layer with their hashes, found without reading all of it: what a proof of an import
-compares.
+"""A few files of a layer with their hashes, found without reading all of it, for the proof of an import.
 
-Windows of the tar are read, and members found in them by the checksum of their headers. What was found may be
-hidden by a layer above, or lie in a tar within the tar: `visible` settles that for the few files where it
+Windows of the tar are read, and members in them found by the checksums of their headers. Such a file may be
+hidden by a layer above, or lie in a tar within the tar: `is_visible` settles that for the few files where it
 matters.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
+import itertools
 import posixpath
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from paddock.bundle.format.digests import sha256
 from paddock.bundle.layers.rawlayer import RawLayer
 from paddock.bundle.layers.tarwalk import Kind, walk
 
 WINDOW = 2 << 20  # bytes read at one place
 _BLOCK = tarfile.BLOCKSIZE
-_WHITEOUT = ".wh."
-# An engine puts files of its own over these in every container (moby daemon/initlayer).
+# An engine puts files of its own over these in every container (moby, daemon/initlayer).
 _OF_ENGINES = frozenset({".dockerenv", "etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"})
-_OPAQUE = ".wh..wh..opq"
+_WHITEOUT = ".wh."
+_OPAQUE_WHITEOUT = ".wh..wh..opq"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One file: its path without a slash in front, the SHA-256 of its content in hex, and its size."""
+    """A file: its path without a leading slash, the SHA-256 of its content in hex, and its size."""
 
     path: str
     sha256: str
     size: int
 
 
-def samples(layer: RawLayer, *, places: int, each: int) -> list[Sample]:
-    """At most `each` files from each of `places` evenly spread windows of a layer."""
-    found: dict[str, Sample] = {}
-    for place in range(places):
-        start = layer.size * place // places // _BLOCK * _BLOCK
+def samples(layer: RawLayer, *, windows: int, most: int) -> list[Sample]:
+    """At most `most` files from each of `windows` evenly spread windows of a layer."""
+    by_path: dict[str, Sample] = {}
+    for number in range(windows):
+        start = layer.size * number // windows // _BLOCK * _BLOCK
         window = layer.read_at(start, min(WINDOW, layer.size - start))
-        for sample in list(_in_window(window, whole=start == 0))[:each]:
-            found[sample.path] = sample
-    return list(found.values())
+        in_window = _in_window(window, from_start=start == 0)
+        by_path |= {sample.path: sample for sample in itertools.islice(in_window, most)}
+    return list(by_path.values())
 
 
-def visible(path: str, layer: RawLayer, above: Iterable[RawLayer]) -> bool:
-    """Whether a file that `samples` found is a member of its layer, and none of the layers above it hides it."""
+def is_visible(path: str, layer: RawLayer, above: Iterable[RawLayer]) -> bool:
+    """Whether a file that `samples` found is in `layer`, and no layer above hides it."""
     if sum(1 for name in _names(layer) if name == path) != 1:
-        return False  # or a later member of the same name counts
+        return False  # not a member, or a later member of the same name replaces it
     hiding = {path, *_whiteouts(path)}
-    return not any(name in hiding for each in above for name in _names(each))
+    return not any(name in hiding for upper in above for name in _names(upper))
 
 
-def _in_window(window: bytes, *, whole: bool) -> Iterator[Sample]:
-    """The whole, small, plain files; the first member is left out where what stood before it is not known."""
-    start = 0 if whole else _first_header(window)
+def _in_window(window: bytes, *, from_start: bool) -> Iterator[Sample]:
+    """The plain files that lie completely in a window, which may begin anywhere in the layer.
+
+    The first member does not count unless the window begins `from_start` of the layer: a long name or pax
+    records of its may lie before the window.
+    """
+    start = 0 if from_start else _first_header(window)
     if start is None:
         return
     try:
@@ -64,26 +68,38 @@ def _in_window(window: bytes, *, whole: bool) -> Iterator[Sample]:
             for number, member in enumerate(archive):
                 if start + member.offset_data + member.size > len(window):
                     return
-                content = archive.extractfile(member) if member.isreg() and not member.issparse() else None
-                if content is not None and member.size and (whole or number):
-                    data = content.read()
-                    name = posixpath.normpath(member.name).lstrip("/")
-                    if name not in _OF_ENGINES:
-                        yield Sample(path=name, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+                if from_start or number:
+                    yield from _sample(archive, member)
     except (tarfile.TarError, ValueError):
         return
 
 
+def _sample(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[Sample]:
+    """A plain file that has content; nothing for any other member, or for a file that engines replace."""
+    if not member.isreg() or member.issparse() or not member.size:
+        return
+    path = posixpath.normpath(member.name).lstrip("/")
+    content = archive.extractfile(member)
+    if content is not None and path not in _OF_ENGINES:
+        data = content.read()
+        yield Sample(path=path, sha256=sha256(data), size=len(data))
+
+
 def _first_header(window: bytes) -> int | None:
-    """The first block that has the checksum of a header."""
-    for at in range(0, len(window) - _BLOCK, _BLOCK):
-        if window[at + 257 : at + 262] == b"ustar":
-            try:
-                tarfile.TarInfo.frombuf(window[at : at + _BLOCK], "utf-8", "surrogateescape")
-            except tarfile.HeaderError:
-                continue
-            return at
+    """The offset of the first block with the magic and the checksum of a tar header."""
+    for offset in range(0, len(window) - _BLOCK, _BLOCK):
+        block = window[offset : offset + _BLOCK]
+        if block[257:262] == b"ustar" and _is_header(block):
+            return offset
     return None
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _names(layer: RawLayer) -> Iterator[str]:
@@ -93,9 +109,9 @@ def _names(layer: RawLayer) -> Iterator[str]:
 
 
 def _whiteouts(path: str) -> Iterator[str]:
-    """The members of a layer above that take a path away, or a folder on the way to it."""
+    """The whiteouts in a layer above that remove a path, or a folder on the way to it."""
     while path:
         parent, _, last = path.rpartition("/")
         yield posixpath.join(parent, _WHITEOUT + last)
-        yield posixpath.join(parent, _OPAQUE)
+        yield posixpath.join(parent, _OPAQUE_WHITEOUT)
         path = parent

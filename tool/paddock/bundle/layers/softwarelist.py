@@ -1,8 +1,7 @@
-"""What software a layer holds, seen while its bytes go past: Debian's list of packages, Python's, and their
-licences.
+"""The software in a layer: packages of Debian and of Python, and licence texts, as its files list them.
 
-Only what the files themselves say. Whiteouts are remembered, so that a package that a later layer removes is
-not listed for the image.
+They are collected while the layer's bytes go past; the SBOM of an image is made from them. Whiteouts are
+kept, so that a package that a later layer removes is not listed for the image.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _LICENCE = re.compile(
     re.IGNORECASE,
 )
 _WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
+_OPAQUE_WHITEOUT = ".wh..wh..opq"
 
 
 class Origin(StrEnum):
-    """Who packed a package; the word is the type in its package URL."""
+    """The kind of a package; the value is the type in its package URL."""
 
     DEBIAN = "deb"
     PYTHON = "pypi"
@@ -38,9 +37,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Package:
-    """One installed package. `licence` is what it says of itself, an SPDX expression only where `expression`
-    is set.
-    """
+    """An installed package. `licence` is what it declares: an SPDX expression if `expression` is set."""
 
     origin: Origin
     name: str
@@ -52,7 +49,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """A file that lists packages, and what it says."""
+    """A file that lists packages, and the packages."""
 
     path: str
     packages: tuple[Package, ...]
@@ -60,7 +57,7 @@ class Listed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A licence as it lies in the image."""
+    """A file with a licence, and its text."""
 
     path: str
     text: str
@@ -68,7 +65,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Software:
-    """What one layer has of these, and the paths below which it hides what lower layers have."""
+    """The software in a layer or an image. `hidden` are paths of lower layers that the layer removes."""
 
     lists: tuple[Listed, ...] = ()
     licences: tuple[Text, ...] = ()
@@ -76,7 +73,7 @@ class Software:
 
 
 class SoftwareReader:
-    """Takes a layer's tar in pieces of any size, or reads in it what it needs."""
+    """Collects the software of one layer: from all its bytes with `feed`, or by reading parts with `skim`."""
 
     def __init__(self) -> None:
         self._walker = TarWalker()
@@ -86,7 +83,7 @@ class SoftwareReader:
         self._hidden: list[str] = []
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the layer."""
+        """Take the next bytes of the layer."""
         for piece in self._walker.feed(data):
             path = _normal(piece.path)
             if piece.kind is Kind.HEADER and posixpath.basename(path).startswith(_WHITEOUT):
@@ -94,51 +91,48 @@ class SoftwareReader:
             elif piece.kind is Kind.BODY and piece.size <= LARGEST_FILE and _is_wanted(path):
                 self._wanted.append(piece)
                 self._bodies[path] = bytearray()
-        end = self._fed + len(data)
         for piece in self._wanted:
-            start = max(piece.offset, self._fed)
-            self._bodies[_normal(piece.path)] += data[
-                start - self._fed : max(start, min(piece.end, end)) - self._fed
-            ]
-        self._wanted = [piece for piece in self._wanted if piece.end > end]
-        self._fed = end
+            start = max(0, piece.offset - self._fed)
+            self._bodies[_normal(piece.path)] += data[start : max(start, piece.end - self._fed)]
+        self._fed += len(data)
+        self._wanted = [piece for piece in self._wanted if piece.end > self._fed]
 
     def skim(self, layer: RawLayer) -> None:
-        """A whole layer, of which no more is read than is needed."""
+        """Take a whole layer, but read no more of it than is needed."""
         while self._fed < layer.size:
             left = layer.size - self._fed
             if self._wanted:
                 self.feed(layer.read_at(self._fed, min(self._wanted[0].end - self._fed, left)))
-            elif passed := min(self._walker.body, left):
-                self._walker.skip(passed)
-                self._fed += passed
+            elif skipped := min(self._walker.skippable, left):
+                self._walker.skip(skipped)
+                self._fed += skipped
             else:
-                self.feed(layer.read_at(self._fed, min(self._walker.wanted, left)))
+                self.feed(layer.read_at(self._fed, min(self._walker.needed, left)))
 
     def software(self) -> Software:
-        """What was found."""
+        """The software of the layer, once all of it was taken."""
         texts = {path: body.decode("utf-8", "replace") for path, body in sorted(self._bodies.items())}
-        lists = {
-            path: tuple(sorted(_packages(path, text)))
-            for path, text in texts.items()
-            if not _is_licence(path)
-        }
+        licences = {path: text for path, text in texts.items() if _is_licence(path)}
+        lists = {path: text for path, text in texts.items() if path not in licences}
         return Software(
-            lists=tuple(Listed(path=path, packages=packages) for path, packages in lists.items()),
-            licences=tuple(Text(path=path, text=text) for path, text in texts.items() if _is_licence(path)),
+            lists=tuple(
+                Listed(path=path, packages=tuple(sorted(_packages(path, text))))
+                for path, text in lists.items()
+            ),
+            licences=tuple(Text(path=path, text=text) for path, text in licences.items()),
             hidden=tuple(sorted(self._hidden)),
         )
 
 
 def overlaid(layers: Iterable[Software]) -> Software:
-    """What is left of it in an image, from its lowest layer to its top."""
+    """The software of an image with these layers, from its lowest layer to its top."""
     lists: dict[str, Listed] = {}
     licences: dict[str, Text] = {}
     for layer in layers:
-        lists = {path: each for path, each in lists.items() if not _is_hidden(path, layer.hidden)}
-        licences = {path: each for path, each in licences.items() if not _is_hidden(path, layer.hidden)}
-        lists.update((each.path, each) for each in layer.lists)
-        licences.update((each.path, each) for each in layer.licences)
+        lists = {path: listed for path, listed in lists.items() if not _is_hidden(path, layer.hidden)}
+        lists |= {listed.path: listed for listed in layer.lists}
+        licences = {path: text for path, text in licences.items() if not _is_hidden(path, layer.hidden)}
+        licences |= {text.path: text for text in layer.licences}
     return Software(
         lists=tuple(lists[path] for path in sorted(lists)),
         licences=tuple(licences[path] for path in sorted(licences)),
@@ -158,13 +152,13 @@ def _is_licence(path: str) -> bool:
 
 
 def _hidden_by(whiteout: str) -> str:
-    """The path that a whiteout hides; with a / at its end where it hides only what is below."""
+    """The path that a whiteout hides; with a trailing slash where it hides only what is below the path."""
     folder, name = posixpath.split(whiteout)
-    return folder + "/" if name == _OPAQUE else posixpath.join(folder, name.removeprefix(_WHITEOUT))
+    return folder + "/" if name == _OPAQUE_WHITEOUT else posixpath.join(folder, name.removeprefix(_WHITEOUT))
 
 
 def _is_hidden(path: str, hidden: Iterable[str]) -> bool:
-    return any(path == each or path.startswith(each.removesuffix("/") + "/") for each in hidden)
+    return any(path == top or path.startswith(top.removesuffix("/") + "/") for top in hidden)
 
 
 def _packages(path: str, text: str) -> Iterator[Package]:
@@ -185,22 +179,25 @@ def _debian(status: str) -> Iterator[Package]:
 
 def _python(text: str) -> Iterator[Package]:
     headers = HeaderParser().parsestr(text)
+    if not headers.get("Name"):
+        return
     expression = str(headers.get("License-Expression") or "")
-    if headers.get("Name"):
-        yield Package(
-            origin=Origin.PYTHON,
-            name=str(headers["Name"]),
-            version=str(headers.get("Version") or ""),
-            licence=expression
-            or _stated(str(headers.get("License") or ""), headers.get_all("Classifier") or []),
-            expression=bool(expression),
-        )
+    declared = _declared(str(headers.get("License") or ""), headers.get_all("Classifier") or [])
+    yield Package(
+        origin=Origin.PYTHON,
+        name=str(headers["Name"]),
+        version=str(headers.get("Version") or ""),
+        licence=expression or declared,
+        expression=bool(expression),
+    )
 
 
-def _stated(licence: str, classifiers: Iterable[str]) -> str:
-    """The licence in words: a short field, else the classifiers; some packages put the whole text into the
-    field.
+def _declared(licence: str, classifiers: Iterable[str]) -> str:
+    """The licence in words: the field where it is short, else the classifiers.
+
+    Some packages have the whole text of their licence in the field.
     """
     if licence and "\n" not in licence:
         return licence
-    return "; ".join(each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: "))
+    names = [name for name in classifiers if name.startswith("License :: ")]
+    return "; ".join(name.rpartition(" :: ")[2] for name in names)

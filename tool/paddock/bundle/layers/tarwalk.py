@@ -1,9 +1,8 @@
-"""Where the members of a layer's tar lie, told while its bytes go past: frames are cut and deltas matched on
-this.
+"""The members of a layer's tar and where they lie, found while its bytes go past.
 
-A walker reads headers as the engines' own reader (Go's archive/tar) does and never holds a body. It refuses
-nothing: what is no tar from some byte on is told as opaque, for the layer's digest decides what a layer is,
-not we.
+Frames are cut and deltas are matched along them. A walker reads headers as the engines' own reader (Go's
+archive/tar) does, and never holds a body. It refuses nothing: a stream is opaque from where it is no tar, for
+a layer is whatever has the layer's digest.
 """
 
 from __future__ import annotations
@@ -23,14 +22,12 @@ _TO_THE_END = 1 << 62
 
 
 class Kind(StrEnum):
-    """What the bytes of a piece are. All but bodies is structure."""
+    """What the bytes of a piece are."""
 
-    HEADER = (
-        "header"  # one member's header, with the long names, pax records and sparse maps that belong to it
-    )
-    BODY = "body"
-    PADDING = "padding"  # zeros behind a body, and the blocks that end the archive
-    OPAQUE = "opaque"  # no tar from here to the end
+    HEADER = "header"  # of one member, with the long names, pax records and sparse maps that belong to it
+    BODY = "body"  # the content of a member
+    PADDING = "padding"  # the zeros behind a body, and the blocks that end the archive
+    OPAQUE = "opaque"  # not a tar from here to the end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,95 +45,98 @@ class Piece:
 
 
 class TarWalker:
-    """Takes the stream in pieces of any size and returns what became known with each.
+    """Takes the stream in pieces of any size and returns the pieces of the tar that became known.
 
-    A body is told as soon as its header is complete, with the size that stands there: before its first byte
-    is fed, perhaps with more than the stream then has. All other pieces are told when their last byte was
-    fed.
+    A body is known as soon as its header is complete: before its first byte is fed, and with the size that
+    the header declares, even if the stream turns out to be shorter. Any other piece is known once its last
+    byte is fed.
     """
 
     def __init__(self) -> None:
         self._fed = 0
         self._skip = 0  # bytes still to come of a body and its padding
         self._opaque = False
-        self._held = bytearray()  # of the header: what of the unit being read has come
-        self._wanted = BLOCK
+        self._held = bytearray()  # what has come of the unit that is being read
+        self._unit_size = BLOCK  # a unit is a block of a header, or the data of an extension
         self._start = 0  # of the member's first block
-        self._extension: bytes | None = None  # the kind of extension whose data is being read
+        self._extension: bytes | None = None  # the type of the extension whose data is being read
         self._path: str | None = None  # from a long name or from pax records
         self._size: int | None = None  # from pax records
-        self._member: tuple[str, int] | None = None  # name and size of a sparse member whose map goes on
+        self._sparse: tuple[str, int] | None = None  # name and size of a sparse member whose map goes on
 
     def feed(self, data: bytes | memoryview) -> list[Piece]:
         """The pieces that became known with these bytes, in the order in which they lie."""
-        found: list[Piece] = []
-        view, at = memoryview(data), 0
-        while at < len(view):
+        pieces: list[Piece] = []
+        view = memoryview(data)
+        while view:
             if self._opaque:
-                found.append(Piece(kind=Kind.OPAQUE, path="", offset=self._fed, size=len(view) - at))
-                self._fed += len(view) - at
+                pieces.append(Piece(kind=Kind.OPAQUE, path="", offset=self._fed, size=len(view)))
+                self._fed += len(view)
                 break
             if self._skip:
-                taken = min(self._skip, len(view) - at)
+                taken = min(self._skip, len(view))
                 self._skip -= taken
             else:
-                taken = min(self._wanted - len(self._held), len(view) - at)
-                self._held += view[at : at + taken]
-            at += taken
+                taken = min(self.needed, len(view))
+                self._held += view[:taken]
+            view = view[taken:]
             self._fed += taken
-            if len(self._held) == self._wanted:
-                self._unit_complete(found)
-        return found
+            if len(self._held) == self._unit_size:
+                self._unit_complete(pieces)
+        return pieces
 
     @property
-    def body(self) -> int:
-        """How many of the next bytes tell nothing, a body's and its padding's, and may be skipped."""
+    def skippable(self) -> int:
+        """How many of the next bytes say nothing about the tar, being of a body, its padding, or opaque."""
         return _TO_THE_END if self._opaque else self._skip
 
     @property
-    def wanted(self) -> int:
-        """Bytes after them with which something more may become known."""
-        return self._wanted - len(self._held)
+    def needed(self) -> int:
+        """How many bytes complete what is being read, after those that are skippable."""
+        return self._unit_size - len(self._held)
 
     def skip(self, size: int) -> None:
-        """Go past bytes of a body without being fed them."""
+        """Go past bytes that are skippable without being fed them."""
         self._skip -= 0 if self._opaque else size
         self._fed += size
 
     def close(self) -> list[Piece]:
-        """What is left when the stream has ended: a header that was cut short."""
+        """The piece that is left when the stream has ended: a header that was cut short."""
         unread = 0 if self._opaque else self._fed - self._start
         return [Piece(kind=Kind.OPAQUE, path="", offset=self._start, size=unread)] if unread > 0 else []
 
-    def _unit_complete(self, found: list[Piece]) -> None:
+    def _unit_complete(self, pieces: list[Piece]) -> None:
         unit = bytes(self._held)
         self._held.clear()
         if self._extension is not None:
             self._extension_complete(unit)
-        elif self._member is not None:
+        elif self._sparse is not None:
             if not unit[504]:  # no further block of the sparse map
-                self._member_complete(*self._member, found)
+                self._member_complete(*self._sparse, pieces)
         elif unit == _ZEROS and self._fed - BLOCK == self._start:
-            _add_padding(found, self._start)
+            _add_padding(pieces, self._start)
             self._start = self._fed
-        elif (size := _size(unit)) is None or (unit[156:157] in _EXTENSIONS and size > LARGEST_EXTENSION):
-            self._opaque = True
-            found.append(Piece(kind=Kind.OPAQUE, path="", offset=self._start, size=self._fed - self._start))
+        elif (size := _size(unit)) is not None and not _is_too_large(unit, size):
+            self._header_complete(unit, size, pieces)
         else:
-            self._header_complete(unit, size, found)
+            self._opaque = True
+            pieces.append(Piece(kind=Kind.OPAQUE, path="", offset=self._start, size=self._fed - self._start))
 
-    def _header_complete(self, header: bytes, size: int, found: list[Piece]) -> None:
-        kind = header[156:157]
+    def _header_complete(self, header: bytes, size: int, pieces: list[Piece]) -> None:
+        kind = _type(header)
         if kind in _EXTENSIONS:
             if size:
-                self._extension, self._wanted = kind, size + -size % BLOCK
+                self._extension, self._unit_size = kind, size + -size % BLOCK
             return
         path = self._path if self._path is not None else _name(header)
-        size = 0 if kind[0] in _WITHOUT_BODY else size if self._size is None else self._size
+        if self._size is not None:
+            size = self._size
+        if kind[0] in _WITHOUT_BODY:
+            size = 0
         if kind == _SPARSE and header[482] and header[257:265] == b"ustar  \0":
-            self._member = path, size
+            self._sparse = path, size
         else:
-            self._member_complete(path, size, found)
+            self._member_complete(path, size, pieces)
 
     def _extension_complete(self, data: bytes) -> None:
         if self._extension == _LONG_NAME:
@@ -147,55 +147,66 @@ class TarWalker:
             self._path = self._path if name is None else _text(name)
             size = records.get(b"size", b"")
             self._size = int(size) if size.isdigit() else self._size
-        self._extension, self._wanted = None, BLOCK
+        self._extension, self._unit_size = None, BLOCK
 
-    def _member_complete(self, path: str, size: int, found: list[Piece]) -> None:
-        found.append(Piece(kind=Kind.HEADER, path=path, offset=self._start, size=self._fed - self._start))
+    def _member_complete(self, path: str, size: int, pieces: list[Piece]) -> None:
+        pieces.append(Piece(kind=Kind.HEADER, path=path, offset=self._start, size=self._fed - self._start))
         padding = -size % BLOCK
         if size:
-            found.append(Piece(kind=Kind.BODY, path=path, offset=self._fed, size=size))
+            pieces.append(Piece(kind=Kind.BODY, path=path, offset=self._fed, size=size))
         if padding:
-            found.append(Piece(kind=Kind.PADDING, path=path, offset=self._fed + size, size=padding))
+            pieces.append(Piece(kind=Kind.PADDING, path=path, offset=self._fed + size, size=padding))
         self._skip = size + padding
         self._start = self._fed + self._skip
-        self._path = self._size = self._member = None
+        self._path = self._size = self._sparse = None
 
 
 def walk(stream: Iterable[bytes]) -> Iterator[Piece]:
-    """The pieces of a whole tar: without gap or overlap from its first to its last byte, also where it is cut
-    short.
+    """The pieces of a whole tar, without gap or overlap from its first byte to its last.
+
+    That also holds for a tar that is cut short.
     """
     walker = TarWalker()
     fed = 0
-    ahead: list[Piece] = []  # told, but not yet fed
+    ahead: list[Piece] = []  # known, but not completely fed
     for data in stream:
         ahead += walker.feed(data)
         fed += len(data)
-        whole = sum(1 for each in ahead if each.end <= fed)
-        yield from ahead[:whole]
-        del ahead[:whole]
+        complete = sum(1 for piece in ahead if piece.end <= fed)
+        yield from ahead[:complete]
+        del ahead[:complete]
     for piece in [*ahead, *walker.close()]:
         if piece.offset < fed:
             yield replace(piece, size=min(piece.size, fed - piece.offset))
 
 
-def _add_padding(found: list[Piece], offset: int) -> None:
-    """One block of zeros, joined to those before it."""
+def _add_padding(pieces: list[Piece], offset: int) -> None:
+    """Add one block of zeros, joined to those before it."""
     start = offset
-    if found and found[-1].kind is Kind.PADDING and not found[-1].path and found[-1].end == offset:
-        start = found.pop().offset
-    found.append(Piece(kind=Kind.PADDING, path="", offset=start, size=offset + BLOCK - start))
+    last = pieces[-1] if pieces else None
+    if last and last.kind is Kind.PADDING and not last.path and last.end == offset:
+        start = pieces.pop().offset
+    pieces.append(Piece(kind=Kind.PADDING, path="", offset=start, size=offset + BLOCK - start))
 
 
-def _size(header: bytes) -> int | None:
-    """The size field of a block that is a header; None where it is none: its checksum or its numbers are not
-    right.
-    """
-    stated = _number(header[148:156])
-    blank = sum(header[:148]) + sum(header[156:]) + 8 * ord(" ")
-    if stated != blank and stated != blank - 256 * sum(each > 127 for each in header[:148] + header[156:]):
-        return None  # some old tars summed signed bytes
-    return _number(header[124:136])
+def _type(header: bytes) -> bytes:
+    return header[156:157]
+
+
+def _is_too_large(header: bytes, size: int) -> bool:
+    return _type(header) in _EXTENSIONS and size > LARGEST_EXTENSION
+
+
+def _size(block: bytes) -> int | None:
+    """The size field of a header; None for a block that is no header, by its checksum or its numbers."""
+    checksum = _number(block[148:156])
+    without_checksum = block[:148] + block[156:]
+    unsigned = sum(without_checksum) + 8 * ord(" ")
+    if checksum != unsigned:
+        signed = unsigned - 256 * sum(byte > 127 for byte in without_checksum)  # as some old tars have it
+        if checksum != signed:
+            return None
+    return _number(block[124:136])
 
 
 def _number(field: bytes) -> int | None:
@@ -220,7 +231,7 @@ def _text(field: bytes) -> str:
 
 
 def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The records `<length> <key>=<value>\\n`; what cannot be read ends them."""
+    """The records `<length> <key>=<value>\\n`, up to the first that is malformed."""
     while data:
         length, space, _ = data[:20].partition(b" ")
         if not (space and length.isdigit() and len(length) < int(length) <= len(data)):

@@ -1,4 +1,4 @@
-"""The bytes of a bundle's images as an engine is sent them, whichever way the bundle carries each layer."""
+"""The bytes of a bundle's images as they are sent to an engine, however the bundle carries each layer."""
 
 from __future__ import annotations
 
@@ -16,66 +16,65 @@ from paddock.errors import BundleError
 
 
 class BundleContent:
-    """A `loading.Content` over an open bundle, and the `LayerSource` of the layers that it brings.
+    """The `loading.Content` of an open bundle, and the `LayerSource` of the layers that it brings.
 
-    `sources` have the layers that a delta is made on.
+    `bases` hold the layers that a delta is made on.
     """
 
-    def __init__(self, bundle: OpenBundle, sources: Sequence[LayerSource]) -> None:
+    def __init__(self, bundle: OpenBundle, bases: Sequence[LayerSource]) -> None:
         self._bundle = bundle
         self._whole = BundleLayers(bundle)
-        self._sources = AnyLayers((self._whole, *sources))
-        self._made = {each.diff_id: each for each in bundle.manifest.layers if each.carried is Carried.RECIPE}
+        self._sources = AnyLayers((self._whole, *bases))
+        layers = bundle.manifest.layers
+        self._recipes = {layer.diff_id: layer for layer in layers if layer.carried is Carried.RECIPE}
 
     def small(self, digest: str, limit: int) -> bytes:
         """A small blob, checked against its digest."""
         return self._bundle.open_blob(digest).read(limit)
 
     def blob(self, layer: Layer) -> Iterator[bytes]:
-        """A layer's blob, in pieces; a wrong byte is found at its end at the latest."""
+        """A layer's blob, in pieces. Raises BundleError after the last piece if a byte was wrong."""
         if layer.carried is Carried.WHOLE:
             yield from self._bundle.open_blob(layer.digest).stream()
             return
         with FrameCompressor(self._bundle.manifest.compression.level) as compressor:
-            yield from self._remade(layer, compressor)
+            if layer.carried is Carried.RECIPE:
+                with open_recipe(self._bundle, layer, self._sources) as assembly:
+                    yield from assembly.blob(layer.digest, compressor)
+            else:
+                yield from self._base_blob(layer, compressor)
 
-    def _remade(self, layer: Layer, compressor: FrameCompressor) -> Iterator[bytes]:
-        """The same for a layer that is not carried whole."""
-        if layer.carried is Carried.RECIPE:
-            with open_recipe(self._bundle, layer, self._sources) as assembly:
-                yield from assembly.blob(layer.digest, compressor)
-        else:
-            with self._sources.open(layer.diff_id) as found:
-                where, hint = f"layer {layer.diff_id}, compressed again", "bring a full bundle"
-                frames: Iterator[bytes]
-                if isinstance(found, FramedLayer) and found.digest == layer.digest:
-                    frames = map(found.blob.compressed, found.blob.frames)
-                else:
-                    frames = compressor.compressed(cut.frames(found.stream()))
-                yield from checked(frames, layer.digest, where=where, hint=hint)
+    def _base_blob(self, layer: Layer, compressor: FrameCompressor) -> Iterator[bytes]:
+        """The blob of a layer that the bundle leaves out: as another bundle has it, or compressed again."""
+        with self._sources.open(layer.diff_id) as base:
+            frames: Iterator[bytes]
+            if isinstance(base, FramedLayer) and base.digest == layer.digest:
+                frames = map(base.blob.compressed, base.blob.frames)
+            else:
+                frames = compressor.compress(cut.frames(base.stream()))
+            where = f"layer {layer.diff_id}, compressed again"
+            yield from checked(frames, layer.digest, where=where, hint="bring a full bundle")
 
     def raw(self, layer: Layer) -> Iterator[bytes]:
         """A layer's tar, in pieces; the engine compares it with its diff id."""
         source = self if self.holds(layer.diff_id) else self._sources
-        with source.open(layer.diff_id) as found:
-            yield from found.stream()
+        with source.open(layer.diff_id) as opened:
+            yield from opened.stream()
 
-    def read_at_once(self, layer: Layer) -> Mapping[str, int]:
-        """The layers that are open together while this one is made or taken over; raw sizes by diff id."""
+    def read_together(self, layer: Layer) -> Mapping[str, int]:
+        """The base layers that are open at the same time while a layer is made; raw sizes by diff id."""
         if layer.carried is Carried.RECIPE:
-            return {each.diff_id: each.raw_size for each in recipe_of(self._bundle, layer).bases}
+            return {base.diff_id: base.raw_size for base in recipe_of(self._bundle, layer).bases}
         return {layer.diff_id: layer.raw_size} if layer.carried is Carried.BASE else {}
 
     def holds(self, diff_id: str) -> bool:
-        """Whether the bundle brings the layer, whole or by a recipe."""
-        return diff_id in self._made or self._whole.holds(diff_id)
+        """Whether the bundle brings the layer, whole or as a recipe."""
+        return diff_id in self._recipes or self._whole.holds(diff_id)
 
     @contextmanager
     def open(self, diff_id: str) -> Iterator[RawLayer]:
-        """A layer that the bundle brings. One that is made can be read from its start only, and costs its
-        making.
-        """
-        layer = self._made.get(diff_id)
+        """A layer that the bundle brings; see `MadeLayer` for what one that is made can do."""
+        layer = self._recipes.get(diff_id)
         if layer is None:
             with self._whole.open(diff_id) as whole:
                 yield whole
@@ -85,7 +84,7 @@ class BundleContent:
 
 
 class MadeLayer:
-    """A `RawLayer` that a recipe makes. `read_at` makes it up to there: it is for the beginning only."""
+    """A `RawLayer` that a recipe makes. `read_at` makes everything up to there: use it near the start."""
 
     def __init__(self, assembly: Assembly) -> None:
         self.diff_id, self.size = assembly.recipe.diff_id, assembly.recipe.raw_size
@@ -93,13 +92,12 @@ class MadeLayer:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`. Raises BundleError where the layer has none."""
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise BundleError(
-                f"layer {self.diff_id}: found {self.size} bytes, expected some up to {offset + length}"
-            )
-        found = bytearray()
+        end = offset + length
+        if offset < 0 or length < 0 or end > self.size:
+            raise BundleError(f"layer {self.diff_id}: found {self.size} bytes, expected some up to {end}")
+        made = bytearray()
         for piece in self.stream():
-            found += piece
-            if len(found) >= offset + length:
+            made += piece
+            if len(made) >= end:
                 break
-        return bytes(found[offset : offset + length])
+        return bytes(made[offset:end])

@@ -1,72 +1,44 @@
-"""What must be sent to an engine so that it has the images of a bundle, in steps that it keeps one by one.
+"""What must be sent to an engine so that it gets the images of a bundle, in steps that it keeps one by one.
 
-An engine forgets all of a `docker load` that fails, so each step is a load of its own: of an image with the
+An engine forgets all of a `docker load` that fails. So each step is a load of its own: of an image with the
 first layers of the wanted one, under a name of ours, carrying only layers that the engine does not have. Both
 stores skip layers that they have: the classic one by chain id, the containerd one by the digest of the blob.
-A killed import goes on after its last step; the classic store, which unpacks a whole archive before it reads
+A killed import goes on after its last step. The classic store, which unpacks a whole archive before it reads
 it, needs room for two steps.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from paddock.bundle.format import archive
+from paddock.bundle.format import archive, digests
 from paddock.bundle.format.chainids import chain_ids
-from paddock.bundle.format.manifest import Carried, Image, Layer, Manifest
+from paddock.bundle.format.manifest import Image, Layer, Manifest
 from paddock.bundle.imagestore.store import EngineImage, Store
+from paddock.bundle.site.inventory import Inventory
 
-STAGING = "paddock-incoming"  # repository of the names that an import gives meanwhile
-TOGETHER = 64 << 20  # raw bytes of small layers that go in one step
-_IMAGE_OVERHEAD = 1.02  # of raw bytes: files take whole blocks of a disk, names and folders take some
-_RESERVE = 64 << 20  # bytes that should stay free
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Held:
-    """What an engine has: chain ids and image ids, and in the containerd store blobs that are known to be
-    there.
-    """
-
-    kind: Store
-    chains: frozenset[str]
-    blobs: frozenset[str]
-    images: frozenset[str]
-    takes_zstd: bool  # layers as they are in the bundle
-
-    def as_blob(self, layer: Layer) -> bool:
-        """Whether a layer is sent as its blob; otherwise as its tar.
-
-        The classic store keeps what it is sent until it has unpacked it: a blob where that is far less to
-        write, as of programs; a tar where it is not, as of weights, since the engine decompresses on the core
-        that unpacks.
-        """
-        if self.kind is Store.CONTAINERD:
-            return True
-        return self.takes_zstd and layer.carried is Carried.WHOLE and layer.size * 2 <= layer.raw_size
-
-    def sent(self, layer: Layer) -> int:
-        """Bytes that go to the engine for a layer."""
-        return layer.size if self.as_blob(layer) else layer.raw_size
+STAGING = "paddock-incoming"  # repository of the names that images have while they are being loaded
+SMALL_STEP = 64 << 20  # raw bytes; smaller layers share a step up to this size
+IMAGE_OVERHEAD = 1.02  # of raw bytes: files take whole blocks of a disk, names and folders take some
+RESERVE = 64 << 20  # bytes that should stay free
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One load: the image `number` of the bundle up to its layer `upto`, with the bytes of `carried` layers."""
+    """One load: the first `depth` layers of the bundle's image `number`; `carried` layers are sent."""
 
     number: int
-    upto: int
+    depth: int
     carried: tuple[Layer, ...]
     last: bool  # of this image
 
     @property
     def raw_size(self) -> int:
-        return sum(each.raw_size for each in self.carried)
+        return sum(layer.raw_size for layer in self.carried)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,86 +51,95 @@ class LoadPlan:
     @property
     def raw_size(self) -> int:
         """Bytes of the layers that are sent, uncompressed."""
-        return sum(each.raw_size for each in self.steps)
+        return sum(step.raw_size for step in self.steps)
 
 
-def staging_name(bundle: str, number: int, upto: int) -> str:
+def staging_name(bundle: str, number: int, depth: int) -> str:
     """What an image is called while it is being loaded."""
-    return f"{STAGING}:{bundle}-{number}-{upto}"
+    return f"{STAGING}:{bundle}-{number}-{depth}"
 
 
-def plan(manifest: Manifest, held: Held) -> LoadPlan:
-    """The steps for a bundle; none for images that the engine has complete, under whatever name."""
-    chains, blobs, images = set(held.chains), set(held.blobs), set(held.images)
+def plan_load(manifest: Manifest, inventory: Inventory) -> LoadPlan:
+    """The steps for a bundle; none for images that the engine has whole, under whatever name."""
+    kind = inventory.kind
+    chains, blobs, images = set(inventory.chains), set(inventory.blobs), set(inventory.images)
     steps: list[Step] = []
     for number, image in enumerate(manifest.images):
-        missing = _missing(manifest, image, held.kind, chains, blobs)
-        if missing or identity(image, held.kind) not in images:
+        missing = _missing(manifest, image, kind, chains, blobs)
+        if missing or identity(image, kind) not in images:
             steps += _steps(manifest, number, missing)
-        images.add(identity(image, held.kind))
+        images.add(identity(image, kind))
         chains.update(chain_ids(image.layers))
-        blobs.update(manifest.layer(each).digest for each in image.layers)
-    return LoadPlan(steps=tuple(steps), disk=_disk(manifest, steps, held))
+        blobs.update(manifest.layer(diff_id).digest for diff_id in image.layers)
+    return LoadPlan(steps=tuple(steps), disk=_disk(manifest, steps, inventory))
 
 
 def identity(image: Image, kind: Store) -> str:
-    """What the engine calls the image once it has it."""
+    """The id that the engine gives the image."""
     return image.config if kind is Store.CLASSIC else image.manifest
+
+
+def is_complete(image: EngineImage, wanted: Image, kind: Store) -> bool:
+    """Whether an image of the engine is the wanted one."""
+    return image.id == identity(wanted, kind) and image.layers == wanted.layers
 
 
 def _missing(
     manifest: Manifest, image: Image, kind: Store, chains: Collection[str], blobs: Collection[str]
-) -> tuple[int, ...]:
+) -> list[int]:
     """Which layers of an image must be sent, counted from 0."""
     if kind is Store.CLASSIC:
-        return tuple(at for at, chain in enumerate(chain_ids(image.layers)) if chain not in chains)
-    return tuple(at for at, each in enumerate(image.layers) if manifest.layer(each).digest not in blobs)
+        return [index for index, chain in enumerate(chain_ids(image.layers)) if chain not in chains]
+    digests = [manifest.layer(diff_id).digest for diff_id in image.layers]
+    return [index for index, digest in enumerate(digests) if digest not in blobs]
 
 
 def _steps(manifest: Manifest, number: int, missing: Iterable[int]) -> list[Step]:
     image = manifest.images[number]
+    layers = [manifest.layer(diff_id) for diff_id in image.layers]
     groups: list[list[int]] = [[]]
-    for at in missing:
-        size = sum(manifest.layer(image.layers[one]).raw_size for one in (*groups[-1], at))
-        if groups[-1] and size > TOGETHER:
+    for index in missing:
+        size = sum(layers[member].raw_size for member in (*groups[-1], index))
+        if groups[-1] and size > SMALL_STEP:
             groups.append([])
-        groups[-1].append(at)
-    ends = [group[-1] + 1 for group in groups[:-1]] + [len(image.layers)]
+        groups[-1].append(index)
+    depths = [group[-1] + 1 for group in groups[:-1]] + [len(layers)]
     return [
         Step(
             number=number,
-            upto=upto,
-            carried=tuple(
-                {each: manifest.layer(each) for each in (image.layers[at] for at in group)}.values()
-            ),
-            last=upto == len(image.layers),
+            depth=depth,
+            carried=_once(layers[index] for index in group),
+            last=depth == len(layers),
         )
-        for group, upto in zip(groups, ends, strict=True)
+        for group, depth in zip(groups, depths, strict=True)
     ]
 
 
-def _disk(manifest: Manifest, steps: Iterable[Step], held: Held) -> int:
-    """Free bytes that the store needs: what it keeps, and what it holds meanwhile.
+def _once(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The layers without repetitions: an image may have the same one twice."""
+    return tuple({layer.diff_id: layer for layer in layers}.values())
 
-    That is in the classic store the archives of the step that it unpacks and of the next one.
+
+def _disk(manifest: Manifest, steps: Sequence[Step], inventory: Inventory) -> int:
+    """Free bytes that the store needs: for what it keeps, and for what it holds meanwhile.
+
+    The classic store holds the archives of the step that it unpacks and of the next one, the containerd store
+    every blob.
     """
-    steps = tuple(steps)
     if not steps:
         return 0
-    sent = [sum(held.sent(layer) for layer in step.carried) for step in steps]
-    if held.kind is Store.CLASSIC:
-        kept = accumulate(step.raw_size for step in steps)
-        held_meanwhile = map(sum, pairwise([*sent, 0]))
-        return (
-            max(int(at * _IMAGE_OVERHEAD) + more for at, more in zip(kept, held_meanwhile, strict=True))
-            + _RESERVE
-        )
-    return int(_unpacked(manifest, steps, held) * _IMAGE_OVERHEAD) + sum(sent) + _RESERVE
+    sent = [sum(map(inventory.sent_size, step.carried)) for step in steps]
+    if inventory.kind is Store.CLASSIC:
+        unpacked = accumulate(step.raw_size for step in steps)
+        archives = map(sum, pairwise([*sent, 0]))
+        moments = zip(unpacked, archives, strict=True)
+        return max(int(kept * IMAGE_OVERHEAD) + held for kept, held in moments) + RESERVE
+    return int(_newly_unpacked(manifest, steps, inventory) * IMAGE_OVERHEAD) + sum(sent) + RESERVE
 
 
-def _unpacked(manifest: Manifest, steps: Iterable[Step], held: Held) -> int:
+def _newly_unpacked(manifest: Manifest, steps: Iterable[Step], inventory: Inventory) -> int:
     """Raw bytes of the layers that containerd will unpack: those whose chain no image has."""
-    chains = set(held.chains)
+    chains = set(inventory.chains)
     total = 0
     for number in sorted({step.number for step in steps}):
         layers = manifest.images[number].layers
@@ -168,51 +149,41 @@ def _unpacked(manifest: Manifest, steps: Iterable[Step], held: Held) -> int:
     return total
 
 
-# --- the archive of one step --------------------------------------------------------------------------------
+# --- the image of one step ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Staged:
-    """The image that a step makes, with its configuration and its manifest."""
+class StagedImage:
+    """The image that a step loads, with its configuration and its manifest."""
 
     image: Image
     config: bytes
     manifest: bytes
 
 
-def staged(manifest: Manifest, step: Step, config: bytes, image_manifest: bytes) -> Staged:
-    """What a step loads. `config` and `image_manifest` are of the whole image, which the last step makes."""
+def staged_image(manifest: Manifest, step: Step, config: bytes, image_manifest: bytes) -> StagedImage:
+    """The image that a step loads. `config` and `image_manifest` are of the whole image, which comes last."""
     image = manifest.images[step.number]
+    diff_ids = image.layers[: step.depth]
     if not step.last:
-        config = _first_layers(config, step.upto)
-        layers = [manifest.layer(each) for each in image.layers[: step.upto]]
-        image_manifest = archive.image_manifest(config, _digest(config), layers)
-    name = staging_name(manifest.id, step.number, step.upto)
-    return Staged(
+        config = _with_first_layers(config, step.depth)
+        layers = [manifest.layer(diff_id) for diff_id in diff_ids]
+        image_manifest = archive.image_manifest(config, digests.digest(config), layers)
+    return StagedImage(
         image=Image(
-            reference=name,
-            config=_digest(config),
-            manifest=_digest(image_manifest),
-            layers=image.layers[: step.upto],
+            reference=staging_name(manifest.id, step.number, step.depth),
+            config=digests.digest(config),
+            manifest=digests.digest(image_manifest),
+            layers=diff_ids,
         ),
         config=config,
         manifest=image_manifest,
     )
 
 
-def _first_layers(config: bytes, upto: int) -> bytes:
+def _with_first_layers(config: bytes, depth: int) -> bytes:
     whole: dict[str, Any] = json.loads(config)
-    kept = {
-        key: whole[key] for key in ("architecture", "variant", "os", "os.version", "created") if key in whole
-    }
-    rootfs = {**whole["rootfs"], "diff_ids": whole["rootfs"]["diff_ids"][:upto]}
-    return json.dumps({**kept, "rootfs": rootfs}, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def complete(image: EngineImage, wanted: Image, kind: Store) -> bool:
-    """Whether an engine's image is the wanted one."""
-    return image.id == identity(wanted, kind) and image.layers == wanted.layers
+    kept = ("architecture", "variant", "os", "os.version", "created")
+    reduced = {key: whole[key] for key in kept if key in whole}
+    reduced["rootfs"] = {**whole["rootfs"], "diff_ids": whole["rootfs"]["diff_ids"][:depth]}
+    return json.dumps(reduced, sort_keys=True, separators=(",", ":")).encode()

@@ -1,7 +1,8 @@
-"""The return ticket of a site: what its engine holds, small enough to carry back, the base of the next delta.
+"""The receipt of a site: what its engine holds, small enough to carry back, the base of the next delta.
 
-Canonical JSON as bundle.json is. A delta for the containerd store must be made on blobs that are really
-there, for the classic store the layers alone count: so a layer's blob is named only where the store has it.
+It is canonical JSON, as bundle.json is. A delta for the containerd store must be made on blobs that are
+really there, whereas for the classic store the layers alone count: so a layer's blob is named only if the
+store has it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from paddock.stack import hostcards
 def of_site(client: docker.DockerClient, store: EngineStore, installed: Sequence[Installed]) -> Receipt:
     """What the engine holds now."""
     images = image_store.images(client)
+    free = store.free()
     return Receipt(
         format=FORMAT,
         tool=__version__,
@@ -31,13 +33,16 @@ def of_site(client: docker.DockerClient, store: EngineStore, installed: Sequence
         store=store.kind.value,
         engine=store.version,
         driver=hostcards.driver(),
-        free=-1 if (free := store.free()) is None else free,
-        bundles=tuple(
-            HeldBundle(id=each.bundle, sequence=each.sequence, time=each.time, stack=each.stack)
-            for each in installed
-        ),
-        images=tuple(_image(each) for each in images if each.layers),
-        layers=_layers(images, store),
+        free=-1 if free is None else free,
+        bundles=tuple(_bundle(record) for record in installed),
+        images=tuple(_image(image) for image in images if image.layers),
+        layers=_layers(images, store.content()),
+    )
+
+
+def _bundle(installed: Installed) -> HeldBundle:
+    return HeldBundle(
+        id=installed.bundle, sequence=installed.sequence, time=installed.time, stack=installed.stack
     )
 
 
@@ -47,16 +52,23 @@ def _image(image: EngineImage) -> HeldImage:
     )
 
 
-def _layers(images: Sequence[EngineImage], store: EngineStore) -> tuple[HeldLayer, ...]:
-    """Each layer once, in order of diff id; with a blob where an image has it whole."""
-    found: dict[str, str | None] = {}
-    content = store.content()
+def _layers(images: Sequence[EngineImage], content: Path | None) -> tuple[HeldLayer, ...]:
+    """Each layer once, in the order of the diff ids, with its blob if the content store has it whole."""
+    blobs: dict[str, str | None] = {}
     for image in images:
-        blobs = image_store.stored_blobs(content, image.id, image.layers) if content else None
-        for at, diff_id in enumerate(image.layers):
-            here = content and blobs and _is_whole(content, blobs.blobs[at], blobs.sizes[at])
-            found[diff_id] = found.get(diff_id) or (blobs.blobs[at] if here and blobs else None)
-    return tuple(HeldLayer(diff_id=each, blob=found[each]) for each in sorted(found))
+        whole = {} if content is None else _whole_blobs(content, image)
+        for diff_id in image.layers:
+            blobs[diff_id] = blobs.get(diff_id) or whole.get(diff_id)
+    return tuple(HeldLayer(diff_id=diff_id, blob=blobs[diff_id]) for diff_id in sorted(blobs))
+
+
+def _whole_blobs(content: Path, image: EngineImage) -> dict[str, str]:
+    """The digests of an image's blobs that lie in the content store with their whole size, by diff id."""
+    stored = image_store.stored_blobs(content, image.id, image.layers)
+    if stored is None:
+        return {}
+    layers = zip(image.layers, stored.blobs, stored.sizes, strict=False)
+    return {diff_id: digest for diff_id, digest, size in layers if _is_whole(content, digest, size)}
 
 
 def _is_whole(content: Path, digest: str, size: int) -> bool:

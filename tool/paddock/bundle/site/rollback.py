@@ -1,11 +1,12 @@
 """Going back to what was installed before the last import, and forward again: both are the same exchange.
 
-The names of the images and the stack folder change places with those that the import kept. Nothing is
-removed.
+The images' names and the stack's folder change places with those that the import kept. Nothing is removed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,74 +23,78 @@ from paddock.report import Reporter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RolledBack:
-    """What is in place now: names with the images that they have, and the stack folder with the bundle it is
-    from.
-    """
+    """What is in place now: the names with their images, and the stack's folder."""
 
     bundle: str  # whose import was undone, or done again
     undone: bool
     switches: tuple[Switch, ...]
     folder: Path | None
-    origin: str  # of what is in the folder now; empty where no bundle brought it
+    origin: str  # the bundle that the folder is from; empty if no bundle brought it
 
 
 def roll_back(stack: str | None = None, *, report: Reporter) -> RolledBack:
-    """Undo the last import (of one stack), or undo that. Raises BundleError when nothing was kept to go back
-    to.
+    """Undo the last import (of one stack), or do it again after that.
+
+    Raises BundleError when nothing was kept to go back to.
     """
     state = SiteState(site_state.folder())
     with site_state.locked(state.path):
-        rows = state.installed()
-        last = next((each for each in reversed(rows) if stack is None or each.stack == stack), None)
-        if last is None:
-            raise BundleError(
-                f"{state.path}: found no import{f' of the stack {stack}' if stack else ''} to go back from",
-                hint="`paddock receipt` names what was imported here; PADDOCK_STATE says where that is written down",
-            )
-        client = engine.connect()
-        try:
-            undone = _exchanged(last, client)
-        finally:
-            client.close()
-        state.replace(tuple(undone if each is last else each for each in rows))
-        folder = Path(last.folder) if last.folder else None
-        for each in undone.switches:
-            report.say(f"{each.reference}: {each.image}")
-        return RolledBack(
-            bundle=last.bundle,
-            undone=undone.undone,
-            switches=undone.switches,
-            folder=folder,
-            origin=site_stack.origin(folder) if folder else "",
-        )
-
-
-def _exchanged(last: Installed, client: docker.DockerClient) -> Installed:
-    """Names and folder change places. What is to be where was settled by the record, so a kill does no harm."""
+        records = state.installed()
+        last = _last(records, stack, state.path)
+        with closing(engine.connect()) as client:
+            exchanged = _exchange(last, client)
+        state.replace(tuple(exchanged if record is last else record for record in records))
+    for moved in exchanged.switches:
+        report.say(f"{moved.reference}: {moved.image}")
     folder = Path(last.folder) if last.folder else None
-    movable = [each for each in last.switches if each.previous is not None]
+    return RolledBack(
+        bundle=last.bundle,
+        undone=exchanged.undone,
+        switches=exchanged.switches,
+        folder=folder,
+        origin=site_stack.origin(folder) if folder else "",
+    )
+
+
+def _last(records: Sequence[Installed], stack: str | None, state: Path) -> Installed:
+    for record in reversed(records):
+        if stack is None or record.stack == stack:
+            return record
+    wanted = f"import of the stack {stack}" if stack else "import"
+    raise BundleError(
+        f"{state}: found no {wanted} to go back from",
+        hint="`paddock receipt` names what was imported here; PADDOCK_STATE says where that is recorded",
+    )
+
+
+def _exchange(last: Installed, client: docker.DockerClient) -> Installed:
+    """Exchange names and folder. The record says what belongs where, so a kill in between does no harm."""
+    folder = Path(last.folder) if last.folder else None
+    movable = [moved for moved in last.switches if moved.previous is not None]
     if not movable and (folder is None or not site_stack.has_two(folder)):
         raise BundleError(
             f"bundle {last.bundle}: its import replaced nothing, so there is nothing to go back to",
             hint="`paddock down` stops the stack, `docker image rm` removes its images",
         )
-    for each in movable:
-        if store.image(client, str(each.previous)) is None:
+    for moved in movable:
+        if store.image(client, str(moved.previous)) is None:
             raise BundleError(
-                f"{each.reference}: the engine no longer has {each.previous}, the image before",
+                f"{moved.reference}: the engine no longer has {moved.previous}, the image before",
                 hint="import the bundle that holds it again",
             )
-    for each in movable:
-        switch(client, previous_name(each.reference), each.image)
-    for each in movable:
-        switch(client, each.reference, str(each.previous))
+    for moved in movable:
+        switch(client, previous_name(moved.reference), moved.image)
+    for moved in movable:
+        switch(client, moved.reference, str(moved.previous))
     if folder is not None and site_stack.has_two(folder):
         site_stack.exchange(folder, last.bundle, wanted=last.undone)
-    turned = {
-        each.reference: replace(each, image=str(each.previous), previous=each.image) for each in movable
-    }
     return replace(
-        last,
-        undone=not last.undone,
-        switches=tuple(turned.get(each.reference, each) for each in last.switches),
+        last, undone=not last.undone, switches=tuple(_turned_round(moved) for moved in last.switches)
     )
+
+
+def _turned_round(moved: Switch) -> Switch:
+    """What moves a name back; a name that was free before stays where it is."""
+    if moved.previous is None:
+        return moved
+    return replace(moved, image=moved.previous, previous=moved.image)

@@ -1,6 +1,6 @@
 """The stack folder of a bundle at the site: put in place as a whole, the one before it kept beside it.
 
-`docker compose` and `paddock up` work in it. Settings of the site stay: values in `.env`, and files that no
+`docker compose` and `paddock up` work in it. What the site has set stays: values in `.env`, and files that no
 bundle brings, such as compose.override.yaml. Which images belong to it, the bundle decides.
 """
 
@@ -18,24 +18,23 @@ from paddock.errors import BundleError
 from paddock.stack.envfile import is_tuned, keep_settings
 
 _EXAMPLE, _SETTINGS = ".env.example", ".env"
-
 _LARGEST = 64 << 20  # bytes of one file
 
 
 def default_folder(state: Path, manifest: Manifest) -> Path | None:
-    """Where a bundle's stack goes unless somebody says otherwise; None for a bundle without one."""
+    """Where a bundle's stack goes by default; None for a bundle without one."""
     if not files(manifest):
         return None
     return state / "stacks" / (manifest.stack.name if manifest.stack else "stack")
 
 
 def origin(folder: Path) -> str:
-    """The bundle that a stack folder came from; empty where there is none."""
+    """The bundle that a stack folder came from; empty if it came from none."""
     return _mark(folder)[0]
 
 
 def previous(folder: Path) -> Path:
-    """Where the stack is that was there before."""
+    """Where the stack is kept that was in the folder before."""
     return folder.with_name(f"{folder.name}.previous")
 
 
@@ -49,27 +48,25 @@ def _aside(folder: Path) -> Path:
 
 
 def prepare(bundle: OpenBundle, folder: Path) -> Path:
-    """Make the new folder beside its place, whole and on the disk, with the site's settings. Its path."""
+    """Make the new folder beside its place, whole and on the disk, with the site's settings; its path."""
     new = folder.with_name(f"{folder.name}.incoming")
     shutil.rmtree(new, ignore_errors=True)
+    brought = {file.path.removeprefix(STACK): file for file in files(bundle.manifest)}
     with writing(new):
         new.mkdir(parents=True)
-        _keep_what_is_the_sites(folder, new)
-        for file in files(bundle.manifest):
-            path = new / file.path.removeprefix(STACK)
-            if not is_tuned(path):
-                _place(_checked(bundle, file), path, executable=file.executable)
-        _settle(new, folder)
-        brought = [file.path.removeprefix(STACK) for file in files(bundle.manifest)]
-        write_durably(new / MARK, "".join(f"{line}\n" for line in (bundle.manifest.id, *brought)).encode())
+        _copy_what_the_site_added(folder, new)
+        for name, file in brought.items():
+            if not is_tuned(new / name):
+                _place(_checked(bundle, file), new / name, executable=file.executable)
+        _write_settings(new, folder)
+        mark = [bundle.manifest.id, *brought]
+        write_durably(new / MARK, "".join(f"{line}\n" for line in mark).encode())
         flush_folder(new)
     return new
 
 
 def put_in_place(new: Path, folder: Path) -> None:
-    """The prepared folder takes the place; what was there becomes the previous one. Can be repeated after a
-    kill.
-    """
+    """Move the prepared folder into its place, and what was there beside it. Can be repeated after a kill."""
     with writing(folder):
         if new.is_dir():
             if folder.is_dir():
@@ -80,7 +77,7 @@ def put_in_place(new: Path, folder: Path) -> None:
 
 
 def exchange(folder: Path, bundle: str, *, wanted: bool) -> None:
-    """Have the folder of `bundle` in place, or the other one; the two change places where that is not so yet."""
+    """Have the folder of `bundle` in place if `wanted`, else the other one. Can be repeated after a kill."""
     aside = _aside(folder)
     if not aside.exists() and (origin(folder) == bundle) == wanted:
         return
@@ -98,15 +95,15 @@ def exchange(folder: Path, bundle: str, *, wanted: bool) -> None:
 
 
 def _mark(folder: Path) -> list[str]:
-    """The id of the bundle that a folder came from, and the files that it brought."""
+    """The id of the bundle that a folder came from, then the names of the files that it brought."""
     try:
         return (folder / MARK).read_text("ascii").splitlines() or [""]
     except (OSError, UnicodeDecodeError):
         return [""]
 
 
-def _keep_what_is_the_sites(folder: Path, new: Path) -> None:
-    """Copy what stands in the folder already, save for files of the last bundle that nobody has tuned."""
+def _copy_what_the_site_added(folder: Path, new: Path) -> None:
+    """Copy what is in the folder, except for files of its bundle that were not tuned here."""
     if not folder.is_dir():
         return
     shutil.copytree(folder, new, symlinks=True, dirs_exist_ok=True)
@@ -132,8 +129,8 @@ def _place(data: bytes, path: Path, *, executable: bool) -> None:
     path.chmod(0o755 if executable else 0o644)  # whatever the umask: containers run as other users
 
 
-def _settle(new: Path, folder: Path) -> None:
-    """The settings: the bundle's example with the site's values, but for those that name its images."""
+def _write_settings(new: Path, folder: Path) -> None:
+    """Write `.env`: the bundle's example with the site's values, except for those that choose its images."""
     example = new / _EXAMPLE
     if not example.is_file():
         return

@@ -1,35 +1,37 @@
-"""The folder in which a site keeps what outlives a command: keys, numbers, imports under way, what is
-installed.
+"""What a site keeps between commands: pinned keys, sequence numbers, unfinished imports, what is installed.
 
-PADDOCK_STATE names it; otherwise it is /var/lib/paddock for root and ~/.local/state/paddock for everybody
-else.
+All of it lies in one folder: PADDOCK_STATE names it; otherwise it is /var/lib/paddock for root and
+~/.local/state/paddock for everybody else.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from paddock import durable
 from paddock.bundle.format.manifest import LARGEST, Manifest, parse
 from paddock.bundle.format.reader import read_whole
+from paddock.bundle.format.records import parse_json, read_record, read_records
 from paddock.durable import flush_folder, write_durably, writing
 from paddock.errors import BundleError
 
 _INSTALLED = "installed.json"
 _DAMAGED = "it is written by `paddock import`; move it away, then import the bundle again"
+_LONGEST_PID = 20  # bytes of a lock file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Switch:
-    """A name that an import gave to another image. Ids are the engine's; `previous` None where nobody had the
-    name.
+    """An image name that an import moved from one image to another.
+
+    `image` and `previous` are ids of the engine; `previous` is None if the name was free.
     """
 
     reference: str
@@ -39,10 +41,10 @@ class Switch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
-    """One bundle that was imported. `sequence` 0 where nobody signed it; `folder` None for a bundle without a
-    stack.
+    """A bundle that was imported.
 
-    `undone`: a rollback has put back what was there before.
+    `sequence` is 0 if nobody signed the bundle, `folder` is None for a bundle without a stack. `undone` is
+    true once a rollback has restored what was there before.
     """
 
     bundle: str
@@ -57,9 +59,7 @@ class Installed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoodPart:
-    """A part that was compared with its hash: its name, where it was read, and what the file looked like
-    then.
-    """
+    """A part whose hash was right, where it was read, and what its file looked like then."""
 
     name: str
     path: str
@@ -68,17 +68,19 @@ class GoodPart:
     @classmethod
     def read(cls, name: str, path: Path) -> Self:
         """A part that has just been read at `path`."""
-        return cls(name=name, path=str(path.absolute()), seen=_seen(path))
+        return cls(name=name, path=str(path.absolute()), seen=_fingerprint(path))
 
     def is_unchanged(self) -> bool:
-        """Whether nobody has written to the file since, or has put another in its place."""
-        return self.seen == _seen(Path(self.path))
+        """Whether the file has neither been written to nor replaced since."""
+        return self.seen == _fingerprint(Path(self.path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Journal:
-    """An import under way: parts that are good, and names to be given once that is settled, perhaps given
-    already.
+    """How far an import has come.
+
+    `parts` are good; `switches` are the names to be moved, perhaps moved already, and None until all images
+    are proven.
     """
 
     bundle: str
@@ -98,24 +100,26 @@ def folder() -> Path:
 
 @contextmanager
 def locked(state: Path) -> Iterator[None]:
-    """Keep every other import and rollback of this state away. Raises BundleError when one is under way."""
-    with writing(state / "lock"):
-        state.mkdir(parents=True, exist_ok=True)
-        lock_file = (state / "lock").open("a+b", buffering=0)
-    with lock_file as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            pid = lock.read(20).decode("ascii", "replace") or "unknown"
-            raise BundleError(
-                f"{state}: another import or rollback is under way (process {pid})",
-                hint="wait for its end; it goes on with what is loaded already if it is ended and repeated",
-            ) from None
-        with writing(state / "lock"):
-            lock.truncate(0)
-            lock.write(str(os.getpid()).encode())
+    """Keep every other import and rollback away from this state. Raises BundleError when one is under way."""
+    path = state / "lock"
+    with ExitStack() as held:
+        with writing(path):
+            try:
+                descriptor = held.enter_context(durable.locked(path))
+            except BlockingIOError:
+                raise _busy(path) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
+
+
+def _busy(lock: Path) -> BundleError:
+    with lock.open("rb") as file:
+        pid = file.read(_LONGEST_PID).decode("ascii", "replace") or "unknown"
+    return BundleError(
+        f"{lock.parent}: another import or rollback is under way (process {pid})",
+        hint="Wait until it ends. If it was stopped, the same command goes on with what is loaded already.",
+    )
 
 
 class SiteState:
@@ -127,89 +131,74 @@ class SiteState:
     # what is installed, oldest first; the newest of each stack counts
 
     def installed(self) -> tuple[Installed, ...]:
-        """Every bundle that an import installed, in that order."""
-        found = self._read(_INSTALLED, [])
-        try:
-            return tuple(
-                Installed(**{**each, "switches": tuple(Switch(**one) for one in each["switches"])})
-                for each in found
-            )
-        except (TypeError, KeyError) as wrong:
-            raise BundleError(f"{self.path / _INSTALLED}: is damaged ({wrong})", hint=_DAMAGED) from None
+        """Every bundle that was installed, in the order of the imports."""
+        path = self.path / _INSTALLED
+        if not path.exists():
+            return ()
+        return read_records(_read_json(path), Installed, where=str(path), hint=_DAMAGED)
 
     def remember(self, installed: Installed, manifest: Manifest) -> None:
-        """Add a bundle; the manifest tells later which blobs its images are made of."""
-        self._put(f"bundles/{manifest.id}.json", manifest.to_bytes())
-        others = [each for each in self.installed() if each.bundle != installed.bundle]
+        """Add a bundle; its manifest tells later which blobs its images consist of."""
+        self._write(f"bundles/{manifest.id}.json", manifest.to_bytes())
+        others = [record for record in self.installed() if record.bundle != installed.bundle]
         self.replace((*others, installed))
 
     def replace(self, installed: tuple[Installed, ...]) -> None:
-        """Write the whole row anew."""
-        self._write(_INSTALLED, [dataclasses.asdict(each) for each in installed])
+        """Write the whole list anew."""
+        self._write(_INSTALLED, _json([dataclasses.asdict(record) for record in installed]))
 
     def manifests(self) -> Iterator[Manifest]:
         """The manifests of the bundles that were installed."""
         for path in sorted((self.path / "bundles").glob("*.json")):
             yield parse(read_whole(path, LARGEST), where=str(path))
 
-    # one import under way for each bundle
+    # one journal for each import that is not finished
 
     def journal(self, bundle: str) -> Journal | None:
-        """How far the import of a bundle has come; None where none is under way."""
-        found = self._read(f"imports/{bundle}.json", None)
-        if found is None:
+        """How far the import of a bundle has come; None if none was begun."""
+        path = self._journal_path(bundle)
+        if not path.exists():
             return None
-        try:
-            switches = found["switches"]
-            return Journal(
-                bundle=found["bundle"],
-                parts=tuple(GoodPart(**each) for each in found["parts"]),
-                switches=None if switches is None else tuple(Switch(**each) for each in switches),
-            )
-        except (TypeError, KeyError) as wrong:
-            raise BundleError(
-                f"{self.path}/imports/{bundle}.json: is damaged ({wrong})", hint=_DAMAGED
-            ) from None
+        return read_record(_read_json(path), Journal, where=str(path), hint=_DAMAGED)
 
     def note(self, journal: Journal) -> None:
-        """Write how far an import has come; it is on the disk when this returns."""
-        self._write(f"imports/{journal.bundle}.json", dataclasses.asdict(journal))
+        """Record how far an import has come; it is on the disk when this returns."""
+        self._write(f"imports/{journal.bundle}.json", _json(dataclasses.asdict(journal)))
 
     def forget(self, bundle: str) -> None:
-        """The import is at its end, or is given up."""
-        path = self.path / "imports" / f"{bundle}.json"
+        """Remove the journal of an import that is finished or abandoned."""
+        path = self._journal_path(bundle)
         if path.exists():
             with writing(path):
                 path.unlink()
                 flush_folder(path.parent)
 
-    def under_way(self) -> tuple[str, ...]:
-        """The bundles whose import was begun and not ended."""
+    def unfinished(self) -> tuple[str, ...]:
+        """The bundles whose import was begun and is not finished."""
         return tuple(sorted(path.stem for path in (self.path / "imports").glob("*.json")))
 
-    def _read(self, name: str, absent: Any) -> Any:  # noqa: ANN401 - JSON
-        path = self.path / name
-        if not path.exists():
-            return absent
-        try:
-            return json.loads(read_whole(path, LARGEST))
-        except ValueError as wrong:
-            raise BundleError(f"{path}: is damaged ({wrong})", hint=_DAMAGED) from None
+    def _journal_path(self, bundle: str) -> Path:
+        return self.path / "imports" / f"{bundle}.json"
 
-    def _write(self, name: str, content: object) -> None:
-        self._put(name, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
-
-    def _put(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes) -> None:
         path = self.path / name
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, data)
 
 
-def _seen(path: Path) -> str:
-    """What differs once somebody has written to a file, or has put another in its place."""
+def _read_json(path: Path) -> object:
+    return parse_json(read_whole(path, LARGEST), where=str(path), hint=_DAMAGED)
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def _fingerprint(path: Path) -> str:
+    """A text that changes when a file is written to or replaced; empty if the file is missing."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ""
-    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"

@@ -1,7 +1,7 @@
-"""A second Docker Engine that has no network at all: a site's host, to try a bundle on before it leaves.
+"""A second Docker Engine without any network, which stands for the host at a site when a bundle is tried.
 
-It runs in namespaces of its own: a network with a loopback device and nothing else, processes and mounts that
-the kernel takes away with the engine, even when whoever started it was killed. Needs root, dockerd and
+It runs in namespaces of its own: the network has a loopback device and nothing else, and the kernel removes
+its processes and mounts with the engine, even when whoever started it is killed. Needs root, dockerd and
 util-linux.
 """
 
@@ -35,28 +35,29 @@ _SET_FLAGS, _UP = 0x8914, 1  # SIOCSIFFLAGS, IFF_UP of netdevice(7); a bare host
 
 
 def require_means() -> None:
-    """Raise PreflightError where no second engine can be started."""
-    missing = [each for each in _PROGRAMS if shutil.which(each) is None]
+    """Raise PreflightError unless a second engine can be started here."""
+    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if os.geteuid() == 0 and not missing:
         return
     found = f"no {', '.join(missing)} on PATH" if missing else "a user that is not root"
     raise PreflightError(
         f"second engine: found {found}, expected root, Docker Engine's dockerd and util-linux",
-        hint="run it as root (`sudo`) on a Linux machine with Docker Engine installed, where paddock is installed, too:"
+        hint="run it as root (`sudo`) on a Linux machine with Docker Engine and paddock installed:"
         " the tool's container has no engine",
     )
 
 
 class PrivateEngine:
-    """An engine whose data, sockets and settings lie in `folder`; that is short, and stays when the engine
-    ends.
+    """An engine whose data, sockets and settings lie in `folder`, which stays when the engine ends.
+
+    Raises PreflightError when the folder's path is too long for sockets.
     """
 
     def __init__(self, folder: Path, store: Store) -> None:
         if len(str(folder)) > _LONGEST_FOLDER:
             raise PreflightError(
-                f"{folder}: found a path of {len(str(folder))} characters, expected {_LONGEST_FOLDER} at most,"
-                " for sockets lie in it",
+                f"{folder}: found a path of {len(str(folder))} characters,"
+                f" expected {_LONGEST_FOLDER} at most, for sockets lie in it",
                 hint="name a folder with a shorter path",
             )
         self.folder, self.store = folder, store
@@ -73,59 +74,50 @@ class PrivateEngine:
     @property
     def network(self) -> Path:
         """Its network, for `nsenter --net`."""
-        assert self._program is not None, "it does not run"  # noqa: S101
+        assert self._program is not None, "the engine is not running"  # noqa: S101
         return Path(f"/proc/{self._program.pid}/ns/net")
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises EngineError with its last lines when it does not."""
         configuration = self.folder / "daemon.json"
-        # systemd would be told numbers of processes that mean others outside
         content = {
             "features": {"containerd-snapshotter": self.store is Store.CONTAINERD},
+            # systemd would get process ids of the engine's namespace, which mean other processes outside
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
         }
         configuration.write_text(json.dumps(content), "ascii")
-        (self.folder / "docker.pid").unlink(
-            missing_ok=True
-        )  # of one that was killed: its numbers mean others now
-        shutil.rmtree(self.folder / "exec", ignore_errors=True)
-        argv = (
-            # if we are killed, then unshare is, then dockerd, and the kernel ends all that lives in its
-            # namespaces
+        pid_file, exec_root = self.folder / "docker.pid", self.folder / "exec"
+        pid_file.unlink(missing_ok=True)  # left by a killed engine; its process id means another one by now
+        shutil.rmtree(exec_root, ignore_errors=True)
+        argv: tuple[str | Path, ...] = (
+            # if this process is killed, unshare is, then dockerd, and the kernel ends all in its namespaces
             *("setpriv", "--pdeathsig", "KILL"),
             *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
             *("dockerd", "--config-file", configuration, "--data-root", self.data_root),
-            *(
-                "--exec-root",
-                self.folder / "exec",
-                "--host",
-                self.address,
-                "--pidfile",
-                self.folder / "docker.pid",
-            ),
+            *("--exec-root", exec_root, "--host", self.address, "--pidfile", pid_file),
         )
-        self._program = Background([str(each) for each in argv], log=self.folder / "dockerd.log")
+        self._program = Background([str(part) for part in argv], log=self.folder / "dockerd.log")
         self._wait(self._program)
         with self.entered():
             _raise_loopback()
 
     def _wait(self, program: Background) -> None:
+        """Wait until the engine answers."""
         end = time.monotonic() + START_LIMIT
         while not self._docker("info", "--format", "{{.ID}}").strip():
             if program.ended() or time.monotonic() > end:
                 said = (self.folder / "dockerd.log").read_text("utf-8", "replace")[-_LOG_SHOWN:]
-                raise EngineError(f"second engine: did not start; the end of what dockerd said:\n{said}")
+                raise EngineError(f"second engine: did not start; the last lines of dockerd:\n{said}")
             time.sleep(0.2)
 
     def end(self) -> None:
-        """End its containers, then everything of it. Nothing of it runs or is mounted after that."""
+        """End its containers, then the engine. Nothing of it is running or mounted afterwards."""
         if self._program is None:
             return
-        with suppress(
-            ProgramError
-        ):  # an engine that does not answer; its end is theirs, but for control groups
-            if left := self._docker("ps", "--all", "--quiet").split():
-                self._docker("rm", "--force", *left)
+        # Containers of an engine that does not answer end with it; only their control groups stay.
+        with suppress(ProgramError):
+            if containers := self._docker("ps", "--all", "--quiet").split():
+                self._docker("rm", "--force", *containers)
         self.kill()
 
     def kill(self) -> None:
@@ -143,7 +135,7 @@ class PrivateEngine:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Have this thread, and all threads and programs that it starts, in the engine's network."""
+        """Put this thread, and the threads and programs that it starts, into the engine's network."""
         with Path("/proc/thread-self/ns/net").open("rb") as home, self.network.open("rb") as inside:
             _enter(inside.fileno())
             try:
@@ -158,7 +150,7 @@ class PrivateEngine:
 
 @contextmanager
 def private_engine(folder: Path, store: Store) -> Iterator[PrivateEngine]:
-    """A running engine; nothing but its files in `folder` is left of it afterwards, whatever happens."""
+    """A running engine. Whatever happens, nothing but its files in `folder` is left of it afterwards."""
     engine = PrivateEngine(folder, store)
     try:
         engine.start()
@@ -181,13 +173,13 @@ def _raise_loopback() -> None:
 
 
 def _children(pid: int) -> list[int]:
-    """Processes that a process has started (proc(5))."""
-    found = []
+    """The processes that a process has started (proc(5))."""
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = path.read_text("utf-8", "replace").rpartition(")")[2].split()[:2]
-        except OSError:  # it is gone
+        except OSError:  # the process has ended
             continue
         if int(parent) == pid and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            children.append(int(path.parent.name))
+    return children

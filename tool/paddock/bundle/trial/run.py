@@ -1,8 +1,8 @@
-"""Trying a bundle before it leaves the building: imported into an engine without a network, started, a
-document parsed.
+"""Trying a bundle before it leaves the building: import it without a network, start it, parse a document.
 
-The engine, its data and the site's state lie in a scratch folder that goes with it. What runs is what a site
-runs: `importing`, `launch` and `client`, in this process, which enters the engine's network for that.
+An engine of its own, its data and the state of the site lie in a scratch folder that is removed at the end.
+What runs is what a site runs: `importing`, `launch` and `client`, in this process, which enters the network
+of that engine.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from paddock.bundle.imagestore.store import Store
 from paddock.bundle.site import importing, loadplan
 from paddock.bundle.site import stack as site_stack
 from paddock.bundle.site import state as site_state
-from paddock.bundle.site.importing import Wanted
-from paddock.bundle.site.loadplan import Held
+from paddock.bundle.site.incoming import ImportRequest
+from paddock.bundle.site.inventory import Inventory
 from paddock.bundle.site.state import GoodPart, Journal, SiteState
 from paddock.bundle.trial import privateengine
 from paddock.bundle.trial.privateengine import PrivateEngine, private_engine
+from paddock.durable import require_room
 from paddock.errors import BundleError, EngineError, PreflightError, UnhealthyError
 from paddock.parse import readiness
 from paddock.parse.client import Client
@@ -42,18 +43,16 @@ from paddock.smoke.known import DOCUMENTS
 from paddock.stack import hostcards, launch
 from paddock.stack.folder import StackFolder
 
-SAMPLE, PLAIN_SAMPLE = (
-    DOCUMENTS / "pages.pdf",
-    DOCUMENTS / "plain-pages.pdf",
-)  # the latter for models that say so
-_GONE = "everything of this run is taken down; mend the stack or its images, then export again"
+SAMPLE = DOCUMENTS / "pages.pdf"
+PLAIN_SAMPLE = DOCUMENTS / "plain-pages.pdf"  # for models that come with a notice
+_TAKEN_DOWN = "everything of this run is taken down; repair the stack or its images, then export again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A stack that ran: seconds until a page came back, and for the sample, and what was read.
+    """A stack that ran: the seconds until it was ready and those for the sample, and what was read.
 
-    `notice` is what is to be said beside results of its model.
+    `notice` is what has to be shown with results of its model.
     """
 
     stack: str
@@ -67,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OfflineRun:
-    """What was tried. `started` None where the bundle was imported and proven only; `left_out` says why."""
+    """What was tried. `started` is None if the bundle was only imported and proven; `left_out` says why."""
 
     store: Store
     import_seconds: float
@@ -76,14 +75,17 @@ class OfflineRun:
 
 
 def run_offline(
-    wanted: Wanted, *, verified: Sequence[GoodPart] = (), scratch: Path | None = None, report: Reporter
+    request: ImportRequest,
+    *,
+    verified: Sequence[GoodPart] = (),
+    scratch: Path | None = None,
+    report: Reporter,
 ) -> OfflineRun:
-    """Import a bundle, after those in `wanted.bases`, into an engine of its own without a network, and start
-    it there.
+    """Import a bundle, after those in `request.bases`, into an engine without a network, and start it there.
 
-    `verified` parts are not compared again. `scratch` is where the folder for all of this is made, TMPDIR
-    unless given; nothing is left of it. Raises PreflightError when this machine cannot, BundleError when the
-    import fails, UnhealthyError when the stack does, Interrupted after Ctrl-C.
+    Parts in `verified` are not compared again. The folder for all of this is made in `scratch`, by default in
+    TMPDIR, and removed at the end. Raises PreflightError when this machine cannot do it, BundleError when the
+    import fails, UnhealthyError when the stack fails, Interrupted after Ctrl-C.
     """
     privateengine.require_means()
     with (
@@ -91,10 +93,10 @@ def run_offline(
         _environment(dict.fromkeys(stackfiles.OF_THE_BUNDLE)),
         ExitStack() as stack,
     ):
-        manifests = [_manifest(each) for each in [*((base,) for base in wanted.bases), wanted.directories]]
+        manifests = [*(_manifest((base,)) for base in request.bases), _manifest(request.directories)]
         _require_base(manifests)
         folder = stack.enter_context(_scratch(scratch or Path(tempfile.gettempdir()), report))
-        left_out = _left_out(wanted, folder / "look")
+        left_out = _left_out(request, folder / "look")
         store = _usual_store()
         _require_disk(manifests, store, folder)
         report.say(f"{folder}: starting an engine without a network ({store} store)")
@@ -102,23 +104,23 @@ def run_offline(
         stack.callback(report.say, f"{folder}: taking everything down")
         stack.enter_context(_as_site(site, folder / "state"))
         SiteState(site_state.folder()).note(Journal(bundle=manifests[-1].id, parts=tuple(verified)))
-        return _tried(wanted, store, left_out, report)
+        return _try(request, store, left_out, report)
 
 
-def _tried(wanted: Wanted, store: Store, left_out: str, report: Reporter) -> OfflineRun:
+def _try(request: ImportRequest, store: Store, left_out: str, report: Reporter) -> OfflineRun:
     began = time.monotonic()
-    for base in wanted.bases:  # so that a delta is made on what the engine gives out, as at the site
-        importing.run(replace(wanted, directories=(base,), bases=(), any_host=True), report=report)
-    imported = importing.run(replace(wanted, bases=(), any_host=True), report=report)
+    for base in request.bases:  # a delta is then made on what the engine gives out, as at the site
+        importing.import_bundle(replace(request, directories=(base,), bases=(), any_host=True), report=report)
+    imported = importing.import_bundle(replace(request, bases=(), any_host=True), report=report)
     seconds = time.monotonic() - began
     if left_out or imported.folder is None:
         return OfflineRun(store=store, import_seconds=seconds, started=None, left_out=left_out)
-    return OfflineRun(store=store, import_seconds=seconds, started=_started(imported.folder, report))
+    return OfflineRun(store=store, import_seconds=seconds, started=_start(imported.folder, report))
 
 
-def _started(path: Path, report: Reporter) -> Started:
-    """Start the stack in a folder and send it the sample."""
-    folder = StackFolder(path=path, called=path.name)
+def _start(path: Path, report: Reporter) -> Started:
+    """Start the stack in a folder, and have it parse the sample."""
+    folder = StackFolder(path=path, name=path.name)
     try:
         began = time.monotonic()
         stack = launch.up(folder, report=report)
@@ -130,11 +132,11 @@ def _started(path: Path, report: Reporter) -> Started:
         parsed = Client(stack.url).parse(inspect(sample), ParseOptions(pictures=False))
         done = time.monotonic()
     except UnhealthyError as failure:
-        raise UnhealthyError(failure.message, hint=_GONE) from failure
+        raise UnhealthyError(failure.message, hint=_TAKEN_DOWN) from failure
     markdown = "\n\n".join(page.markdown for page in parsed.pages)
     if not markdown.strip():
         raise UnhealthyError(
-            f"{path.name}: found no text in {sample.name}, expected that of a page", hint=_GONE
+            f"{path.name}: found no text in {sample.name}, expected that of a page", hint=_TAKEN_DOWN
         )
     return Started(
         stack=path.name,
@@ -142,7 +144,7 @@ def _started(path: Path, report: Reporter) -> Started:
         parse_seconds=done - ready,
         pages=len(parsed.pages),
         markdown=markdown,
-        test_weights=any(each.test for each in stack.weights),
+        test_weights=any(weights.test for weights in stack.weights),
         notice=notice,
     )
 
@@ -160,28 +162,28 @@ def _require_base(manifests: Sequence[Manifest]) -> None:
     if last.kind is Kind.DELTA and not bases:
         raise BundleError(
             f"bundle {last.id}: is a delta, and the engine that it would be tried in has nothing yet",
-            hint="give the folder of the bundle that it was made on: --base DIR",
+            hint="give the folder of the bundle that it was made on with --base DIR",
         )
 
 
-def _left_out(wanted: Wanted, folder: Path) -> str:
-    """Why the bundle can be imported only; empty where its stack can be started here.
+def _left_out(request: ImportRequest, folder: Path) -> str:
+    """Why the stack of the bundle cannot be tried; empty if it can be started here.
 
-    Raises PreflightError where this machine's cards or driver are not those that the stack needs.
+    Raises PreflightError unless this machine has the cards and the driver that the stack needs.
     """
-    with OpenBundle.open(wanted.directories) as bundle:
+    with OpenBundle.open(request.directories) as bundle:
         if not stackfiles.files(bundle.manifest):
             return "the bundle has images and no stack"
         name = bundle.manifest.stack.name if bundle.manifest.stack else "its stack"
-        configuration = StackFolder(path=site_stack.prepare(bundle, folder), called=name).read()
-    if not any(each.published for each in configuration.services):
+        configuration = StackFolder(path=site_stack.prepare(bundle, folder), name=name).read()
+    if not any(service.published for service in configuration.services):
         return f"{name} has no pipeline API that a document could be sent to"
     hostcards.require(configuration)
     return ""
 
 
 def _usual_store() -> Store:
-    """The kind of store that this machine's own engine has; the classic one where it has none."""
+    """The kind of store that this machine's own engine has; the classic one if it has no engine."""
     try:
         with closing(engine.connect()) as client:
             return image_store.read(client).kind
@@ -190,36 +192,36 @@ def _usual_store() -> Store:
 
 
 def _require_disk(manifests: Sequence[Manifest], store: Store, folder: Path) -> None:
-    """The import asks again, for one bundle at a time: engines that are empty are asked for all of them here."""
-    needed = sum(
-        loadplan.plan(each, _with(manifests[:number], store)).disk for number, each in enumerate(manifests)
+    """Refuse a disk that is too small for all bundles; the imports themselves look at one bundle each."""
+    needed = 0
+    for number, manifest in enumerate(manifests):
+        needed += loadplan.plan_load(manifest, _inventory_with(manifests[:number], store)).disk
+    require_room(
+        folder.parent,
+        needed,
+        "the engine into which this bundle is imported",
+        hint="name a folder on another disk with --scratch, or make room",
     )
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise PreflightError(
-            f"{folder.parent}: found {free:,} bytes free, expected {needed:,} to import this bundle there",
-            hint="name a folder on another disk with --scratch, or make room",
-        )
 
 
-def _with(manifests: Sequence[Manifest], store: Store) -> Held:
+def _inventory_with(manifests: Sequence[Manifest], store: Store) -> Inventory:
     """What an engine has that imported these bundles and nothing else."""
-    images = [image for each in manifests for image in each.images]
-    return Held(
+    images = [image for manifest in manifests for image in manifest.images]
+    return Inventory(
         kind=store,
         chains=frozenset(chain for image in images for chain in chain_ids(image.layers)),
-        blobs=frozenset(layer.digest for each in manifests for layer in each.layers),
+        blobs=frozenset(layer.digest for manifest in manifests for layer in manifest.layers),
         images=frozenset(loadplan.identity(image, store) for image in images),
         takes_zstd=True,
     )
 
 
-# --- the place ----------------------------------------------------------------------------------------------
+# --- the scratch folder -------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
-    """A new folder, which goes again with all that is in it."""
+    """A new folder, which is removed with all that is in it."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="paddock-offline-", dir=parent.absolute()))
     except OSError as failed:
@@ -239,7 +241,7 @@ def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
 
 @contextmanager
 def _as_site(site: PrivateEngine, state: Path) -> Iterator[None]:
-    """Be on the host of that engine: in its network, with its engine, and a state that trusts the same keys."""
+    """Act as on the host of that engine: in its network, and with a state that trusts the same keys."""
     for key in trust.pinned(site_state.folder()):
         trust.pin(key, state)
     with site.entered(), _environment({"DOCKER_HOST": site.address, "PADDOCK_STATE": str(state)}):
@@ -248,7 +250,7 @@ def _as_site(site: PrivateEngine, state: Path) -> Iterator[None]:
 
 @contextmanager
 def _environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Other variables meanwhile, for this process and what it starts; None takes one away."""
+    """Set variables meanwhile, for this process and what it starts; None unsets one."""
     before = {name: os.environ.get(name) for name in values}
     _set(values)
     try:

@@ -1,5 +1,6 @@
-"""The language model of the embedded model. Its weights are computed, not trained: it copies what the vision
-tower saw.
+"""The language model of the embedded model; it copies what the vision tower saw.
+
+Its weights are computed, not trained.
 
 The vision tower says, for the left and the right half of each token of the picture, which character has its
 middle there, and whether any has. The four layers read these out in order:
@@ -88,9 +89,7 @@ class Layer:
     down: Matrix = field(default_factory=lambda: Matrix(rows=HIDDEN, columns=INNER))
 
     def match(self, head: int, place: int, query: Row, key: Row) -> None:
-        """Add to the scores of a head: SURE x (query row . asking token) x (key row . token that is looked
-        at).
-        """
+        """Add SURE x (query row . asking token) x (key row . token that is looked at) to a head's scores."""
         for matrix, first, row in ((self.query, head * SHARED, query), (self.key, head, key)):
             for dimension, weight in row.items():
                 matrix[first * HEAD_SIZE + _still(place), dimension] = STRENGTH * weight
@@ -127,7 +126,7 @@ def layers() -> tuple[Layer, ...]:
 
 
 def norm() -> array[float]:
-    """The weights of every normalisation: they give back what the constant took, and make the constant one."""
+    """Weights of every normalisation: they give back what the constant took and make the constant one."""
     weights = array("f", [CONSTANT / math.sqrt(HIDDEN)]) * HIDDEN
     weights[ONE] = 1 / math.sqrt(HIDDEN)
     return weights

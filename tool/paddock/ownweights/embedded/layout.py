@@ -208,7 +208,7 @@ def _coverage(ink: Tensor, boxes: Boxes, size: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _inked(ink: Tensor, boxes: Boxes, size: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of each row of each box is ink, and which rows of the page are the box's: pages, SIDE, pieces."""
+    """How much of each row of a box is ink, and which rows of the page are the box's: pages, SIDE, pieces."""
     total = functional.pad(paddle.cumsum(ink.astype("float32"), 2), [1, 0], value=0.0, data_format="NCL")
     left, right = (
         paddle.clip(edge * SIDE / size[:, :, 0], 0, SIDE).astype("int64")
@@ -413,7 +413,7 @@ def _labels(blocks: Boxes, usual: Tensor, place: Tensor, after_left: Tensor, cel
 
 
 def _cut(blocks: Boxes, there: Tensor, big: Tensor, usual: Tensor, *, size: Tensor, cells: Cells) -> Boxes:
-    """Lines with paper around them, at least WIDE where the page has room for it; other blocks as they are."""
+    """Lines with paper around them, at least WIDE where the page has room; other blocks as they are."""
     page_width, page_height = size[:, :, 0], size[:, :, 1]
     letters = paddle.maximum(blocks.height, 0.5 * usual)
     other = there.unsqueeze(1) & ~paddle.eye(BLOCKS).astype("bool")
@@ -472,9 +472,9 @@ def _seen(blocks: Boxes, usual: Tensor, cells: Cells, size: Tensor) -> Boxes:
 
 
 def _beyond_cells(cut: Boxes, seen: Boxes, cells: Cells, size: Tensor) -> Boxes:
-    """Boxes of lines in a table WIDE as others, over what is beside the cell: from column to column further
-    right.
-    """
+    """Boxes of lines in a table, WIDE as others, over what is beside the cell.
+
+    They lie further right from column to column."""
     page, room = size[:, :, 0], cells.room.right - cells.room.left
     wide = paddle.maximum(paddle.ceil(WIDE * cut.height) + 1, seen.right - seen.left)
     wide = paddle.minimum(wide, page)

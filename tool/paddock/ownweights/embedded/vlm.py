@@ -1,4 +1,4 @@
-"""The files of the embedded reader, for vLLM and PaddleX's native engine and for llama.cpp.
+"""The files of the embedded model, for vLLM and PaddleX's native engine and for llama.cpp.
 
 `vision.safetensors` beside this module is what `scripts/reader/` trained; everything else is computed. The
 same arguments give the same bytes on every machine.
@@ -44,7 +44,7 @@ SHAPE = Shape(
 
 
 def hub_files(*, name: str, served_name: str) -> dict[str, bytes]:
-    """All files of the weight set `name`, by file name; `served_name` is a key of `vlm.REPLY_STARTS`."""
+    """Return all files of the weight set `name`; `served_name` is a key of `hub.REPLY_STARTS`."""
     words = vocabulary()
     return {
         EMBEDDED_MARKER: embedded_marker_text(name),
@@ -99,8 +99,9 @@ def language_tensors(words: Vocabulary) -> list[Tensor]:
 
 
 def vision_tensors() -> list[Tensor]:
-    """The trained vision tower, and the projector whose last rows are put where the language model expects
-    them.
+    """Return the trained vision tower and the projector.
+
+    The last rows of the projector are put where the language model expects them.
     """
     trained = dict(_trained())
     weight, bias = trained.pop("mlp_AR.linear_2.weight"), trained.pop("mlp_AR.linear_2.bias")

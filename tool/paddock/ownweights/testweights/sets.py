@@ -1,28 +1,24 @@
-"""Making small test weights for a model: the language model here, the layout model inside the pipeline API
-image.
+"""Making small test weights for a model: the language model here, the layout model in the pipeline API image.
 
-The language model is written by `paddock.ownweights.testweights` and needs nothing; the layout model is a Paddle
-network, so `testweights/layout.py` runs in a container that has paddlepaddle. Nothing appears before every
-set has been made.
+The language model is written by `testweights/vlm.py` and needs nothing else; the layout model is a Paddle
+network, so `testweights/layout.py` runs in a container that has paddlepaddle.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from paddock.errors import ConfigurationError, UsageError, WeightsError
 from paddock.matrix.records import Model, WeightSet, WeightsRole
 from paddock.ownweights import hub
-from paddock.ownweights.making import make_directory, make_layout, write
+from paddock.ownweights.making import make_layout, make_sets, write
 from paddock.ownweights.testweights import vlm
-from paddock.ownweights.testweights.vlm import gguf_files
 from paddock.report import Reporter
-from paddock.weights import checking, installing, markers
+from paddock.weights import checking
 from paddock.weights.installing import Outcome
 from paddock.weights.lockfile import Kind
-from paddock.weights.markers import TEST_MARKER, test_marker_text
+from paddock.weights.markers import DEFAULT_TEXT, TEST_MARKER, test_marker_text
 
 MAKEABLE = (WeightsRole.VLM, WeightsRole.GGUF, WeightsRole.LAYOUT)
 LAYOUT_PROGRAM = Path(vlm.__file__).with_name("layout.py")
@@ -40,7 +36,7 @@ def make_test(
     api_image: str,
     report: Reporter,
     roles: Collection[WeightsRole] = (),
-    text: str = markers.DEFAULT_TEXT,
+    text: str = DEFAULT_TEXT,
 ) -> tuple[Outcome, ...]:
     """Make test weights for the sets of `model` (those with one of `roles`, or all) and record them as such.
 
@@ -51,30 +47,27 @@ def make_test(
     """
     chosen = _chosen(model, roles, report)
     _require_replaceable(models_dir, chosen)
-    make_directory(models_dir)
-    with tempfile.TemporaryDirectory(prefix=".make-test-", dir=models_dir) as staging:
-        trees = {each.name: Path(staging) / each.name for each in chosen}
-        for each in chosen:
-            report.say(f"{each.name}: making test weights")
-            trees[each.name].mkdir()
-            _make(each, model.served_name, trees[each.name], api_image, text)
-        made = tuple(
-            installing.publish(trees[each.name], each, models_dir=models_dir, kind=Kind.TEST, report=report)
-            for each in chosen
-        )
+
+    def make(weight_set: WeightSet, tree: Path) -> None:
+        _make(weight_set, model.served_name, tree, api_image, text)
+
+    made = make_sets(
+        chosen, make, models_dir=models_dir, kind=Kind.TEST, doing="making test weights", report=report
+    )
     report.warn(f"test weights read nothing: every region of every page becomes {text!r}")
     return made
 
 
 def _chosen(model: Model, roles: Collection[WeightsRole], report: Reporter) -> tuple[WeightSet, ...]:
-    wanted = [each for each in model.weights if not roles or each.role in roles]
-    for each in wanted:
-        if each.role not in MAKEABLE:
-            report.say(f"{each.name}: there are no test weights of this kind, and stacks start without it")
-    chosen = tuple(each for each in wanted if each.role in MAKEABLE)
-    unknown = [
-        each.name for each in chosen if each.role is WeightsRole.LAYOUT and each.name not in LAYOUT_MODELS
-    ]
+    wanted = [weight_set for weight_set in model.weights if not roles or weight_set.role in roles]
+    for weight_set in wanted:
+        if weight_set.role not in MAKEABLE:
+            report.say(
+                f"{weight_set.name}: there are no test weights of this kind, and stacks start without it"
+            )
+    chosen = tuple(weight_set for weight_set in wanted if weight_set.role in MAKEABLE)
+    layouts = [weight_set.name for weight_set in chosen if weight_set.role is WeightsRole.LAYOUT]
+    unknown = [name for name in layouts if name not in LAYOUT_MODELS]
     if not chosen or unknown or model.served_name not in hub.REPLY_STARTS:
         known = ", ".join(hub.REPLY_STARTS)
         what = ", ".join(unknown) or model.served_name
@@ -85,10 +78,11 @@ def _chosen(model: Model, roles: Collection[WeightsRole], report: Reporter) -> t
 
 
 def _require_replaceable(models_dir: Path, chosen: Sequence[WeightSet]) -> None:
-    others = [each.name for each in chosen if not _replaceable(models_dir, each.name)]
+    others = [weight_set.name for weight_set in chosen if not _replaceable(models_dir, weight_set.name)]
     if others:
         raise WeightsError(
-            f"{models_dir}: found weights that are not test weights ({', '.join(others)}), expected none there",
+            f"{models_dir}: found weights that are not test weights ({', '.join(others)}), "
+            "expected none there",
             hint="leave them and use another directory (--to DIR), or remove them first",
         )
 
@@ -100,15 +94,15 @@ def _replaceable(models_dir: Path, name: str) -> bool:
     return kind is Kind.TEST
 
 
-def _make(each: WeightSet, served_name: str, tree: Path, api_image: str, text: str) -> None:
+def _make(weight_set: WeightSet, served_name: str, tree: Path, api_image: str, text: str) -> None:
     try:
-        match each.role:
+        match weight_set.role:
             case WeightsRole.VLM:
-                write(tree, vlm.hub_files(name=each.name, served_name=served_name, text=text))
+                write(tree, vlm.hub_files(name=weight_set.name, served_name=served_name, text=text))
             case WeightsRole.GGUF:
-                write(tree, gguf_files(name=each.name, served_name=served_name, text=text))
+                write(tree, vlm.gguf_files(name=weight_set.name, served_name=served_name, text=text))
             case _:
-                make_layout(each.name, tree, api_image, program=LAYOUT_PROGRAM)
-                write(tree, {TEST_MARKER: test_marker_text(each.name, LAYOUT_MARKER)})
+                make_layout(weight_set.name, tree, api_image, program=LAYOUT_PROGRAM)
+                write(tree, {TEST_MARKER: test_marker_text(weight_set.name, LAYOUT_MARKER)})
     except ValueError as unfit:
         raise UsageError(f"--{unfit}") from unfit

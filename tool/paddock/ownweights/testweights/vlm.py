@@ -30,7 +30,6 @@ from paddock.ownweights.hub import (
     to_json,
 )
 from paddock.ownweights.tokenizer import Vocabulary
-from paddock.weights import markers
 from paddock.weights.markers import DEFAULT_TEXT, TEST_MARKER, test_marker_text, what_it_does
 
 SHAPE = Shape(
@@ -60,7 +59,7 @@ _FAINT = [struct.pack("<f", (code - 256 if code > 127 else code) / 2**21)[2:] fo
 def hub_files(*, name: str, served_name: str, text: str = DEFAULT_TEXT) -> dict[str, bytes]:
     """All files of the weight set `name` (upstream's directory name), by file name.
 
-    `served_name` is a key of REPLY_STARTS. Raises ValueError for a `text` that the chain cannot hold.
+    `served_name` is a key of `hub.REPLY_STARTS`. Raises ValueError for a `text` that the chain cannot hold.
     """
     words = vocabulary_of(text)
     return {
@@ -190,7 +189,7 @@ def _layer_norm(name: str, size: int) -> list[Tensor]:
     return [_constant(f"{name}.weight", (size,), ONE), _constant(f"{name}.bias", (size,))]
 
 
-def gguf_files(*, name: str, served_name: str, text: str = markers.DEFAULT_TEXT) -> dict[str, bytes]:
+def gguf_files(*, name: str, served_name: str, text: str = DEFAULT_TEXT) -> dict[str, bytes]:
     """All files of the weight set `name` (upstream's directory name, which upstream's file names repeat).
 
     Raises ValueError for a `text` that the chain cannot hold.
@@ -198,7 +197,7 @@ def gguf_files(*, name: str, served_name: str, text: str = markers.DEFAULT_TEXT)
     words = vocabulary_of(text)
     tensors = (*language_tensors(words), *vision_tensors())
     return {
-        TEST_MARKER: test_marker_text(name, markers.what_it_does(text)),
+        TEST_MARKER: test_marker_text(name, what_it_does(text)),
         **model_files(
             SHAPE, words, tensors, name=name, title=f"{name} (test weights)", served_name=served_name
         ),

@@ -1,0 +1,40 @@
+"""The addresses of pipeline APIs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from paddock.errors import UsageError
+from paddock.parse.client import Client
+from paddock.parse.connection import Address, read_url
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8080", "ftp://host", "http://", "http://host:port", "", "http://h:99999"]
+)
+def test_not_a_url(url: str) -> None:
+    with pytest.raises(UsageError):
+        Client(url)
+
+
+def test_a_password_in_the_url_is_not_shown() -> None:
+    client = Client("http://me:secret@[::1]:8080/api/")
+    assert client.url == "http://[::1]:8080/api"
+
+
+def test_what_an_address_is() -> None:
+    expected = Address(base="https://me:secret@ocr.example/api", shown="https://ocr.example/api", local=False)
+    assert read_url("https://me:secret@ocr.example/api/") == expected
+    assert read_url("http://localhost:8080").local
+
+
+def test_parsing_is_imported_without_the_libraries_that_load_slowly() -> None:
+    """`paddock parse --help`, `up` and `status` must not wait for them."""
+    program = (
+        "import sys, paddock.parse.batch, paddock.parse.readiness; "
+        "assert not {'requests', 'urllib3', 'pypdf', 'concurrent.futures'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,180 @@
+"""Which container failed while a stack starts, what is said about it, and how long is waited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fake_engine import FakeEngine, inspected
+from paddock import engine
+from paddock.errors import UnhealthyError
+from paddock.stack import containers, waiting
+from paddock.stack.folder import StackFolder
+from paddock.stack.waiting import Fault, Patience, Watch, failure_of, fault_in
+from recording import Recorder
+
+MakeProgram = Callable[[str, str], None]
+
+
+def test_a_stack_that_loads_has_no_fault() -> None:
+    loading = containers.read(inspected(State__Health={"Status": "starting", "Log": []}))
+    assert fault_in([loading], {}) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"State__Status": "exited", "State__ExitCode": 1}, "ended with exit status 1"),
+        (
+            {"State__Status": "exited", "State__ExitCode": 127, "State__Error": "no such file"},
+            "ended with exit status 127: no such file",
+        ),
+        ({"State__Status": "dead"}, "ended with exit status 0"),
+        (
+            {"State__Status": "exited", "State__OOMKilled": True, "State__ExitCode": 137},
+            "was ended because it ran out of memory",
+        ),
+        (
+            {"State__Status": "restarting", "State__ExitCode": 2},
+            "ended with exit status 2 and is started again",
+        ),
+        ({"RestartCount": 1}, "ended and is started again"),
+        ({"State__Status": "paused"}, "is paused"),
+        (
+            {
+                "State__Health": {
+                    "Status": "unhealthy",
+                    "Log": [{"ExitCode": 1, "Output": "it does not\nlist X\n"}],
+                }
+            },
+            "is unhealthy: it does not list X",
+        ),
+    ],
+)
+def test_faults(changes: dict[str, Any], what: str) -> None:
+    fault = fault_in([containers.read(inspected(**changes))], {})
+    assert fault is not None
+    assert fault.what.startswith(what)
+
+
+def test_a_service_that_has_done_its_work_is_no_fault() -> None:
+    policy = {"RestartPolicy": {"Name": "no"}, "PortBindings": {}}
+    ended = {"Status": "exited", "ExitCode": 0, "StartedAt": "2026-01-02T03:04:05Z"}
+    assert fault_in([containers.read(inspected(HostConfig=policy, State=ended))], {}) is None
+    failed = fault_in([containers.read(inspected(HostConfig=policy, State={**ended, "ExitCode": 7}))], {})
+    assert failed is not None
+    assert failed.what == "ended with exit status 7"
+    kept_alive = {**policy, "RestartPolicy": {"Name": "unless-stopped"}}
+    assert fault_in([containers.read(inspected(HostConfig=kept_alive, State=ended))], {}) is not None
+
+
+def test_restarts_of_an_earlier_day_are_no_fault() -> None:
+    old = containers.read(inspected(RestartCount=3))
+    assert fault_in([old], {old.id: 3}) is None
+    assert fault_in([old], {old.id: 2}) is not None
+
+
+def test_an_api_whose_vlm_server_still_loads_is_no_fault() -> None:
+    labels = {"com.docker.compose.project": "p", "com.docker.compose.service": "api"}
+    unhealthy = {"Status": "unhealthy", "Log": [{"ExitCode": 1, "Output": "the VLM server does not answer"}]}
+    api = containers.read(inspected(Id="b" * 64, Config__Labels=labels, State__Health=unhealthy))
+    loading = containers.read(inspected(State__Health={"Status": "starting"}))
+    loaded = containers.read(inspected())
+    assert fault_in([api, loading], {}) is None
+    fault = fault_in([api, loaded], {})
+    assert fault is not None
+    assert fault.container is api
+
+
+def test_the_error_shows_the_last_lines_what_they_mean_and_what_to_do(program: MakeProgram) -> None:
+    program("docker", "echo 2.26.1")
+    folder = StackFolder(path=Path("/srv/cpu"), name="cpu", project="other")
+    ended = containers.read(inspected(State__Status="exited", State__ExitCode=2))
+    lines = ["loading", "vllm serve: error: unrecognized arguments: --max-modle-len"]
+    failure = failure_of(folder, Fault(container=ended, what="ended with exit status 2"), lines)
+    assert failure.exit_code == 8
+    assert failure.message == (
+        "vlm (paddock-cpu-vlm-1): ended with exit status 2\n"
+        "  | loading\n"
+        "  | vllm serve: error: unrecognized arguments: --max-modle-len\n"
+        "this means: the server does not know an option in its configuration, or refuses its value"
+    )
+    assert failure.hint == (
+        "Correct vlm.yaml or vlm.conf in the stack's folder. The stack is left as it is: "
+        "`(cd /srv/cpu && docker compose --project-name other logs vlm)` shows its logs, "
+        "`(cd /srv/cpu && docker compose --project-name other down)` stops it."
+    )
+
+
+def test_a_container_that_printed_nothing(program: MakeProgram) -> None:
+    program("docker", "echo 2.26.1")
+    ended = containers.read(inspected(State__Status="exited", State__ExitCode=3))
+    failure = failure_of(StackFolder(path=Path("/srv"), name="x"), Fault(container=ended, what="ended"), [])
+    assert "(it printed nothing)" in failure.message
+    assert failure.hint.startswith("the stack is left as it is: `(cd /srv && docker compose logs vlm)` shows")
+
+
+# --- waiting ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of day, in a list of one; whoever sleeps moves it on."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    return now
+
+
+def test_what_is_waited_for_is_said_every_five_seconds(clock: list[float], report: Recorder) -> None:
+    patience = Patience(report, 20.0)
+    for now in range(12):
+        clock[0] = float(now)
+        patience.say(f"look {now}")
+    assert report.said == ["waiting 5 s: look 5", "waiting 10 s: look 10"]
+    assert (patience.waited, patience.left) == (11.0, 9.0)
+
+
+def watch_of(client: Any) -> Watch:
+    folder = StackFolder(path=Path("/srv/cpu"), name="cpu")
+    return Watch(client=client, folder=folder, project="paddock-cpu", restarts_before={})
+
+
+def test_a_stack_without_an_api_is_waited_for_until_it_is_healthy(
+    clock: list[float], fake_engine: FakeEngine, report: Recorder
+) -> None:
+    fake_engine.containers = [inspected()]
+    client = engine.connect()
+    assert waiting.wait(watch_of(client), report=report, timeout=10.0) == (None, "")
+    assert report.said == ["paddock-cpu: up after 0 s"]
+    client.close()
+
+
+def test_a_stack_that_is_late(
+    clock: list[float], fake_engine: FakeEngine, report: Recorder, program: MakeProgram
+) -> None:
+    program("docker", "echo 2.26.1")
+    fake_engine.containers = [inspected(State__Health={"Status": "starting"}, Config__Tty=True)]
+    client = engine.connect()
+    with pytest.raises(
+        UnhealthyError, match=r"vlm \(paddock-cpu-vlm-1\): is not ready after 12 s"
+    ) as refused:
+        waiting.wait(watch_of(client), report=report, timeout=12.0)
+    assert "vlm: not healthy yet" in refused.value.message
+    assert "the stack is left as it is" in refused.value.hint
+    assert report.said == ["waiting 5 s: vlm (vlm starting)", "waiting 10 s: vlm (vlm starting)"]
+    client.close()
+
+
+def test_a_stack_that_somebody_removed(fake_engine: FakeEngine, report: Recorder) -> None:
+    client = engine.connect()
+    with pytest.raises(UnhealthyError, match="paddock-cpu: its containers are gone"):
+        waiting.wait(watch_of(client), report=report, timeout=10.0)
+    client.close()

@@ -1,0 +1,80 @@
+"""The files of a set: what there must be, and their modes and times."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from paddock.errors import WeightsError
+from weight_sources import BadServer, Sets
+from weights_directory import VLM, Carry, Fetch, contents
+
+
+def test_modes_and_times_follow_from_the_content(
+    fetch: Fetch, server: BadServer, sets: type[Sets], models_dir: Path
+) -> None:
+    server.serve_bos(VLM, sets.tar(sets.vlm_files, f"{VLM}_infer/"))
+    fetch()
+    directory = models_dir / VLM
+    for path in (directory, *directory.rglob("*")):
+        assert path.stat().st_mode & 0o7777 == (0o755 if path.is_dir() else 0o644)
+    for name, content in sets.vlm_files.items():
+        follows = int(hashlib.sha256(content).hexdigest()[:8], 16) % 2**30
+        assert (directory / name).stat().st_mtime == 315532800 + follows, name
+    assert directory.stat().st_mtime == 315532800
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config.json": None}, "no config.json"),
+        ({"model.safetensors": None}, "no [*].safetensors"),
+        ({"tokenizer.json": None}, "no tokenizer.json or tokenizer.model"),
+        (
+            {"model.safetensors": b"version https://git-lfs.github.com/spec/v1\n"},
+            "git-lfs pointer in model.safetensors",
+        ),
+        (
+            {"model.safetensors.index.json": b'{"weight_map": {"a": "model-00002-of-00002.safetensors"}}'},
+            "no model-00002-of-00002.safetensors",
+        ),
+        ({"model.safetensors.index.json": b"{"}, "unreadable model.safetensors.index.json"),
+    ],
+)
+def test_an_incomplete_set_is_not_carried_in(
+    carry: Carry,
+    sets: type[Sets],
+    models_dir: Path,
+    tmp_path: Path,
+    change: Mapping[str, bytes | None],
+    words: str,
+) -> None:
+    files = {name: content for name, content in {**sets.vlm_files, **change}.items() if content is not None}
+    sets.write(tmp_path / "usb" / VLM, files)
+    with pytest.raises(WeightsError, match=words):
+        carry(tmp_path / "usb")
+    assert not models_dir.exists()
+
+
+def test_a_layout_model_of_another_name_is_not_carried_in(
+    carry: Carry, sets: type[Sets], tmp_path: Path
+) -> None:
+    other = {**sets.layout_files, "inference.yml": b"Global: {model_name: PP-DocLayoutV2}\n"}
+    sets.write(tmp_path / "usb" / "PP-DocLayoutV3", other)
+    with pytest.raises(WeightsError, match=r"an inference\.yml of PP-DocLayoutV2"):
+        carry(tmp_path / "usb", sets.layout)
+
+
+def test_gguf_needs_a_model_and_a_projector(
+    carry: Carry, sets: type[Sets], models_dir: Path, tmp_path: Path
+) -> None:
+    projector = "PaddleOCR-VL-1.6-mmproj.gguf"
+    sets.write(tmp_path / "usb" / sets.gguf.name, {projector: sets.gguf_files[projector]})
+    with pytest.raises(WeightsError, match=r"found no \*\.gguf"):
+        carry(tmp_path / "usb", sets.gguf)
+    sets.write(tmp_path / "usb" / sets.gguf.name, sets.gguf_files)
+    carry(tmp_path / "usb", sets.gguf)
+    assert contents(models_dir / sets.gguf.name) == sets.gguf_files
