@@ -24,7 +24,7 @@ BIN := .venv/bin
 PADDOCK := $(BIN)/paddock
 PYTEST := $(BIN)/python -m pytest
 VARIANT := $(if $(filter-out 0 no false,$(OFFLINE)),--offline)
-SIDE_BY_SIDE := $(if $(filter-out 0,$(LANES)),-n $(LANES) --dist loadgroup --no-loadscope-reorder)
+SIDE_BY_SIDE := $(if $(filter-out 0,$(LANES)),-n $(LANES) --no-loadscope-reorder)
 SHELL_SCRIPTS = .ci/run images/tool/paddock.sh $(wildcard scripts/*.sh scripts/*/*.sh) tool/paddock/building/make-base.sh $(shell find templates -name '*.sh' | LC_ALL=C sort)
 DOCKERFILES = $(shell find images -name Dockerfile 2>/dev/null | LC_ALL=C sort)
 
@@ -41,7 +41,7 @@ demo: setup ## set everything up, build, start the cpu stack and parse a documen
 
 .PHONY: test
 test: setup test-programs ## run every test except the benchmark; needs the engine, and starts it
-	@PADDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests --ignore=tests/bench $(SIDE_BY_SIDE) \
+	@PYTHONUNBUFFERED=1 PADDOCK_REQUIRE_ENGINE=1 $(PYTEST) tests --ignore=tests/bench $(SIDE_BY_SIDE) \
 	    --durations-to .paddock/durations.tsv $(ARGS)
 
 # --- setting up -------------------------------------------------------------------------------------------------------

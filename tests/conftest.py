@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import shutil
 import signal
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,9 +26,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")
-BUNDLES = TESTS / "integration" / "bundles"
-BUNDLES_ON_THE_HOST = {"test_air_gap.py", "test_offline_run.py"}  # build, or run stacks, on the host's engine
-HOST_ENGINE, SITE_ENGINES = "host-engine", "site-engines"  # lanes of tests
+LANES = ("engine-1", "engine-2")  # of tests that use engines
+# Bundles have private engines. On the host's engine, which the first lane uses, the second one has projects and
+# names of images of its own.
+SECOND_LANE = (TESTS / "integration" / "bundles", TESTS / "integration" / "embedded")
+IN_FIRST_LANE = {"test_air_gap.py"}  # it takes as long as half of the other bundles
 LONGEST_FILES = 25  # shown
 ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
 
@@ -58,26 +60,37 @@ def repository() -> Path:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark everything that NEEDS_ENGINE `engine`, so that nobody can forget to, and say what runs together.
+    """Mark everything that NEEDS_ENGINE `engine`, so that nobody can forget to.
 
-    With `-n`, tests of one lane run one after the other. The two lanes that use engines come first: they take
-    longest, and the files of the other tests fill the time that one of them leaves.
+    With `-n`, the two lanes of tests that use engines come first: they take longest, and the files of the
+    other tests fill the time that one of them leaves.
     """
     for item in items:
         if any(folder in item.path.parents for folder in NEEDS_ENGINE):
             item.add_marker("engine")
-        item.add_marker(pytest.mark.xdist_group(lane(item)))
     if hasattr(config, "workerinput"):  # a process of pytest-xdist
-        order = [HOST_ENGINE, SITE_ENGINES]
-        items.sort(key=lambda item: order.index(found) if (found := lane(item)) in order else len(order))
+        lanes = {item: lane(item.path) for item in items}
+        items.sort(key=lambda item: LANES.index(lanes[item]) if lanes[item] in LANES else len(LANES))
 
 
-def lane(item: pytest.Item) -> str:
-    """Tests on the host's engine are one lane, those on private engines of their own another; else a file."""
-    if item.get_closest_marker("engine") is None:
-        return item.path.relative_to(TESTS).as_posix()
-    private = BUNDLES in item.path.parents and item.path.name not in BUNDLES_ON_THE_HOST
-    return SITE_ENGINES if private else HOST_ENGINE
+def lane(path: Path) -> str:
+    """The lane of a test file: one of the two that use engines, else a lane of its own."""
+    if not any(folder in path.parents for folder in NEEDS_ENGINE):
+        return str(path)
+    second = any(folder in path.parents for folder in SECOND_LANE) and path.name not in IN_FIRST_LANE
+    return LANES[second]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, run the tests of one lane one after the other, in one process."""
+    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415 - asked for only where it is there
+
+    class Lanes(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return lane(config.rootpath / nodeid.partition("::")[0])
+
+    return Lanes(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -134,8 +147,7 @@ class Durations:
         self.seconds: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name = re.sub(r"@[\w./-]+$", "", report.nodeid)  # pytest-xdist adds the lane
-        self.seconds[name] = self.seconds.get(name, 0.0) + report.duration
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

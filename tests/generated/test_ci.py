@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -145,7 +144,7 @@ def sets_of(script: str) -> Iterable[str]:
         yield re.sub(r"\$(\w+)", lambda match: names[match[1]], text)
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="needs docker buildx, not an engine")
+@pytest.mark.needs("docker")
 def test_bake_understands_what_the_script_sets(files: Files, tmp_path: Path) -> None:
     write_files(files, tmp_path)
     overrides = [f"--set={text}" for text in sets_of(files[PUBLISH_SCRIPT])]

@@ -26,6 +26,7 @@ from paddock.weights.setfiles import EPOCH
 from programs import run
 from rendered import (
     COMMITTED,
+    ON_UPSTREAM,
     REGISTRY,
     STACKS,
     TEMPLATES,
@@ -300,7 +301,6 @@ def test_no_configuration_holds_a_key(stack: Stack) -> None:
 
 # --- upstream's images --------------------------------------------------------------------------------------
 
-ON_UPSTREAM = {stack.name: stack for stack in STACKS.values() if not upstream.reason_against(stack)}
 every_stack_on_upstream = pytest.mark.parametrize("stack", ON_UPSTREAM.values(), ids=ON_UPSTREAM)
 
 

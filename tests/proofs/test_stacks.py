@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +23,16 @@ from paddock.stack import preflight
 from paddock.stack.configuration import AscendNeeds, Cards, Configuration, NvidiaNeeds
 from paddock.stack.folder import StackFolder
 from programs import run, succeeded
-from rendered import COMMITTED, STACKS, UNHURRIED, document, every_stack, everything, needs_compose
+from rendered import (
+    COMMITTED,
+    ON_UPSTREAM,
+    STACKS,
+    UNHURRIED,
+    document,
+    every_stack,
+    everything,
+    needs_compose,
+)
 
 IMAGES_FILES = ("images/own.yaml", "images/upstream.yaml")
 _IN_A_SERVICE = """
@@ -172,6 +182,43 @@ def test_a_bundle_carries_every_file_of_a_stack(name: str, files: Files, workspa
         lines = [line for line in settings.splitlines() if not line.startswith("UPSTREAM_PROGRAMS=")]
         settings = "\n".join([*lines, "UPSTREAM_PROGRAMS=./upstream", ""])
     assert carried == {**expected, "stack/.env.example": settings}
+
+
+def programs_of(folder: Path, service: str) -> str:
+    """Where Compose finds the programs that an image of upstream's is started with."""
+    printed = succeeded(
+        run("docker", "compose", "config", "--format", "json", cwd=folder, environment={"IMAGES": "upstream"})
+    )
+    volumes = json.loads(printed)["services"][service]["volumes"]
+    return next(str(volume["source"]) for volume in volumes if volume["target"] == "/opt/paddock")
+
+
+@needs_compose
+@pytest.mark.parametrize("name", sorted(name for name in COMMITTED if name in ON_UPSTREAM))
+def test_the_programs_for_upstreams_images_are_found_in_a_checkout_and_in_a_bundle(
+    name: str, workspace: Path, tmp_path: Path
+) -> None:
+    folder = StackFolder(path=workspace / "compose" / name, name=name)
+    assert programs_of(folder.path, "vlm") == str(workspace / UPSTREAM_PROGRAMS)
+    for file in stack_files(folder, configuration_of(folder.path)):
+        path = tmp_path / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.data)
+    (tmp_path / "stack/.env.example").rename(tmp_path / "stack/.env")
+    found = Path(programs_of(tmp_path / "stack", "vlm"))
+    assert found == tmp_path / "stack/images/upstream"
+    assert (found / "start.sh").read_bytes() == (workspace / UPSTREAM_PROGRAMS / "start.sh").read_bytes()
+
+
+@needs_compose
+def test_a_folder_that_was_copied_alone_is_told_what_to_copy_too(workspace: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(workspace / "compose/cu126", tmp_path / "alone/cu126")
+    (tmp_path / "models").mkdir()
+    stack = StackFolder(path=folder, name="cu126", environment={"IMAGES": "upstream"})
+    with pytest.raises(PreflightError, match="alone/upstream: is not there") as refused:
+        preflight.require_files(stack.read())
+    assert "copy compose/upstream there" in refused.value.hint
+    assert "UPSTREAM_PROGRAMS" in refused.value.hint
 
 
 # --- what of the host is mounted ----------------------------------------------------------------------------

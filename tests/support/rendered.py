@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from paddock import paths
+from paddock.matrix import upstream
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Files, Renderer
@@ -21,6 +22,7 @@ REGISTRY = load_registry(TEMPLATES)
 RENDERER = Renderer(TEMPLATES)
 STACKS = {stack.name: stack for stack in REGISTRY.all_stacks()}
 COMMITTED = {stack.name: stack for stack in REGISTRY.stacks()}
+ON_UPSTREAM = {name: stack for name, stack in STACKS.items() if not upstream.reason_against(stack)}
 UNHURRIED = 120.0  # seconds for Compose on a busy machine; it opens no connection
 
 every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from paddock.bundle.trial.privateengine import PrivateEngine
 from small_images import SmallImage, archive
 
 Load = Callable[[Sequence[SmallImage]], None]  # puts images into an engine
+UNMOUNTED_WITHIN = 60  # seconds
 LAYERS = "{{json .RootFS.Layers}}"  # a format for `docker image inspect`
 
 
@@ -120,4 +122,12 @@ def _mounted(folder: Path, *what: str | Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    """Unmount once nothing uses the file system: what was killed in it may take seconds to end."""
+    end = time.monotonic() + UNMOUNTED_WITHIN
+    while (done := programs.run("umount", folder)).returncode:
+        assert time.monotonic() < end, done.stderr
+        time.sleep(0.2)

@@ -42,6 +42,15 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 @pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a stack without services, outside any workspace."""
+    path = tmp_path / "srv" / "cpu"
+    path.mkdir(parents=True)
+    (path / "compose.yaml").write_text("services: {}\n")
+    return path
+
+
+@pytest.fixture
 def describe() -> Callable[..., dict[str, Any]]:
     """Describe a container as `docker inspect` does; see `fake_engine.inspected`."""
     return inspected

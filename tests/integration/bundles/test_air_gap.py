@@ -23,6 +23,7 @@ import programs
 from bundle_folders import manifest_of, size_of_parts
 from paddock.bundle.format.manifest import Carried
 from paddock.bundle.format.receipt import parse_receipt
+from paddock.bundle.imagestore.store import Store
 from paddock.smoke.reading import characters
 from paddock.weights.markers import NOTICE
 from programs import docker, succeeded
@@ -224,14 +225,17 @@ def test_a_release_its_delta_and_back(
     host.paddock("verify", delta)
     host.paddock("import", delta)
     host.has_layers_of(delta)
-    assert host.read(path) == first
-    assert host.package() == OTHER
+    if host.engine.store is Store.CONTAINERD:  # the same layers are the same images in the classic store
+        assert host.read(path) == first
+        assert host.package() == OTHER
 
     host.paddock("rollback")
     host.has_layers_of(full)
     assert host.read(path) == first
     assert host.package() == workshop.version
 
+    if host.engine.store is Store.CLASSIC:  # test_standins.py leads that one from one target to another
+        return
     without_weights(host, workshop, full)
     weights = to_offline(workshop, host.receipt("online"))
     host.paddock("import", weights)

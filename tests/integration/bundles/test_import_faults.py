@@ -103,7 +103,7 @@ def test_ctrl_c_says_how_it_goes_on(host: Site, tmp_path: Path) -> None:
         tmp_path / "bundle",
         event=lambda: os.kill(int((host.state / "lock").read_bytes()), signal.SIGINT),
     )
-    require_failure(stopped, 130, "`paddock import --abandon` takes that away")
+    require_failure(stopped, 130, "`paddock import --abandon` removes that")
     assert NEW not in host.names()
     assert host.paddock("import", "--abandon").returncode == 0
     assert host.names() == set()

@@ -31,9 +31,9 @@ INTERRUPTED, KILLED, UNHEALTHY = 130, -signal.SIGKILL, 8
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Mapping[str, Document]]:
-    """A folder of documents of one to four pages, and what stands on each."""
+    """A folder of documents of one to three pages, and what stands on each."""
     folder, r = tmp_path_factory.mktemp("documents"), random.Random(20261121)
-    made = {f"{number}.pdf": document(r, pages) for number, pages in enumerate((1, 4, 2, 1))}
+    made = {f"{number}.pdf": document(r, pages) for number, pages in enumerate((1, 3, 2, 1))}
     for name, drawn in made.items():
         (folder / name).write_bytes(drawn.file("PDF"))
     return folder, made
@@ -74,7 +74,7 @@ class Parsed:
 @pytest.fixture(scope="module")
 def undisturbed(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Parsed:
     folder, out = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("out")
-    made = document(random.Random(3), 6)
+    made = document(random.Random(3), 4)
     (folder / "long.pdf").write_bytes(made.file("PDF"))
     before = read(reader)
     parsed(parsing(reader, folder, out))

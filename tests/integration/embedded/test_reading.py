@@ -15,9 +15,9 @@ from paddock.smoke.reading import error_rate
 from paddock.weights.markers import NOTICE
 from samples.drawn import PAGE, Document, document, ruled
 
-# Pages of each document. Fifty are measured with llama.cpp; vLLM gives the same text (test_same_text.py), so
-# eight are enough to show that the pipeline asks it in the same way.
-PAGES_OF = {"llama.cpp": (1, 1, 1, 1, 1, 1, 2, 3, 5, 8, 13, 13), "vllm": (1, 1, 1, 5)}
+# Pages of each document: enough to show that the pipeline still reads as it did when fifty were measured
+# (docs/reference/embedded-model.md). vLLM gives the same text as llama.cpp (test_same_text.py).
+PAGES_OF = {"llama.cpp": (1, 1, 1, 2, 3, 8), "vllm": (1, 1, 1, 5)}
 TABLES = ((1, 3), (2, 5), (3, 4), (4, 6), (5, 3))  # columns and rows
 CHARACTERS_WRONG = 0.03
 

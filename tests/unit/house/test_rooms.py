@@ -217,3 +217,48 @@ def test_the_list_of_modules_tested_elsewhere_is_true(module: str, test: str) ->
     assert path.is_file(), "there is no such module: take it off the list"
     assert not own_test(path).exists(), "it has a test of its own: take it off the list"
     assert (UNIT_TESTS.parent / test).is_file(), "there is no such test"
+
+
+# --- tests --------------------------------------------------------------------------------------------------
+
+TEST_FILES = sorted((REPOSITORY / "tests").rglob("*.py"))
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Names of the package with a leading underscore that a test imports, reads or patches."""
+    tree = ast.parse(path.read_text("utf-8"))
+    from_package = [
+        alias
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "paddock"
+        for alias in node.names
+    ]
+    yield from (alias.name for alias in from_package if is_private(alias.name))
+    imported = {alias.asname or alias.name for alias in from_package}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+                pass
+            case ast.Call(args=[ast.Name(id=name), ast.Constant(value=str(attribute)), *_]):
+                pass
+            case _:
+                continue
+        if name in imported and is_private(attribute):
+            yield f"{name}.{attribute}"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_tests_reach_for_no_private_name(path: Path) -> None:
+    assert list(private_names(path)) == []
+
+
+def test_a_private_name_is_found(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "from paddock import engine\nfrom paddock.parse.batch import _Queue\nengine._ask()\n"
+        "patch.setattr(engine, '_TIMEOUT', 1)\nengine.__name__\n"
+    )
+    assert sorted(private_names(tmp_path / "test_it.py")) == ["_Queue", "engine._TIMEOUT", "engine._ask"]

@@ -7,20 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.errors import UsageError
-from paddock.parse.document import Document, Kind, inspect, looks_parsable
+from inspected import facts, refusal
+from paddock.parse.document import Kind, inspect, looks_parsable
 from pipeline_api import Maker
-
-
-def refusal(path: Path) -> UsageError:
-    with pytest.raises(UsageError) as caught:
-        inspect(path)
-    assert caught.value.message.startswith(f"{path}: ")
-    return caught.value
-
-
-def facts(document: Document) -> tuple[Kind, int | None]:
-    return document.kind, document.pages
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("TIFF", "tif")])

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from paddock.errors import UsageError
-from paddock.parse.document import Document, Kind, inspect
+from inspected import facts, refusal
+from paddock.parse.document import Kind, inspect
 from paddock.parse.imagesizes import MAX_PIXELS
 from pipeline_api import Maker
-
-
-def refusal(path: Path) -> UsageError:
-    with pytest.raises(UsageError) as caught:
-        inspect(path)
-    assert caught.value.message.startswith(f"{path}: ")
-    return caught.value
-
-
-def facts(document: Document) -> tuple[Kind, int | None]:
-    return document.kind, document.pages
 
 
 def png_header(width: int, height: int) -> bytes:

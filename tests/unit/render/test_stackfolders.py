@@ -14,14 +14,6 @@ from recording import Recorder
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "srv" / "cpu"
-    path.mkdir(parents=True)
-    (path / "compose.yaml").write_text("services: {}\n")
-    return path
-
-
-@pytest.fixture
 def workspace(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "workspace"
     shutil.copytree(repository / "compose/cpu", root / "compose/cpu")

@@ -35,9 +35,7 @@ def test_the_documents_have_the_pages_that_are_written_down(plain: bool) -> None
     assert len(pypdf.PdfReader(DOCUMENTS / pdf.file).pages) == len(pdf.pages) == 2
 
 
-@pytest.mark.skipif(
-    not Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists(), reason="no DejaVu fonts"
-)
+@pytest.mark.needs("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 def test_the_documents_are_what_the_script_draws(tmp_path: Path) -> None:
     text = (REPOSITORY / "scripts/maintain/make-smoke-documents.py").read_text()
     script = tmp_path / "scripts/maintain/draw.py"

@@ -15,14 +15,6 @@ from paddock.stack.folder import StackFolder, open_folder
 MakeProgram = Callable[[str, str], None]
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "srv" / "cpu"
-    path.mkdir(parents=True)
-    (path / "compose.yaml").write_text("services: {}\n")
-    return path
-
-
 def test_a_folder(folder: Path) -> None:
     opened = open_folder(str(folder))
     assert opened is not None

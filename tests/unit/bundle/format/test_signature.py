@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -45,12 +44,7 @@ def test_we_read_and_write_what_minisign_does(pair: Path) -> None:
     assert parse_signature(SIGNED, where="it").holds(DATA, public)
 
 
-minisign = pytest.mark.skipif(
-    shutil.which("minisign") is None, reason="minisign (Debian package) is not installed"
-)
-
-
-@minisign
+@pytest.mark.needs("minisign")
 def test_minisign_takes_our_keys_and_signatures(tmp_path: Path) -> None:
     public = keygen(tmp_path / "ours")
     (tmp_path / "data").write_bytes(DATA)

@@ -93,7 +93,11 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         list(layer.stream())
 
 
-@pytest.mark.parametrize("record", [b"", b"x", gzip.compress(b"{"), gzip.compress(b'{"type": 2}')])
+@pytest.mark.parametrize(
+    "record",
+    [b"", b"x", gzip.compress(b"{"), gzip.compress(b'{"type": 2}')],
+    ids=["empty", "not gzip", "not JSON", "not a member"],
+)
 def test_a_damaged_record_is_refused(tmp_path: Path, record: bytes) -> None:
     path = tmp_path / "tar-split.json.gz"
     path.write_bytes(record)
