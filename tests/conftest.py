@@ -27,8 +27,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 TESTS = Path(__file__).parent
 NEEDS_ENGINE = (TESTS / "integration", TESTS / "bench", TESTS / "gpu")
 LANES = ("engine-1", "engine-2")  # of tests that use engines
-# Bundles have private engines. On the host's engine, which the first lane uses, the second one has projects and
-# names of images of its own.
+# Bundles have private engines. On the host's engine, which the first lane uses, the second one has
+# projects and names of images of its own.
 SECOND_LANE = (TESTS / "integration" / "bundles", TESTS / "integration" / "embedded")
 IN_FIRST_LANE = {"test_air_gap.py"}  # it takes as long as half of the other bundles
 LONGEST_FILES = 25  # shown
@@ -150,16 +150,21 @@ class Durations:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        longest_first = sorted(self.seconds.items(), key=lambda item: -item[1])
-        lines = [f"{seconds:.2f}\t{name}\n" for name, seconds in longest_first]
-        self.path.write_text("".join(lines), "utf-8")
+        """Write one file with every test and one with the sums of files; show the longest files."""
         by_file: dict[str, list[float]] = {}
-        for name, seconds in longest_first:
+        for name, seconds in self.seconds.items():
             by_file.setdefault(name.partition("::")[0], []).append(seconds)
+        files = sorted(
+            ((sum(each_test), len(each_test), file) for file, each_test in by_file.items()), reverse=True
+        )
+        tests = sorted(((seconds, name) for name, seconds in self.seconds.items()), reverse=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(f"{seconds:.2f}\t{name}\n" for seconds, name in tests), "utf-8")
+        lines = "".join(f"{seconds:.1f}\t{count}\t{file}\n" for seconds, count, file in files)
+        self.path.with_stem(f"{self.path.stem}-by-file").write_text(lines, "utf-8")
         terminalreporter.section(f"longest files ({self.path} has every test)")
-        for file, seconds_each in sorted(by_file.items(), key=lambda item: -sum(item[1]))[:LONGEST_FILES]:
-            terminalreporter.line(f"{sum(seconds_each):8.1f} s  {len(seconds_each):4d} tests  {file}")
+        for seconds, count, file in files[:LONGEST_FILES]:
+            terminalreporter.line(f"{seconds:8.1f} s  {count:4d} tests  {file}")
 
 
 @pytest.hookimpl(trylast=True)
