@@ -22,7 +22,7 @@ from paddock.smoke.reading import error_rate
 from programs import run, succeeded
 from samples.drawn import Document, drawn
 
-PAGES = 2
+PAGES = 3
 CHARACTERS_WRONG = 0.03
 NATIVE = Path(__file__).with_name("native_reader.py")
 # Pixels of a token. A picture of whole tokens, and enough of them, is resized by no server.
