@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from paddock.matrix.images import stack_images, vlm_configuration
+from paddock.matrix.images import stack_images
 from paddock.matrix.records import Image, Platform, Stack
 from paddock.render.renderer import Renderer
 
@@ -166,7 +166,7 @@ def configured(text: str, file: str) -> Iterator[tuple[str, object]]:
 
 def configuration_of(stack: Stack, renderer: Renderer) -> tuple[str, str]:
     """File name and text of the VLM server's configuration, freshly rendered."""
-    file = vlm_configuration(stack)
+    file = stack.backend.configuration
     return file, renderer.stack(stack)[PurePosixPath("compose") / stack.name / file]
 
 

@@ -9,7 +9,6 @@ import pytest
 from evidence import configured, read_options, servers_of
 from paddock import paths
 from paddock.errors import ConfigurationError
-from paddock.matrix.images import vlm_configuration
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Variant
 from paddock.tuning import profiles, tunedfile
@@ -41,7 +40,7 @@ def test_every_backend_is_among_them() -> None:
 @pytest.mark.parametrize("tuning", TUNINGS.values(), ids=TUNINGS)
 def test_the_server_takes_every_tuned_option(tuning: Tuning) -> None:
     text = tunedfile.text(paths.templates(), tuning, command="paddock tune")
-    options = list(configured(text, vlm_configuration(tuning.stack)))
+    options = list(configured(text, tuning.stack.backend.configuration))
     assert {setting.option for setting in tuning.settings} <= {name for name, _ in options}
     for server in servers_of(tuning.stack):
         recorded = read_options(server.table)

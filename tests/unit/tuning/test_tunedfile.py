@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from paddock.errors import ConfigurationError
-from paddock.matrix.images import vlm_configuration
 from paddock.paths import templates
 from paddock.render.renderer import Renderer
 from paddock.stack.envfile import TUNED
@@ -24,7 +23,7 @@ TUNINGS = every()
 def test_the_file_holds_the_values_and_an_origin_above_each(tuning: Tuning) -> None:
     lines = tunedfile.text(templates(), tuning, command="paddock tune x").splitlines()
     expected = {**tuning.stack.vlm.settings, **values(tuning)}
-    separator = ": " if vlm_configuration(tuning.stack).endswith(".yaml") else " "
+    separator = ": " if tuning.stack.backend.configuration.endswith(".yaml") else " "
     found: dict[str, str] = {}
     for above, line in pairwise(lines):
         if line and not line.startswith("#"):
@@ -47,7 +46,7 @@ def test_the_file_says_where_the_memory_goes() -> None:
 
 @pytest.mark.parametrize("tuning", TUNINGS.values(), ids=TUNINGS)
 def test_the_file_says_what_the_rendered_one_says_but_for_the_tuned_values(tuning: Tuning) -> None:
-    name = vlm_configuration(tuning.stack)
+    name = tuning.stack.backend.configuration
     if not name.endswith(".yaml"):
         return
     files = Renderer(templates()).stack(tuning.stack)

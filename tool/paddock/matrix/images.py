@@ -90,11 +90,6 @@ def published_images(stacks: Iterable[Stack], tool: Tool) -> tuple[PublishedImag
     return tuple(images[name] for name in sorted(images))
 
 
-def vlm_configuration(stack: Stack) -> str:
-    """File name of the VLM server's configuration."""
-    return stack.backend.configuration
-
-
 def _preprocessing(stack: Stack) -> tuple[WeightSet, ...]:
     """What the pipeline's `use_doc_preprocessor` reads."""
     sets = (stack.model.weight_set(role) for role in (WeightsRole.ORIENTATION, WeightsRole.UNWARPING))

@@ -15,7 +15,7 @@ import jinja2
 from paddock import __version__
 from paddock.errors import ConfigurationError
 from paddock.matrix import upstream
-from paddock.matrix.images import TOOL, StackImage, published_images, stack_images, vlm_configuration
+from paddock.matrix.images import TOOL, StackImage, published_images, stack_images
 from paddock.matrix.load import load_api_images, load_tool
 from paddock.matrix.records import (
     IMAGE_PREFIX,
@@ -95,7 +95,7 @@ class Renderer:
     def stack(self, stack: Stack) -> dict[PurePosixPath, str]:
         """The folder compose/<stack>, and what it shares with others: the programs for upstream's images."""
         folder = PurePosixPath("compose") / stack.name
-        configuration = vlm_configuration(stack)
+        configuration = stack.backend.configuration
         templates = {
             "compose.yaml": "compose/compose.yaml.j2",
             "images/own.yaml": "compose/own.yaml.j2",
@@ -192,7 +192,7 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "vlm": stack.vlm,
         "vlm_weights": stack.model.weight_set(stack.backend.weights_role),
         "layout_weights": stack.model.weight_set(WeightsRole.LAYOUT),
-        "vlm_configuration": vlm_configuration(stack),
+        "vlm_configuration": stack.backend.configuration,
         "image_reference": image_reference,
         "tool_reference": TOOL.reference_in_stack,
         "filled": _filled,

@@ -13,11 +13,9 @@ from paddock.matrix.records import Stack
 from paddock.matrix.registry import Registry
 from paddock.render.renderer import BAKE_FILE, UPSTREAM_PROGRAMS, Files, Renderer
 from paddock.stack.envfile import is_tuned, keep_settings
+from paddock.stack.folder import OVERRIDE_FILES
 
 GENERATED = ("images", "compose")  # folders that hold nothing else: what nothing generates any more is stale
-
-# A user's own files, which Compose reads by itself.
-_OVERRIDES = frozenset({"compose.override.yaml", "compose.override.yml"})
 
 
 class Fault(StrEnum):
@@ -109,7 +107,7 @@ def _fault(path: Path, text: str) -> Fault | None:
 def _present(workspace: Path) -> Iterator[PurePosixPath]:
     for top in GENERATED:
         for path in sorted((workspace / top).rglob("*")):
-            if path.is_file() and path.name not in _OVERRIDES:
+            if path.is_file() and path.name not in OVERRIDE_FILES:
                 yield PurePosixPath(path.relative_to(workspace).as_posix())
 
 

@@ -20,6 +20,7 @@ from paddock.stack.configuration import Configuration, read_configuration
 
 COMPOSE_FILE = "compose.yaml"
 FETCH_FILE = "fetch.yaml"  # beside it: an optional part, switched on by COMPOSE_FILE in .env
+OVERRIDE_FILES = ("compose.override.yaml", "compose.override.yml")  # a user's own; Compose reads them
 IMAGES_FOLDER = "images"  # beside it: the files that compose.yaml extends
 PROGRAMS_VARIABLE = "UPSTREAM_PROGRAMS"  # where the programs are that upstream's images are started with
 IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
@@ -101,7 +102,7 @@ class StackFolder:
         chosen = dotenv.dotenv_values(self.path / ".env").get("COMPOSE_FILE")
         if chosen:
             return chosen.split(os.pathsep)
-        names = (COMPOSE_FILE, "compose.override.yaml", "compose.override.yml")
+        names = (COMPOSE_FILE, *OVERRIDE_FILES)
         return [name for name in names if (self.path / name).is_file()]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from paddock.durable import write_durably, writing
 from paddock.errors import ConfigurationError
-from paddock.matrix.images import vlm_configuration
 from paddock.matrix.records import Offer
 from paddock.render.renderer import Renderer
 from paddock.stack.envfile import TUNED
@@ -19,7 +18,7 @@ _OPTION = re.compile(r"^([a-z][a-z0-9-]*)(?::? |$)")
 
 def text(templates: Path, tuning: Tuning, *, command: str) -> str:
     """The whole file. Above each value stands where it comes from; `command` is how this one was made."""
-    name = vlm_configuration(tuning.stack)
+    name = tuning.stack.backend.configuration
     files = Renderer(templates).stack(tuning.tuned_stack())
     rendered = next(content for path, content in files.items() if path.name == name)
     origins = _origins(tuning)
@@ -39,7 +38,7 @@ def text(templates: Path, tuning: Tuning, *, command: str) -> str:
 
 def write(folder: Path, tuning: Tuning, content: str) -> Path:
     """Put the file into a stack's folder in one step, and return its path."""
-    path = folder / vlm_configuration(tuning.stack)
+    path = folder / tuning.stack.backend.configuration
     with writing(path, raising=ConfigurationError):
         write_durably(path, content.encode())
     return path

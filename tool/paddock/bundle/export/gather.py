@@ -22,9 +22,15 @@ from paddock.matrix.images import TOOL
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
 from paddock.stack.configuration import Configuration
-from paddock.stack.folder import COMPOSE_FILE, FETCH_FILE, IMAGES_FOLDER, PROGRAMS_VARIABLE, StackFolder
+from paddock.stack.folder import (
+    COMPOSE_FILE,
+    FETCH_FILE,
+    IMAGES_FOLDER,
+    OVERRIDE_FILES,
+    PROGRAMS_VARIABLE,
+    StackFolder,
+)
 
-_OVERRIDES = ("compose.override.yaml", "compose.override.yml")
 _PROGRAMS = "../../upstream"  # from images/, unless .env says otherwise
 _PROGRAMS_IN_BUNDLE = "upstream"
 
@@ -155,7 +161,7 @@ def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[Carr
     names = {
         COMPOSE_FILE,
         FETCH_FILE,
-        *_OVERRIDES,
+        *OVERRIDE_FILES,
         *(path.relative_to(folder.path).as_posix() for path in inside),
     }
     paths_by_name = {name: folder.path / name for name in names if (folder.path / name).is_file()}
