@@ -31,6 +31,7 @@ LANES = ("engine-1", "engine-2")  # of tests that use engines
 # projects and names of images of its own.
 SECOND_LANE = (TESTS / "integration" / "bundles", TESTS / "integration" / "embedded")
 IN_FIRST_LANE = {"test_air_gap.py"}  # it takes as long as half of the other bundles
+IN_SECOND_LANE = {"test_parsers.py", "test_weights_at_start.py"}
 LONGEST_FILES = 25  # shown
 ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
 
@@ -78,7 +79,7 @@ def lane(path: Path) -> str:
     if not any(folder in path.parents for folder in NEEDS_ENGINE):
         return str(path)
     second = any(folder in path.parents for folder in SECOND_LANE) and path.name not in IN_FIRST_LANE
-    return LANES[second]
+    return LANES[second or path.name in IN_SECOND_LANE]
 
 
 @pytest.hookimpl(optionalhook=True)

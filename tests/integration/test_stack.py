@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from pypdf import PdfReader, PdfWriter
 
 from compose_projects import containers_of, inspected, resources_of
-from programs import container_logs, docker, wait_until
+from programs import container_logs, docker, succeeded, wait_until
 from repository import REPOSITORY
 from workshop import RunningStack, Workshop
 
@@ -372,18 +372,24 @@ def test_the_time_to_wait_can_be_short(shop: Workshop, project: str, free_port: 
 # --- faults of a stack that runs ----------------------------------------------------------------------------
 
 
-def test_two_stacks_side_by_side(stack: RunningStack, project: str, free_port: int, tmp_path: Path) -> None:
-    """The second is named as a folder, as at a site without templates, and runs as the image's user."""
+def test_two_stacks_side_by_side_answer_the_same(
+    stack: RunningStack, project: str, free_port: int, tmp_path: Path
+) -> None:
+    """The second has another VLM server, is named as a folder, as at a site without templates, and runs as
+    the image's user.
+    """
     folder = stack.shop.root / "compose/cpu-llama.cpp"
     up = stack.shop.paddock("up", folder, "--project", project, "--port", str(free_port), RUN_AS="10001:0")
     assert up.returncode == 0, up.stderr
     url = f"http://127.0.0.1:{free_port}"
     assert up.stdout.splitlines()[0] == url
-    for address in (url, stack.url):
-        parsed = stack.shop.paddock(
-            "parse", SAMPLE / "receipt.png", "--output", tmp_path, "--url", address, "--force"
-        )
-        assert parsed.returncode == 0, parsed.stderr
+    texts = []
+    for name, address in (("llama.cpp", url), ("vllm", stack.url)):
+        parse = ("parse", SAMPLE / "receipt.png", "--output", tmp_path / name, "--url", address)
+        succeeded(stack.shop.paddock(*parse))
+        texts.append((tmp_path / name / "receipt.png/document.md").read_text("utf-8"))
+    assert texts[0] == texts[1]
+    assert texts[0].count("paddock test weights: this text was not read from the page") == 5
     shown = stack.shop.paddock("status", "--json")
     ready = {status["project"]: status["ready"] for status in json.loads(shown.stdout)["stacks"]}
     assert ready[project] is True

@@ -57,7 +57,7 @@ def upstream_prefix(shop: Workshop) -> Iterator[str]:
     docker("image", "rm", *made, check=False)
 
 
-@pytest.fixture(params=list(Variant))
+@pytest.fixture(params=[Variant.ONLINE])
 def folder(request: pytest.FixtureRequest, shop: Workshop, upstream_prefix: str, tmp_path: Path) -> Path:
     """The folder of a stack, as somebody without a card would change it."""
     name = DATA.stack(target="cu126", variant=request.param).name
@@ -101,6 +101,35 @@ def test_a_page_goes_through_upstreams_images(
     assert down.returncode == 0, down.stderr
     assert containers_of(project) == []
     assert resources_of(project, "volume") == []
+
+
+@pytest.mark.parametrize("folder", [Variant.OFFLINE], indirect=True)
+def test_an_offline_image_has_its_weights_where_the_configuration_names_them(
+    folder: Path, project: str
+) -> None:
+    """Through the programs that start it, as its own user and without a folder of weights."""
+    run = (
+        "compose",
+        "--project-directory",
+        str(folder),
+        "--project-name",
+        project,
+        "run",
+        "--rm",
+        "--no-deps",
+    )
+    for service, weights in (
+        ("api", "PP-DocLayoutV3/inference.yml"),
+        ("vlm", "PaddleOCR-VL-1.6/config.json"),
+    ):
+        started = (
+            "--no-TTY",
+            "--entrypoint",
+            "sh /opt/paddock/start.sh head -c 1",
+            service,
+            f"/models/{weights}",
+        )
+        assert len(docker(*run, *started)) == 1, service
 
 
 @pytest.mark.parametrize("folder", [Variant.OFFLINE], indirect=True)

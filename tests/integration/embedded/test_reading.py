@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
 from PIL import Image, ImageOps
 
 from embedded_stack import Reader
@@ -17,9 +18,11 @@ from samples.drawn import PAGE, Document, document, ruled
 
 # Pages of each document: enough to show that the pipeline still reads as it did when fifty were measured
 # (docs/reference/embedded-model.md). vLLM gives the same text as llama.cpp (test_same_text.py).
-PAGES_OF = {"llama.cpp": (1, 1, 1, 2, 3, 8), "vllm": (1, 1, 1, 5)}
-TABLES = ((1, 3), (2, 5), (3, 4), (4, 6), (5, 3))  # columns and rows
+PAGES_OF = {"llama.cpp": (1, 1, 1, 2, 4), "vllm": (1, 1, 2)}
+TABLES = ((1, 3), (3, 4), (5, 3))  # columns and rows
 CHARACTERS_WRONG = 0.03
+# What the layout network decides is the same with every VLM server.
+with_llama = pytest.mark.parametrize("reader", ["llama.cpp"], indirect=True)
 
 
 def test_it_says_what_it_is(reader: Reader) -> None:
@@ -60,6 +63,7 @@ def test_unseen_pages_are_read_in_order(reader: Reader) -> None:
     assert whole >= 0.9 * pages  # nothing is missing, nothing doubled
 
 
+@with_llama
 def test_a_ruled_table_is_found_and_its_cells_are_read_row_by_row(reader: Reader) -> None:
     r = random.Random(20261121)
     found: list[str] = []
@@ -79,6 +83,7 @@ def test_a_ruled_table_is_found_and_its_cells_are_read_row_by_row(reader: Reader
     assert error_rate("\n".join(found), "\n".join(expected)) <= CHARACTERS_WRONG
 
 
+@with_llama
 def test_a_turned_or_mirrored_page_or_another_order_is_told_apart(reader: Reader) -> None:
     made = document(random.Random(7), 2)
     texts = ["\n".join(lines) for lines in made.lines]
@@ -91,5 +96,6 @@ def test_a_turned_or_mirrored_page_or_another_order_is_told_apart(reader: Reader
         assert error_rate("\n".join(blocks), other) < 0.1
 
 
+@with_llama
 def test_an_empty_page_is_empty(reader: Reader) -> None:
     assert reader.blocks(Document(pages=(Image.new("L", PAGE, 255),), lines=()).file("PNG")) in ([[]], [[""]])
