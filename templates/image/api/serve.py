@@ -1,10 +1,12 @@
-"""Starts PaddleX serving for one document pipeline, with what a deployment needs around it.
+"""Starts PaddleX's pipeline for documents, with what a deployment needs around it.
 
 Different from `paddlex --serve`:
+- what a stranger can send is bounded, looked at before it is decoded, and read in a process of its own (door.py,
+  documents.py);
+- documents are worked on in pieces, side by side and in fair order (parsing.py, turns.py), while Paddle Inference works
+  in one thread of another process (predictors.py): PaddleX serialises whole requests (3.7.2,
+  serving/basic_serving/_app.py), although a request spends most of its time waiting for the VLM server;
 - the VLM server's API key is read from a file and put into the configuration in memory;
-- requests run in parallel, while all Paddle Inference work stays in one thread: PaddleX serialises whole
-  requests to keep the predictor in one thread (PaddleX 3.7.2, serving/basic_serving/_app.py), although a
-  request spends most of its time waiting for the VLM server;
 - `GET /health/ready` answers 200 only while the VLM server lists the model that the pipeline will ask for.
 """
 
@@ -15,21 +17,17 @@ import logging
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 CONFIGURATION = Path(os.environ.get("PADDOCK_CONFIG", "/etc/paddock/pipeline.yaml"))
 KEY_FILE = Path(os.environ["PADDOCK_KEY_FILE"])
 DEVICE = os.environ.get("PADDOCK_DEVICE", "cpu")
-PARALLEL_REQUESTS = int(os.environ.get("API_PARALLEL_REQUESTS") or 8)
+KEYS_FILE = Path("/etc/paddock/api-keys/keys")
 KEY_TIMEOUT = 120.0  # seconds; the VLM server writes the key when its container starts
 READY_TIMEOUT = 5.0  # seconds
 TEST_MARKER = "TEST_WEIGHTS.md"  # lies in every set of test weights
 EMBEDDED_MARKER = "EMBEDDED_MODEL.md"  # lies in every set of the embedded model; its heading is what to say of results
-
-# Read by PaddleX when it is imported.
-os.environ["PADDLE_PDX_SERVING_SERIAL_PIPELINE_CALLS"] = "0"
 
 
 def read_key() -> str:
@@ -42,22 +40,6 @@ def read_key() -> str:
             )
         time.sleep(0.1)
     return KEY_FILE.read_text(encoding="ascii").strip()
-
-
-def keep_paddle_in_one_thread() -> None:
-    """Send every run of a Paddle predictor to one thread, whichever thread asks.
-
-    A predictor's input and output handles are shared, so two threads in one predictor read each other's pages.
-    """
-    from paddlex.inference.models.runners.paddle_static.runner import PaddleStaticRunner
-
-    paddle = ThreadPoolExecutor(max_workers=1, thread_name_prefix="paddle")
-    run = PaddleStaticRunner.__call__
-
-    def run_in_paddle_thread(self: PaddleStaticRunner, x: Any) -> Any:
-        return paddle.submit(run, self, x).result()
-
-    PaddleStaticRunner.__call__ = run_in_paddle_thread
 
 
 def uses_test_weights(configuration: dict[str, Any]) -> bool:
@@ -73,38 +55,35 @@ def notice_of(configuration: dict[str, Any]) -> str:
     return marker.read_text("utf-8").partition("\n")[0].lstrip("# ") if layout and marker.exists() else ""
 
 
-def add_readiness(app: Any, genai: dict[str, Any], model_name: str, *, test_weights: bool, notice: str) -> None:
-    """Add `GET /health/ready`: 200 with the model's name, or 503 with the reason."""
-    import aiohttp
-    from fastapi.responses import JSONResponse
+class Readiness:
+    """Answers for `GET /health/ready`: whether the VLM server can answer, and of what model."""
 
-    url = genai["server_url"].rstrip("/") + "/models"
-    headers = {"Authorization": f"Bearer {genai['client_kwargs']['api_key']}"}
+    def __init__(self, genai: dict[str, Any], model_name: str, *, test_weights: bool, notice: str) -> None:
+        self._url = genai["server_url"].rstrip("/") + "/models"
+        self._headers = {"Authorization": f"Bearer {genai['client_kwargs']['api_key']}"}
+        self._model_name = model_name
+        self._said = {"test_weights": test_weights, "notice": notice}
 
-    async def reason_against() -> str:
+    async def __call__(self) -> tuple[bool, dict[str, Any]]:
+        reason = await self._reason_against()
+        return not reason, {"ready": not reason, "model": self._model_name, "reason": reason, **self._said}
+
+    async def _reason_against(self) -> str:
+        import aiohttp
+
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=READY_TIMEOUT)) as session,
-                session.get(url, headers=headers) as answer,
+                session.get(self._url, headers=self._headers) as answer,
             ):
                 if answer.status != 200:
-                    return f"the VLM server answers {answer.status} at {url}"
+                    return f"the VLM server answers {answer.status} at {self._url}"
                 served = [entry.get("id") for entry in (await answer.json()).get("data", [])]
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as failure:  # noqa: UP041 - two until Python 3.10
-            return f"the VLM server does not answer at {url}: {failure or type(failure).__name__}"
-        return "" if model_name in served else f"the VLM server serves {served}, the pipeline asks for {model_name}"
-
-    @app.get("/health/ready", operation_id="checkReadiness")
-    async def ready() -> JSONResponse:
-        reason = await reason_against()
-        body = {
-            "ready": not reason,
-            "model": model_name,
-            "reason": reason,
-            "test_weights": test_weights,
-            "notice": notice,
-        }
-        return JSONResponse(body, status_code=503 if reason else 200)
+            return f"the VLM server does not answer at {self._url}: {failure or type(failure).__name__}"
+        if self._model_name in served:
+            return ""
+        return f"the VLM server serves {served}, the pipeline asks for {self._model_name}"
 
 
 def quiet_health_checks() -> None:
@@ -117,35 +96,81 @@ def quiet_health_checks() -> None:
     logging.getLogger("uvicorn.access").addFilter(NoHealth())
 
 
-async def serve(app: Any) -> None:
-    """Serve until SIGTERM, with as many worker threads as requests may run at once."""
-    import uvicorn
+def load(configuration: dict[str, Any], predictors: Any) -> tuple[Any, list[str]]:
+    """PaddleX's pipeline, and which models that prepare pages it has: those whose weights are here and can be read."""
+    from paddlex import create_pipeline
 
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PARALLEL_REQUESTS, "request"))
-    await uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=8080, log_level="info")).serve()  # noqa: S104
+    import drawing
+    import parsing
+
+    predictors.install()
+    parsing.fair_questions(configuration["SubModules"]["VLRecognition"]["genai_config"].get("max_concurrency", 200))
+    drawing.install()
+    here = parsing.preprocessors(configuration)
+    if not here or configuration.get("use_doc_preprocessor"):
+        return create_pipeline(config=configuration, device=DEVICE), here
+    preprocessor = configuration["SubPipelines"]["DocPreprocessor"]
+    preprocessor["use_doc_orientation_classify"] = "orientation" in here
+    preprocessor["use_doc_unwarping"] = "unwarping" in here
+    try:
+        return create_pipeline(config={**configuration, "use_doc_preprocessor": True}, device=DEVICE), here
+    except Exception:
+        logging.getLogger("uvicorn.error").exception(
+            "%s: the weights cannot be loaded; going on without: no request can ask for them", ", ".join(here)
+        )
+        return create_pipeline(config=configuration, device=DEVICE), []
 
 
 def main() -> None:
     """Load the configuration, build the pipeline and serve it."""
+    key = read_key()
+
+    import documents
+    import limits
+    import predictors
+
+    bounds = limits.Limits()
+    reader = documents.Reader(bounds)  # before any thread
+    paddle = predictors.Predictors()  # before Paddle
+
     import yaml
 
+    import door
+    import keys
+    import links
+    import openapi
+    import parsing
+    import server
+
+    allowed = links.Allowed.read(limits.names("ALLOW_URLS"))
     configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    preprocesses = configuration.get("use_doc_preprocessor") is True
     recognition = configuration["SubModules"]["VLRecognition"]
     genai = recognition["genai_config"]
-    genai.setdefault("client_kwargs", {})["api_key"] = read_key()
-
-    import drawing
-    from paddlex import create_pipeline
-    from paddlex.inference.serving.basic_serving import create_pipeline_app
-
-    keep_paddle_in_one_thread()
-    drawing.install()
-    pipeline = create_pipeline(config=configuration, device=DEVICE)
-    app = create_pipeline_app(pipeline, configuration)
+    genai.setdefault("client_kwargs", {})["api_key"] = key
     test, notice = uses_test_weights(configuration), notice_of(configuration)
-    add_readiness(app, genai, recognition["model_name"], test_weights=test, notice=notice)
+
+    pipeline, preprocessors = load(configuration, paddle)
+    parser = parsing.Parser(
+        pipeline,
+        configuration,
+        limits=bounds,
+        allowed=allowed,
+        reader=reader,
+        device=DEVICE,
+        preprocessors=preprocessors,
+        preprocesses=preprocesses,
+    )
+    app = door.Door(
+        bounds,
+        hosts=limits.names("API_HOSTS"),
+        keys=keys.Keys(KEYS_FILE) if os.environ.get("API_KEYS") else None,
+        operations={"/layout-parsing": parser.layout_parsing, "/restructure-pages": parser.restructure_pages},
+        readiness=Readiness(genai, recognition["model_name"], test_weights=test, notice=notice),
+        description=openapi.description(keys=bool(os.environ.get("API_KEYS"))),
+    )
     quiet_health_checks()
-    asyncio.run(serve(app))
+    asyncio.run(server.serve(app))
 
 
 if __name__ == "__main__":
