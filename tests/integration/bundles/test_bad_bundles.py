@@ -17,10 +17,12 @@ import docker
 import pytest
 
 from layer_files import noise
-from paddock.bundle.check import trust
+from paddock.bundle.check import sequences, trust
+from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.format import signature
 from paddock.bundle.format.manifest import MANIFEST, SIGNATURE, SUMS, Manifest, StackName
 from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.format.revoked import REVOKED, revoked_to_bytes
 from paddock.bundle.imagestore import store as image_store
 from paddock.door import run
 from samples import bundles
@@ -355,6 +357,37 @@ STOLEN = {
         f"has sequence {SEQUENCE - 1}, expected at least {SEQUENCE}",
     )
 }
+
+
+def revoked(medium: Medium) -> None:
+    (medium.home / "state" / REVOKED).write_bytes(revoked_to_bytes([KEY.public]))
+
+
+def over(medium: Medium) -> None:
+    KeyStore(own=medium.home / "state").pin(KEY.public, until="2026-01-31")
+
+
+NO_LONGER = {
+    "revoked": Row(revoked, f"by key {KEY.public.id}, which was revoked"),
+    "past its last date": Row(over, f"by key {KEY.public.id}, which counted until 2026-01-31"),
+}
+
+
+def of_another_stack(medium: Medium) -> None:
+    """An older image under a name that the site has, which another stack brings."""
+    medium.put_another(images={BEFORE[0].reference: bundles.LAYERS[2:]}, stack=CARDS, files={}, sign=False)
+    signed(medium.folder, sequence=SEQUENCE - 1)
+
+
+OLDER_IMAGE = {
+    "of another stack": Row(of_another_stack, f"a newer one for {BEFORE[0].reference} was imported")
+}
+FUTURE = {
+    "of a clock in 2036": Row(
+        lambda medium: signed(medium.folder, sequence=2_100_000_000),
+        "more than a day ahead of this host's clock",
+    )
+}
 UNSIGNED = {
     "never signed or not copied": removed(SIGNATURE, f"has no signature, expected one by {KEY.public.id}")
 }
@@ -374,7 +407,10 @@ FAULTS: Mapping[str, Mapping[str, Row]] = {
     "hostile archive": ARCHIVES,
     "decompression bomb": BOMBS,
     "unknown key": UNKNOWN,
+    "key revoked or over": NO_LONGER,
     "stolen older bundle": STOLEN,
+    "name moved to an older image": OLDER_IMAGE,
+    "clock far in the future": FUTURE,
     "no signature": UNSIGNED,
 }
 
@@ -448,12 +484,12 @@ def refuse(
         state = tmp_path / "state"
         monkeypatch.setenv("DOCKER_HOST", site.address)
         monkeypatch.setenv("PADDOCK_STATE", str(state))
-        trust.pin(KEY.public, state)
+        KeyStore(own=state).pin(KEY.public)
         medium = Medium(home=tmp_path, good=workshop / "good", older=workshop / "older")
         shutil.copytree(medium.good, medium.folder)
         with OpenBundle.open([medium.folder]) as bundle:  # the site had a bundle of these images before
             had = trust.Signed(key_id=KEY.public.id, sequence=SEQUENCE, checked=True)
-            trust.record_sequence(bundle.manifest, had, state)
+            sequences.record(bundle.manifest, had, state)
         row.spoil(medium)
         before, stored_before = holdings(engine), stored(engine)
         status = run(["import", *map(str, medium.given or [medium.folder])])
@@ -489,7 +525,7 @@ def test_what_was_not_spoilt_comes_in(
     """Otherwise the tables would show nothing."""
     monkeypatch.setenv("DOCKER_HOST", site.address)
     monkeypatch.setenv("PADDOCK_STATE", str(tmp_path / "state"))
-    trust.pin(KEY.public, tmp_path / "state")
+    KeyStore(own=tmp_path / "state").pin(KEY.public)
     assert run(["import", str(workshop / "good")]) == 0
     names = {name for image in image_store.images(engine) for name in image.references}
     before = {image.reference for image in BEFORE}

@@ -102,7 +102,10 @@ def test_either_store_gives_the_same_bytes_and_load_sh_takes_them_back(
     assert done.returncode == 0, done.stderr
     assert manifest_of(folder).parts == expected.parts
     images.docker("image", "rm", "--force", ONE.reference, TWO.reference)
-    (folder / "images.tar.099").write_bytes(b"of an older, longer export")
+    stray = folder / "images.tar.099"
+    stray.write_bytes(b"of an older, longer export")
+    require_failure(load_sh(images, folder), 7, "images.tar.099: is not a file of this bundle")
+    stray.unlink()
     for _ in range(2):  # the second time everything is there
         loaded = load_sh(images, folder)
         assert loaded.returncode == 0, loaded.stderr

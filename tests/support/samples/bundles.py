@@ -141,7 +141,12 @@ def write(
         ),
         "blobs": tuple(made.blobs),
         "files": tuple(
-            File(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            File(
+                path=path,
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                executable=data.startswith(b"#!"),
+            )
             for path, data in files.items()
         ),
         "base": Base(layers=tuple(map(digest, on))) if on else None,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from paddock.bundle.check import trust
+from paddock.bundle.check import sequences
 from paddock.bundle.format.manifest import Layer
 from paddock.bundle.site import importing, loading, loadplan, proof
 from paddock.bundle.site import stack as site_stack
@@ -35,7 +35,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (importing, "switch"),
     (site_stack, "prepare"),
     (site_stack, "put_in_place"),
-    (trust, "record_sequence"),
+    (sequences, "record"),
     (site_state.SiteState, "remember"),
     (loading, "remove_staging"),
     (site_state.SiteState, "forget"),

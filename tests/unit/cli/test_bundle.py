@@ -1,4 +1,4 @@
-"""`paddock keygen`, `sign`, `bundle inspect`, `bundle diff` and `bundle trust`, from the command line."""
+"""`paddock keygen`, `sign`, `verify`, `bundle inspect` and `bundle diff`, from the command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_from_a_key_to_a_checked_bundle(paddock: Paddock) -> None:
     assert "keep it secret" in err
     assert paddock("keygen", "workshop.key")[0] == 7
     assert paddock("sign", "bundle", "--key", "workshop.key", "--sequence", "41")[0] == 0
-    assert paddock("bundle", "trust", "workshop.key.pub")[0] == 0
+    assert paddock("trust", "add", "workshop.key.pub")[0] == 0
     assert [path.stem for path in Path("state/keys").iterdir()] == [key_id.strip()]
     status, out, err = paddock("verify", "bundle", "--json")
     assert status == 0, err
@@ -67,7 +67,8 @@ def test_signing_again_replaces_the_signature(paddock: Paddock) -> None:
         (("sign", "bundle", "--key", "key.pub"), 7, "is not a minisign secret key"),
         (("sign", "empty", "--key", "key"), 7, "found no bundle.json"),
         (("sign", "bundle", "--key", "key", "--sequence", "-1"), 2, "--sequence"),
-        (("bundle", "trust", "key"), 7, "is not a minisign public key"),
+        (("sign", "bundle", "--key", "key", "--sequence", f"{10**17}"), 2, "no site would take the bundle"),
+        (("export", "--image", "a:1", "--revoke", "key.pub", "--plan"), 2, "--revoke: found no --sign KEY"),
         (("bundle", "inspect", "empty"), 7, "found no bundle.json"),
         (("bundle", "diff", "bundle", "empty"), 7, "found no bundle.json"),
         (("verify", "missing"), 2, "does not exist"),

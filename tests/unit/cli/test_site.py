@@ -10,6 +10,7 @@ import pytest
 from paddock.bundle.site import rollback
 from paddock.bundle.site.rollback import RolledBack
 from paddock.door import run
+from samples import bundles
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +24,22 @@ def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("import", 2, "DIR: found none, expected the folder of a bundle"),
         ("import --abandon .", 2, "--abandon: found a folder, too; expected none"),
         ("import /nowhere", 7, "/nowhere: found no bundle.json"),
+        ("import bundle", 7, "nobody vouches for it, because no key is pinned here or given"),
+        ("import bundle --unsigned", 5, "Docker Engine"),
         ("receipt", 5, "Docker Engine"),
         ("rollback", 7, "found no import to go back from"),
     ],
 )
-def test_refused(arguments: str, status: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused(
+    arguments: str,
+    status: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundles.write(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
     assert run(arguments.split()) == status
     assert words in capsys.readouterr().err
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paddock import console
+from paddock.cli.trust import add as trust_add
 from paddock.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _keys = click.option(
     multiple=True,
     metavar="PUB",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Public key that must have signed, in place of those pinned here; may stand repeatedly.",
+    help="Public key that must have signed, in place of your own; with keys for the host, one of those."
+    " May stand repeatedly.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -71,14 +73,20 @@ def keygen(key: Path) -> None:
 def sign(*, directory: Path, key: Path, sequence: int | None) -> None:
     """Sign the bundle in DIR: write bundle.json.minisig, which minisign can check, too.
 
-    A site takes no bundle of a stack with a lower sequence number than it has had.
+    A site takes no bundle of a stack with a lower sequence number than it has had, and none whose number is
+    more than a day ahead of its clock.
 
-    Exit status: 0 signed; 7 no bundle, no key, or the medium cannot be written.
+    Exit status: 0 signed; 2 such a number; 7 no bundle, no key, or the medium cannot be written.
     """
-    from paddock.bundle.check import trust
+    from paddock.bundle.check import sequences, trust
     from paddock.bundle.format import signature
     from paddock.bundle.format.reader import OpenBundle
 
+    if sequence is not None and sequences.ahead(sequence):
+        raise UsageError(
+            f"--sequence: found {sequence}, expected at most the time in seconds (`date +%s`):"
+            " no site would take the bundle"
+        )
     secret = signature.read_secret(key)
     with OpenBundle.open([directory]) as bundle:
         path = trust.sign_bundle(bundle, secret, sequence=sequence)
@@ -129,8 +137,8 @@ def verify(
     changes.
 
     A bundle that is spread over several media is given as several folders, in any order. The signature must
-    be by a key that is pinned here (`paddock bundle trust`) or given; without either, bundles without a
-    signature are taken.
+    be by a key that is pinned here (`paddock trust`) or given; without either, nobody vouches for the bundle,
+    which is said, and `paddock import` takes it with --unsigned only.
 
     With --offline-run the bundle is tried before it leaves the building: a second engine is started that has
     no network, the bundle imported, its stack started, and a sample parsed. Needs root and dockerd. Nothing
@@ -147,20 +155,23 @@ def verify(
 
         privateengine.require_means()
 
-    from paddock.bundle.check import trust
+    from paddock.bundle.check import sequences, trust
     from paddock.bundle.check import verify as verification
+    from paddock.bundle.check.keys import KeyStore
     from paddock.bundle.format.reader import OpenBundle
-    from paddock.bundle.format.signature import read_public
     from paddock.bundle.site import state as site_state
 
     report = console.TerminalReporter()
     state, good = site_state.folder(), list[site_state.GoodPart]()
     with OpenBundle.open(directories) as bundle:
-        demanded = tuple(read_public(key) for key in keys) or trust.pinned(state)
+        demanded = KeyStore(own=state).demanded(keys)
         signed = trust.check(bundle, demanded)
         if not demanded:
-            report.warn("no key is pinned here or given, so nobody vouches for this bundle")
-        trust.check_sequence(bundle.manifest, signed, state)
+            report.warn(
+                "no key is pinned here or given, so nobody vouches for this bundle;"
+                " `paddock import` takes it with --unsigned only"
+            )
+        sequences.check(bundle.manifest, signed, state)
 
         def found_good(name: str) -> None:
             good.append(site_state.GoodPart.read(name, bundle.path(name)))
@@ -178,14 +189,14 @@ def verify(
         from paddock.bundle.trial.run import run_offline
 
         places = tuple(directory.absolute() for directory in directories)
-        request = ImportRequest(directories=places, keys=keys, bases=bases)
+        request = ImportRequest(directories=places, keys=keys, unsigned=not demanded, bases=bases)
         tried = run_offline(request, verified=good, scratch=scratch, report=report)
         _show_offline_run(tried, _verification_record(result, signed), as_json=as_json)
 
 
 @click.group("bundle")
 def bundle() -> None:
-    """Show what is in a bundle, compare two, or pin the key that signs them."""
+    """Show what is in a bundle, or compare two."""
 
 
 @bundle.command("inspect")
@@ -244,21 +255,7 @@ def diff(*, old: Path, new: Path, as_json: bool) -> None:
         console.TerminalReporter().say("both bundles carry the same")
 
 
-@bundle.command("trust")
-@click.argument("key", metavar="PUB", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-def trust_(key: Path) -> None:
-    """Pin the public key PUB on this host: from now on only bundles that a pinned key signed are taken.
-
-    Keys lie in keys/ below PADDOCK_STATE, /var/lib/paddock for root, ~/.local/state/paddock for others; to
-    take one back, remove its file there.
-
-    Exit status: 0 pinned; 7 PUB is no key, or the folder cannot be written.
-    """
-    from paddock.bundle.check import trust
-    from paddock.bundle.format.signature import read_public
-    from paddock.bundle.site import state
-
-    console.result(str(trust.pin(read_public(key), state.folder())))
+bundle.add_command(trust_add, "trust")  # its name until `paddock trust` came
 
 
 def _write_resend(result: Verification, path: Path, report: Reporter) -> None:

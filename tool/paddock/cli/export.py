@@ -64,6 +64,14 @@ _SMALLEST_PART = 1 << 20
     help="Sign the bundle with this secret key (`paddock keygen`).",
 )
 @click.option(
+    "--revoke",
+    "revoked",
+    multiple=True,
+    metavar="PUB",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Have sites that import it never trust this key again. May stand repeatedly; needs --sign.",
+)
+@click.option(
     "--plan", "only_plan", is_flag=True, help="Say what would be written, layer by layer, and write nothing."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -76,6 +84,7 @@ def export(
     part_size: str,
     bases: tuple[Path, ...],
     sign: Path | None,
+    revoked: tuple[Path, ...],
     only_plan: bool,
     as_json: bool,
 ) -> None:
@@ -95,6 +104,10 @@ def export(
         raise UsageError("export: found --backend, --model or --offline without a target")
     if output is None and not only_plan:
         raise UsageError("export: found no --output DIR, expected one, or --plan")
+    if revoked and sign is None:
+        raise UsageError(
+            "--revoke: found no --sign KEY, expected one: sites heed only what a trusted key signed"
+        )
     size = read_size(part_size)
 
     from paddock import engine, paths
@@ -102,7 +115,7 @@ def export(
     from paddock.bundle.export.gather import Request, gather
     from paddock.bundle.export.plan import plan_export
     from paddock.bundle.export.writing import write_bundle
-    from paddock.bundle.format.signature import read_secret
+    from paddock.bundle.format.signature import read_public, read_secret
     from paddock.bundle.imagestore.layers import EngineLayers
 
     key = read_secret(sign) if sign else None
@@ -111,6 +124,7 @@ def export(
         whole=_whole_stack(choice, report) if choice.target else None,
         references=images,
         tool_prefix=build_settings(paths.workspace(), {}).image_prefix if tool else None,
+        revoked=tuple(map(read_public, revoked)),
         delta=bool(bases),
     )
     with EngineLayers(engine.connect(timeout=None)) as layers:

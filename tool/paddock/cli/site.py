@@ -27,7 +27,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     multiple=True,
     type=_FILE,
     metavar="PUB",
-    help="Take this public key instead of those pinned here.",
+    help="Public key that must have signed, in place of your own; with keys for the host, one of those.",
+)
+@click.option(
+    "--unsigned", is_flag=True, help="Import though no key is pinned here or given that could vouch."
+)
+@click.option(
+    "--allow-older", is_flag=True, help="Import though a newer bundle of this stack or these images was here."
 )
 @click.option(
     "--base",
@@ -53,6 +59,8 @@ def import_(
     directories: tuple[Path, ...],
     plan_only: bool,
     keys: tuple[Path, ...],
+    unsigned: bool,
+    allow_older: bool,
     bases: tuple[Path, ...],
     to: Path | None,
     any_host: bool,
@@ -65,6 +73,9 @@ def import_(
     Before the engine is touched everything is checked: signature, format, platform and cards, base, disk
     space, every part. The images get their names last, after they have been read back; what had the names is
     kept for `paddock rollback`. After a power cut or Ctrl-C the same command goes on where it was.
+
+    A key that is pinned here (`paddock trust`) or given must have signed the bundle; without any, only
+    --unsigned imports it.
 
     Exit status: 0 everything is in place; 2 wrong use; 5 no engine; 7 the bundle, this host or its disk is
     not as it must be; 130 interrupted.
@@ -85,6 +96,8 @@ def import_(
     request = ImportRequest(
         directories=tuple(directory.absolute() for directory in directories),
         keys=keys,
+        unsigned=unsigned,
+        allow_older=allow_older,
         bases=bases,
         to=to.absolute() if to else None,
         any_host=any_host,

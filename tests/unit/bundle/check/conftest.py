@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from paddock.bundle.check import trust
+from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.format.reader import OpenBundle
 from samples import bundles
 from samples.site import KEY, Site
@@ -29,6 +30,6 @@ def site(
 ) -> Site:
     monkeypatch.setenv("PADDOCK_STATE", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
-    trust.pin(KEY.public, tmp_path / "state")
+    KeyStore(own=tmp_path / "state").pin(KEY.public)
     shutil.copytree(good, tmp_path / "bundle")
     return Site(home=tmp_path, folder=tmp_path / "bundle", capture=capsys)

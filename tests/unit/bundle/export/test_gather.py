@@ -12,6 +12,8 @@ import pytest
 from paddock import paths
 from paddock.bundle.export.contents import Contents
 from paddock.bundle.export.gather import Request, gather
+from paddock.bundle.format.revoked import REVOKED, parse_revoked
+from paddock.bundle.format.signature import PublicKey, generate
 from paddock.bundle.imagestore.store import EngineImage
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix.images import TOOL
@@ -41,9 +43,12 @@ def gathered(
     *references: str,
     tool_prefix: str | None = None,
     delta: bool = False,
+    revoked: tuple[PublicKey, ...] = (),
 ) -> Contents:
     engine: Any = Engine(images=tuple(images))
-    request = Request(whole=None, references=references, tool_prefix=tool_prefix, delta=delta)
+    request = Request(
+        whole=None, references=references, tool_prefix=tool_prefix, delta=delta, revoked=revoked
+    )
     return gather(engine, request, paths.templates())
 
 
@@ -73,11 +78,11 @@ def test_images_for_two_platforms_are_refused() -> None:
         gathered([image("a:1"), image("b:1", "linux/arm64")], "a:1", "b:1")
 
 
-def test_a_full_bundle_has_a_script_that_knows_its_images() -> None:
+def test_a_full_bundle_has_a_script() -> None:
     files = {file.path: file for file in gathered([image("a:1")], "a:1").files}
     script = files["load.sh"]
     assert script.executable
-    assert f"a:1 {json.dumps(LAYERS, separators=(',', ':'))}" in script.data.decode()
+    assert "platform='linux/amd64'" in script.data.decode()
     assert "paddock" not in files
     for name in ("load.sh", "README.txt"):
         assert "@name@" not in files[name].data.decode()
@@ -87,6 +92,13 @@ def test_a_delta_has_no_script() -> None:
     paths_of_files = {file.path for file in gathered([image("a:1")], "a:1", delta=True).files}
     assert "README.txt" in paths_of_files
     assert "load.sh" not in paths_of_files
+
+
+def test_keys_that_are_to_be_revoked_come_as_a_list() -> None:
+    key = generate().public
+    files = {file.path: file.data for file in gathered([image("a:1")], "a:1", revoked=(key,)).files}
+    assert parse_revoked(files[REVOKED], where=REVOKED) == {key}
+    assert REVOKED not in {file.path for file in gathered([image("a:1")], "a:1").files}
 
 
 def test_the_wrapper_comes_with_the_tools_image() -> None:

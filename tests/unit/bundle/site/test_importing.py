@@ -5,14 +5,20 @@ With real engines, both stores and real kills it is tested among the integration
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memory_engine import MemoryEngine
-from paddock.bundle.check import trust
-from paddock.bundle.format.manifest import Manifest
+from paddock.bundle.check import sequences, trust
+from paddock.bundle.check.keys import KeyStore
+from paddock.bundle.format import signature
+from paddock.bundle.format.manifest import SIGNATURE, Manifest, StackName
+from paddock.bundle.format.reader import OpenBundle
+from paddock.bundle.format.revoked import REVOKED, revoked_to_bytes
 from paddock.bundle.imagestore import tags
 from paddock.bundle.site import importing, loading, loadplan, proof
 from paddock.bundle.site import stack as site_stack
@@ -49,7 +55,8 @@ def ids(manifest: Manifest) -> dict[str, str]:
 
 
 def request(tmp_path: Path, *names: str) -> ImportRequest:
-    return ImportRequest(directories=tuple(tmp_path / name for name in names or ("bundle",)))
+    """For a bundle that nobody signed."""
+    return ImportRequest(directories=tuple(tmp_path / name for name in names or ("bundle",)), unsigned=True)
 
 
 def state(tmp_path: Path) -> SiteState:
@@ -143,7 +150,7 @@ class KillError(Exception):
         (importing, "switch", 2),
         (site_stack, "prepare", 1),
         (site_stack, "put_in_place", 1),
-        (trust, "record_sequence", 1),
+        (sequences, "record", 1),
         (SiteState, "remember", 1),
         (loading, "remove_staging", 1),
         (SiteState, "forget", 1),
@@ -230,7 +237,7 @@ def test_a_delta_is_made_on_a_bundle_that_is_named(
     delta = bundles.write(tmp_path / "bundle", images=images, files={}, on=bundles.LAYERS[1:2])
     with pytest.raises(BundleError, match="needs 1 of 1 base layers"):
         importing.import_bundle(request(tmp_path), report=report)
-    with_base = ImportRequest(directories=(tmp_path / "bundle",), bases=(tmp_path / "base",))
+    with_base = replace(request(tmp_path), bases=(tmp_path / "base",))
     importing.import_bundle(with_base, report=report)
     assert engine.names() == ids(delta)
 
@@ -266,3 +273,94 @@ def test_where_nothing_was_imported_there_is_nothing_to_go_back_to(
         roll_back(report=report)
     assert engine.loaded == {}
     assert site_state.folder().is_dir()
+
+
+# --- whom to trust ------------------------------------------------------------------------------------------
+
+KEY, OTHER = signature.generate(), signature.generate()
+MOVED = {"paddock/cpu-api:0.1.0": bundles.LAYERS[2:]}
+
+
+def signed(folder: Path, key: signature.SecretKey = KEY, sequence: int = 20) -> None:
+    with OpenBundle.open([folder]) as opened:
+        trust.sign_bundle(opened, key, sequence=sequence)
+
+
+def of_keys(tmp_path: Path, *names: str) -> ImportRequest:
+    return replace(request(tmp_path, *names), unsigned=False)
+
+
+@pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.usefixtures("bundle")
+@pytest.mark.fault("no signature")
+def test_what_no_key_vouches_for_needs_a_word(
+    engine: MemoryEngine, tmp_path: Path, report: Recorder, *, is_signed: bool
+) -> None:
+    """Any key may have signed it, as none is pinned."""
+    if is_signed:
+        signed(tmp_path / "bundle", OTHER)
+    for act in (importing.plan_import, importing.import_bundle):
+        with pytest.raises(BundleError, match="nobody vouches for it, because no key is pinned") as refused:
+            act(of_keys(tmp_path), report=report)
+        assert "--unsigned" in refused.value.hint
+    assert engine.loaded == {}
+    importing.import_bundle(request(tmp_path), report=report)
+    assert "nobody vouches for it" in report.warned[0]
+
+
+@pytest.mark.usefixtures("bundle")
+@pytest.mark.fault("no signature")
+def test_that_word_does_not_get_around_a_pinned_key(
+    engine: MemoryEngine, tmp_path: Path, report: Recorder
+) -> None:
+    KeyStore(own=tmp_path / "state").pin(KEY.public)
+    with pytest.raises(BundleError, match=f"has no signature, expected one by {KEY.public.id}"):
+        importing.import_bundle(request(tmp_path), report=report)
+    signed(tmp_path / "bundle", OTHER)
+    with pytest.raises(BundleError, match=f"expected one by {KEY.public.id}"):
+        importing.import_bundle(request(tmp_path), report=report)
+    assert engine.loaded == {}
+    (tmp_path / "bundle" / SIGNATURE).unlink()
+    signed(tmp_path / "bundle")
+    importing.import_bundle(of_keys(tmp_path), report=report)
+
+
+@pytest.mark.fault("name moved to an older image")
+def test_an_older_image_comes_in_only_where_that_is_asked_for(
+    engine: MemoryEngine, bundle: Manifest, tmp_path: Path, report: Recorder
+) -> None:
+    """By a bundle of another stack, whose sequence number nothing else forbids."""
+    KeyStore(own=tmp_path / "state").pin(KEY.public)
+    signed(tmp_path / "bundle", sequence=200)
+    importing.import_bundle(of_keys(tmp_path), report=report)
+    stack = {"name": "cpu", "target": "cpu", "backend": "b", "model": "m", "variant": "online"}
+    older = bundles.write(tmp_path / "older", images=MOVED, files={}, stack=StackName(**stack))
+    signed(tmp_path / "older", sequence=10)
+    with pytest.raises(BundleError, match=r"expected at least 200: a newer one for paddock/cpu-api:0\.1\.0"):
+        importing.import_bundle(of_keys(tmp_path, "older"), report=report)
+    assert engine.names() == ids(bundle)
+    importing.import_bundle(replace(of_keys(tmp_path, "older"), allow_older=True), report=report)
+    assert engine.names().items() >= ids(older).items()
+    recorded = json.loads((tmp_path / "state/sequences.json").read_text())
+    (name,) = ids(older)
+    assert [recorded[key] for key in recorded if key.startswith(f"name:{name}@")] == [10]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.fault("key revoked or over")
+def test_keys_that_a_bundle_revokes_are_not_trusted_afterwards(tmp_path: Path, report: Recorder) -> None:
+    keys = KeyStore(own=tmp_path / "state")
+    bundles.write(tmp_path / "bundle", files={REVOKED: revoked_to_bytes([KEY.public])})
+    importing.import_bundle(request(tmp_path), report=report)
+    assert keys.revoked() == frozenset()  # nobody who is trusted signed it
+    keys.pin(KEY.public)
+    keys.pin(OTHER.public)
+    signed(tmp_path / "bundle", OTHER)
+    importing.import_bundle(replace(of_keys(tmp_path), revoke=False), report=report)
+    assert keys.revoked() == frozenset()
+    importing.import_bundle(of_keys(tmp_path), report=report)
+    assert f"key {KEY.public.id}: revoked by bundle" in report.warned[-1]
+    bundles.write(tmp_path / "next")
+    signed(tmp_path / "next", KEY, sequence=30)
+    with pytest.raises(BundleError, match=f"by key {KEY.public.id}, which was revoked"):
+        importing.import_bundle(of_keys(tmp_path, "next"), report=report)

@@ -70,6 +70,16 @@ def test_a_new_stack_keeps_settings_and_files_of_the_site_but_not_those_of_the_b
     assert (site_stack.previous(folder) / "gone.sh").is_file()
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_the_sites_settings_keep_their_mode(tmp_path: Path, mode: int) -> None:
+    """The password of a proxy may stand in them."""
+    install(tmp_path, "old", {"compose.yaml": COMPOSE, ".env.example": b"API_PORT=8080\n"})
+    settings = tmp_path / "stack/.env"
+    settings.chmod(mode)
+    install(tmp_path, "new", {"compose.yaml": COMPOSE, ".env.example": b"API_PORT=8081\n"})
+    assert settings.stat().st_mode & 0o777 == mode
+
+
 def test_a_file_that_is_not_what_the_manifest_says_is_refused(tmp_path: Path) -> None:
     bundles.write(tmp_path / "bundle")
     (tmp_path / "bundle/stack/compose.yaml").write_bytes(b"services: []\n")

@@ -6,7 +6,6 @@ engine are refused here.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from pathlib import Path
 from paddock import __version__, paths
 from paddock.bundle.export.contents import CarriedFile, Contents, SourceImage
 from paddock.bundle.format.manifest import DELTA_ARCHIVE, FULL_ARCHIVE, StackName
+from paddock.bundle.format.revoked import REVOKED, revoked_to_bytes
+from paddock.bundle.format.signature import PublicKey
 from paddock.bundle.format.stackfiles import OF_THE_BUNDLE, STACK
 from paddock.bundle.imagestore.layers import EngineLayers
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix.images import TOOL
+from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
 from paddock.stack.configuration import Configuration
@@ -50,6 +52,7 @@ class Request:
     whole: WholeStack | None
     references: tuple[str, ...]  # of the further images
     tool_prefix: str | None  # of the tool's image; None leaves it out
+    revoked: tuple[PublicKey, ...] = ()  # keys that sites are no longer to trust
     delta: bool = False  # for a site that has some of it already
 
 
@@ -70,15 +73,18 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     images = _images(layers, tuple(dict.fromkeys((*named, *map(_tagged, request.references), *built))), built)
     if whole:
         _require_match(whole.stack, [image for image in images if image.reference in named])
+    platform = images[0].platform
     return Contents(
-        platform=images[0].platform,
+        platform=platform,
         stack=_stack_name(whole.stack) if whole else None,
         images=images,
         files=(
-            *_top_files(templates, whole.stack.name if whole else "images", images, delta=request.delta),
+            *_top_files(templates, whole.stack.name if whole else "images", platform, delta=request.delta),
+            *_revoked(request.revoked),
             *(_wrapper(templates, request.tool_prefix) if request.tool_prefix is not None else ()),
             *(stack_files(whole.folder, configuration) if whole and configuration else ()),
             *_documents(),
+            _vulnerabilities(templates),
         ),
     )
 
@@ -217,9 +223,17 @@ def _documents() -> tuple[CarriedFile, ...]:
     )
 
 
-def _top_files(
-    templates: Path, name: str, images: Sequence[SourceImage], *, delta: bool
-) -> tuple[CarriedFile, ...]:
+def _vulnerabilities(templates: Path) -> CarriedFile:
+    """What is known of vulnerabilities in our images (OpenVEX), for whoever scans the software lists."""
+    text = Renderer(templates).vex(load_registry(templates))
+    return CarriedFile(path="sbom/openvex.json", data=text.encode())
+
+
+def _revoked(keys: Sequence[PublicKey]) -> tuple[CarriedFile, ...]:
+    return (CarriedFile(path=REVOKED, data=revoked_to_bytes(keys)),) if keys else ()
+
+
+def _top_files(templates: Path, name: str, platform: str, *, delta: bool) -> tuple[CarriedFile, ...]:
     """The files at the top of a bundle: README.txt, and in a full one load.sh.
 
     In their templates `@name@` stands for a value.
@@ -228,10 +242,9 @@ def _top_files(
         "name": name,
         "title": f"The stack {name}, to be carried" if name != "images" else "Images, to be carried",
         "version": __version__,
-        "platform": images[0].platform,
+        "platform": platform,
         "archive": DELTA_ARCHIVE if delta else FULL_ARCHIVE,
         "of_the_bundle": "|".join(OF_THE_BUNDLE),
-        "images": "\n".join(f"{image.reference} {_as_docker_prints(image.layers)}" for image in images),
     }
     folder = templates / "bundle"
     if delta:
@@ -247,11 +260,6 @@ def _filled(template: Path, values: dict[str, str]) -> bytes:
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)
     return text.encode()
-
-
-def _as_docker_prints(layers: Sequence[str]) -> str:
-    """What `docker image inspect --format '{{json .RootFS.Layers}}'` prints."""
-    return json.dumps(layers, separators=(",", ":"))
 
 
 def _tagged(reference: str) -> str:

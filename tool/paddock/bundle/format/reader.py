@@ -19,8 +19,8 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-from paddock.bundle.format.digests import digest_of
-from paddock.bundle.format.manifest import LARGEST, MANIFEST, Manifest, parse
+from paddock.bundle.format.digests import digest_of, sha256
+from paddock.bundle.format.manifest import LARGEST, MANIFEST, File, Manifest, parse
 from paddock.errors import BundleError
 
 STEP = 1 << 20  # bytes that are read at once
@@ -87,6 +87,17 @@ class OpenBundle:
                 hint="copy it again, or name the folder that has it as well",
             )
         return copies[0]
+
+    def read_file(self, file: File, limit: int) -> bytes:
+        """A file of the manifest, of at most `limit` bytes. Raises BundleError unless its hash is right."""
+        path = self.path(file.path)
+        data = read_whole(path, limit)
+        if sha256(data) != file.sha256:
+            raise BundleError(
+                f"{path}: is not what {MANIFEST} says",
+                hint="copy the bundle again; `paddock verify` says more",
+            )
+        return data
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from paddock.bundle.format.reader import read_whole
 from paddock.durable import write_durably
@@ -28,6 +28,7 @@ _UNTRUSTED, _TRUSTED = "untrusted comment: ", "trusted comment: "
 _SIGNATURE_COMMENT = "signature from minisign secret key"
 _ED, _PREHASHED, _NO_PASSWORD, _BLAKE2 = b"Ed", b"ED", bytes(2), b"B2"
 _ID, _PUBLIC, _SECRET, _SIGNED = 8, 32, 64, 64  # lengths in bytes
+_SECRET_FILE = 158  # bytes in the second line of a secret key's file
 _SALT_AND_LIMITS = bytes(48)  # what a password would need
 _NO_CHECKSUM = bytes(32)
 _HOW_TO_MAKE_KEYS = "`paddock keygen` makes keys, and so does `minisign -G -W`"
@@ -45,10 +46,24 @@ class PublicKey:
         """The number as minisign writes it."""
         return key_id(self.number)
 
-    def to_bytes(self) -> bytes:
-        """The content of the key file."""
-        line = base64.b64encode(_ED + self.number + self.key).decode()
-        return f"{_UNTRUSTED}minisign public key {self.id}\n{line}\n".encode()
+    @property
+    def line(self) -> str:
+        """The second line of the key file, which is the whole key."""
+        return base64.b64encode(_ED + self.number + self.key).decode()
+
+    def to_bytes(self, note: str = "") -> bytes:
+        """The content of the key file; `note` ends its first line, which is for people."""
+        return f"{_UNTRUSTED}minisign public key {self.id}{note}\n{self.line}\n".encode()
+
+    @classmethod
+    def from_line(cls, line: bytes, *, where: str) -> Self:
+        """The key in the second line of a key file. Raises BundleError for anything else."""
+        data = _decoded(line)
+        if len(data) != len(_ED) + _ID + _PUBLIC:
+            raise _no_key(where, "a minisign public key")
+        if not data.startswith(_ED):
+            raise BundleError(f"{where}: is no Ed25519 key of minisign", hint=_HOW_TO_MAKE_KEYS)
+        return cls(number=data[2:10], key=data[10:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,15 +172,20 @@ def sign(data: bytes, key: SecretKey, comment: str) -> Signature:
 
 def read_public(path: Path) -> PublicKey:
     """The public key in a file. Raises BundleError for anything else."""
-    data = _payload(path, "a minisign public key", len(_ED) + _ID + _PUBLIC)
-    if not data.startswith(_ED):
-        raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_HOW_TO_MAKE_KEYS)
-    return PublicKey(number=data[2:10], key=data[10:])
+    return PublicKey.from_line(_second_line(path, "a minisign public key"), where=str(path))
+
+
+def read_comment(path: Path) -> str:
+    """The first line of the file of a public key, which nothing signs."""
+    return read_whole(path, LARGEST_KEY).partition(b"\n")[0].decode("utf-8", "replace")
 
 
 def read_secret(path: Path) -> SecretKey:
     """The secret key in a file. Raises BundleError for anything else, and for a key with a password."""
-    data = _payload(path, "a minisign secret key", 158)
+    what = "a minisign secret key"
+    data = _decoded(_second_line(path, what))
+    if len(data) != _SECRET_FILE:
+        raise _no_key(str(path), what)
     if data[4:6] != _BLAKE2 or not data.startswith(_ED):
         raise BundleError(f"{path}: is no Ed25519 key of minisign", hint=_HOW_TO_MAKE_KEYS)
     if data[2:4] != _NO_PASSWORD:
@@ -210,16 +230,24 @@ def _prehash(data: bytes) -> bytes:
     return hashlib.blake2b(data).digest()
 
 
-def _payload(path: Path, what: str, length: int) -> bytes:
-    """The `length` bytes in the second line of a key file. Raises BundleError unless it is `what`."""
-    lines = read_whole(path, LARGEST_KEY).split(b"\n")
+def _second_line(path: Path, what: str) -> bytes:
+    """The second line of a key file. Raises BundleError for a file of another form than that of `what`."""
+    first, _, rest = read_whole(path, LARGEST_KEY).partition(b"\n")
+    if not first.startswith(_UNTRUSTED.encode()):
+        raise _no_key(str(path), what)
+    return rest.partition(b"\n")[0]
+
+
+def _decoded(line: bytes) -> bytes:
+    """The bytes that a line of base64 stands for; none for any other line."""
     try:
-        data = base64.b64decode(lines[1], validate=True)
-    except (IndexError, binascii.Error):
-        data = b""
-    if not lines[0].startswith(_UNTRUSTED.encode()) or len(data) != length:
-        raise BundleError(
-            f"{path}: is not {what}",
-            hint="KEY signs and stays at the workshop; KEY.pub checks and goes to the sites",
-        )
-    return data
+        return base64.b64decode(line, validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _no_key(where: str, what: str) -> BundleError:
+    return BundleError(
+        f"{where}: is not {what}",
+        hint="KEY signs and stays at the workshop; KEY.pub checks and goes to the sites",
+    )

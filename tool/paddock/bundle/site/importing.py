@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from paddock import engine
-from paddock.bundle.check import trust, verify
+from paddock.bundle.check import sequences, verify
+from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.check.trust import Signed
 from paddock.bundle.check.verify import Fault
 from paddock.bundle.format.manifest import Manifest
@@ -87,13 +88,16 @@ def import_bundle(request: ImportRequest, *, report: Reporter) -> Imported:
     """
     with site_state.locked(site_state.folder()), checks.opened(request, report) as incoming:
         try:
-            return _import(incoming, report)
+            imported = _import(incoming, report)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"bundle {incoming.manifest.id}: its import is not finished",
                 hint="The same command goes on with what is loaded already."
                 " `paddock import --abandon` removes that.",
             ) from None
+        if request.revoke:
+            _revoke(incoming, report)
+        return imported
 
 
 def _import(incoming: Incoming, report: Reporter) -> Imported:
@@ -115,6 +119,13 @@ def _import(incoming: Incoming, report: Reporter) -> Imported:
         files = _prove(incoming, report)
     _install(incoming, switches)
     return _imported(incoming, switches, files=files)
+
+
+def _revoke(incoming: Incoming, report: Reporter) -> None:
+    """Revoke the keys that the bundle lists, last of all: it may be signed by one of them."""
+    if incoming.signed and incoming.signed.checked:
+        for key in KeyStore(own=incoming.site.state.path).apply_revoked(incoming.bundle):
+            report.warn(f"key {key.id}: revoked by bundle {incoming.manifest.id}, and never trusted again")
 
 
 def _imported(incoming: Incoming, switches: tuple[Switch, ...], *, files: int) -> Imported:
@@ -252,7 +263,7 @@ def _install(incoming: Incoming, switches: tuple[Switch, ...]) -> None:
             incoming.folder.parent.mkdir(parents=True, exist_ok=True)
         prepared = site_stack.prepare(incoming.bundle, incoming.folder)
         site_stack.put_in_place(prepared, incoming.folder)
-    trust.record_sequence(manifest, incoming.signed, site.state.path)
+    sequences.record(manifest, incoming.signed, site.state.path, allow_older=incoming.allow_older)
     site.state.remember(_record(incoming, switches), manifest)
     loading.remove_staging(site.client, manifest.id)
     site.state.forget(manifest.id)

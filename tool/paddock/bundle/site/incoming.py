@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock import engine
-from paddock.bundle.check import trust
+from paddock.bundle.check import sequences, trust
+from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.check.trust import Signed
 from paddock.bundle.format import stackfiles
 from paddock.bundle.format.manifest import Carried, Manifest
 from paddock.bundle.format.reader import OpenBundle
-from paddock.bundle.format.signature import read_public
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.imagestore.layers import EngineLayers
 from paddock.bundle.imagestore.store import EngineStore
@@ -33,6 +33,7 @@ from paddock.bundle.site.loadplan import LoadPlan
 from paddock.bundle.site.state import SiteState
 from paddock.durable import writing
 from paddock.engine import docker
+from paddock.errors import BundleError
 from paddock.report import Reporter
 
 
@@ -41,7 +42,10 @@ class ImportRequest:
     """What to import, and how."""
 
     directories: tuple[Path, ...]
-    keys: tuple[Path, ...] = ()  # files of public keys; if given, those pinned at the site do not count
+    keys: tuple[Path, ...] = ()  # files of public keys; if given, those that the user pinned do not count
+    unsigned: bool = False  # import even if nobody vouches for it; without effect where a key is pinned
+    allow_older: bool = False  # import even if the site has had a newer one
+    revoke: bool = True  # no longer trust the keys that the bundle revokes
     bases: tuple[Path, ...] = ()  # folders of bundles that hold base layers
     to: Path | None = None  # where the stack goes
     any_host: bool = False  # import even if the cards or the driver are not what the stack needs
@@ -92,6 +96,7 @@ class Incoming:
 
     bundle: OpenBundle
     signed: Signed | None
+    allow_older: bool
     site: Site
     inventory: Inventory
     plan: LoadPlan
@@ -134,6 +139,7 @@ def opened(request: ImportRequest, report: Reporter) -> Iterator[Incoming]:
         yield Incoming(
             bundle=bundle,
             signed=signed,
+            allow_older=request.allow_older,
             site=Site(client=client, store=store, state=state),
             inventory=inventory,
             plan=plan,
@@ -160,14 +166,17 @@ def require_spool(incoming: Incoming) -> None:
 def _require_trust(
     bundle: OpenBundle, request: ImportRequest, state: SiteState, report: Reporter
 ) -> Signed | None:
-    keys = tuple(read_public(path) for path in request.keys) or tuple(trust.pinned(state.path))
+    keys = KeyStore(own=state.path).demanded(request.keys)
     signed = trust.check(bundle, keys)
     if not keys:
-        report.warn(
-            f"bundle {bundle.manifest.id}: nobody vouches for it, because no key is pinned here;"
-            " `paddock bundle trust KEY.pub` pins the workshop's"
-        )
-    trust.check_sequence(bundle.manifest, signed, state.path)
+        nobody = f"bundle {bundle.manifest.id}: nobody vouches for it, because no key is pinned here or given"
+        if not request.unsigned:
+            raise BundleError(
+                nobody,
+                hint="`paddock trust add KEY.pub` pins the workshop's key; --unsigned imports it unchecked",
+            )
+        report.warn(nobody)
+    sequences.check(bundle.manifest, signed, state.path, allow_older=request.allow_older)
     return signed
 
 

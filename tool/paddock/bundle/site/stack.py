@@ -6,12 +6,12 @@ bundle brings, such as compose.override.yaml. Which images belong to it, the bun
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+import stat
 from pathlib import Path
 
-from paddock.bundle.format.manifest import File, Manifest
-from paddock.bundle.format.reader import OpenBundle, read_whole
+from paddock.bundle.format.manifest import Manifest
+from paddock.bundle.format.reader import OpenBundle
 from paddock.bundle.format.stackfiles import MARK, OF_THE_BUNDLE, STACK, files
 from paddock.durable import flush_folder, write_durably, writing
 from paddock.errors import BundleError
@@ -57,7 +57,7 @@ def prepare(bundle: OpenBundle, folder: Path) -> Path:
         _copy_what_the_site_added(folder, new)
         for name, file in brought.items():
             if not is_tuned(new / name):
-                _place(_checked(bundle, file), new / name, executable=file.executable)
+                _place(bundle.read_file(file, _LARGEST), new / name, executable=file.executable)
         _write_settings(new, folder)
         mark = [bundle.manifest.id, *brought]
         write_durably(new / MARK, "".join(f"{line}\n" for line in mark).encode())
@@ -112,16 +112,6 @@ def _copy_what_the_site_added(folder: Path, new: Path) -> None:
             (new / name).unlink(missing_ok=True)
 
 
-def _checked(bundle: OpenBundle, file: File) -> bytes:
-    path = bundle.path(file.path)
-    data = read_whole(path, _LARGEST)
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        raise BundleError(
-            f"{path}: is not what bundle.json says", hint="copy the bundle again; `paddock verify` says more"
-        )
-    return data
-
-
 def _place(data: bytes, path: Path, *, executable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -130,12 +120,16 @@ def _place(data: bytes, path: Path, *, executable: bool) -> None:
 
 
 def _write_settings(new: Path, folder: Path) -> None:
-    """Write `.env`: the bundle's example with the site's values, except for those that choose its images."""
+    """Write `.env`: the bundle's example with the site's values, except for those that choose its images.
+
+    A file that was there keeps its mode, because a password of a proxy may stand in it.
+    """
     example = new / _EXAMPLE
     if not example.is_file():
         return
-    text = example.read_text("utf-8")
-    if (folder / _SETTINGS).is_file():
-        text = keep_settings(text, (folder / _SETTINGS).read_text("utf-8"), but=OF_THE_BUNDLE)
-    write_durably(new / _SETTINGS, text.encode())
-    (new / _SETTINGS).chmod(0o644)
+    text, mode, before = example.read_text("utf-8"), 0o644, folder / _SETTINGS
+    if before.is_file():
+        text = keep_settings(text, before.read_text("utf-8"), but=OF_THE_BUNDLE)
+        mode = stat.S_IMODE(before.stat().st_mode)
+    write_durably(new / _SETTINGS, text.encode(), mode=mode)
+    (new / _SETTINGS).chmod(mode)  # whatever the umask

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paddock import engine, process
-from paddock.bundle.check import trust
+from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.format import stackfiles
 from paddock.bundle.format.chainids import chain_ids
 from paddock.bundle.format.manifest import Kind, Manifest
@@ -109,9 +109,10 @@ def run_offline(
 
 def _try(request: ImportRequest, store: Store, left_out: str, report: Reporter) -> OfflineRun:
     began = time.monotonic()
+    alone = replace(request, bases=(), any_host=True, revoke=False)
     for base in request.bases:  # a delta is then made on what the engine gives out, as at the site
-        importing.import_bundle(replace(request, directories=(base,), bases=(), any_host=True), report=report)
-    imported = importing.import_bundle(replace(request, bases=(), any_host=True), report=report)
+        importing.import_bundle(replace(alone, directories=(base,)), report=report)
+    imported = importing.import_bundle(alone, report=report)
     seconds = time.monotonic() - began
     if left_out or imported.folder is None:
         return OfflineRun(store=store, import_seconds=seconds, started=None, left_out=left_out)
@@ -242,8 +243,9 @@ def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
 @contextmanager
 def _as_site(site: PrivateEngine, state: Path) -> Iterator[None]:
     """Act as on the host of that engine: in its network, and with a state that trusts the same keys."""
-    for key in trust.pinned(site_state.folder()):
-        trust.pin(key, state)
+    for trusted in KeyStore(own=site_state.folder()).of_user():
+        if not trusted.trouble:
+            KeyStore(own=state).pin(trusted.key, until=trusted.until)
     with site.entered(), _environment({"DOCKER_HOST": site.address, "PADDOCK_STATE": str(state)}):
         yield
 
