@@ -3,8 +3,9 @@
 
 Changes that file and nothing else. What cannot be asked keeps the value that it had, or says why it has none.
 
-usage: update-pins.py [--check]
-  --check   ask nothing: exit 4 when the file does not hold exactly what the data in templates/ calls for
+usage: update-pins.py [--check | --offline]
+  --offline  ask nothing: write what the lists of packages are now
+  --check    ask nothing: exit 4 when the file does not hold exactly what the data in templates/ calls for
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ NO_REVISION = {
 
 
 class Asking:
-    """Answers from the network, or none with `--check`."""
+    """Answers from the network, or none with `--check` and `--offline`."""
 
     def __init__(self, *, online: bool) -> None:
         self._online = online
@@ -176,11 +177,11 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Write the file, or compare it; the exit status."""
-    check = sys.argv[1:] == ["--check"]
+    check, offline = sys.argv[1:] == ["--check"], sys.argv[1:] == ["--offline"]
     templates = paths.templates()
     path = templates / pins.FILE
-    old = pins.load(templates) if path.is_file() else Pins()
-    wanted = text_of(current(load_registry(templates), old, Asking(online=not check), templates))
+    old = pins.load(templates)
+    wanted = text_of(current(load_registry(templates), old, Asking(online=not (check or offline)), templates))
     if path.is_file() and path.read_text("utf-8") == wanted:
         say(f"{path.name} is current")
         return 0

@@ -28,6 +28,8 @@ WIDTH = 120
 EXPLAINING = ("cu126", "ascend-910b")
 # The stack whose defaults are shown first.
 DEFAULT = "cpu"
+# What a compose file mounts where a variable that names a folder is empty: not a default that anybody writes.
+NOTHING = "/dev/null"
 
 _USE = re.compile(r"\$\{(?P<name>[A-Z_]+):-(?P<default>[^}]*)\}")
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
@@ -87,7 +89,8 @@ def _defaults_of_stacks() -> Mapping[str, Sequence[str]]:
     for path in sorted(_rendered(), key=lambda path: (path.parts[1:2] != (DEFAULT,), path)):
         of_stack = path.name == "compose.yaml" or (path.parts[0], path.parent.name) == ("compose", "images")
         for use in _USE.finditer(_rendered()[path]) if of_stack else ():
-            defaults.setdefault(use["name"], {})[use["default"]] = None
+            default = use["default"] if use["default"] != NOTHING else ""
+            defaults.setdefault(use["name"], {})[default] = None
     return {name: tuple(values) for name, values in defaults.items()}
 
 

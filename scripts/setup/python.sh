@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv: paddock itself (editable) and the programs of `make check` and `make test`, at the versions of
-# constraints.txt. Installs Debian's python3 and python3-venv where they are missing. Does nothing when .venv is current.
+# constraints.txt and from files with its hashes only. Installs Debian's python3 and python3-venv where they are missing. Does nothing when .venv is current.
 #
 # usage: python.sh
 # PYTHON names the interpreter (3.11 or newer; default python3). pip obeys its own settings: PIP_INDEX_URL, PIP_CERT, ...
@@ -50,10 +50,9 @@ readonly run="$venv/bin/python"
 "$run" -m pip --version >/dev/null 2>&1 || "$run" -m ensurepip >/dev/null
 rm -f "$stamp"
 say "installing paddock and its development tools from PyPI into $venv"
-"$run" -m pip install --quiet --constraint constraints.txt pip
-"$run" -m pip install --quiet --constraint constraints.txt --group build --group check --group test
-# the build backend comes from the group just installed, so that it is pinned too
-"$run" -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable .
+"$run" -m pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement constraints.txt
+# the build backend is one of those just installed, so that it is pinned too
+"$run" -m pip install --quiet --no-deps --no-index --no-build-isolation --editable .
 "$run" -m pip check >/dev/null || fail 6 "$venv: packages that do not fit together" "$run -m pip check; or delete $venv"
 wanted >"$stamp"
 say "$("$venv/bin/paddock" --version) is ready in $venv"

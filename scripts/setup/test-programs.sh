@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Have what the tests need beside an engine, from Debian's packages: fonts to draw pages with, FAT32 and exFAT through
-# FUSE whatever the kernel has, and two independent readers of what paddock writes (skopeo for archives, minisign for
-# signatures).
+# FUSE whatever the kernel has, two independent readers of what paddock writes (skopeo for archives, minisign for
+# signatures), and a program that connects networks.
 #
 # usage: test-programs.sh
 set -euo pipefail
@@ -28,6 +28,7 @@ have exfatprogs mkfs.exfat
 have exfat-fuse mount.exfat-fuse
 have skopeo skopeo
 have minisign minisign
+have iproute2 ip
 
 if ((${#wanted[@]} == 0)); then
     exit 0

@@ -42,7 +42,8 @@ _IN_A_SERVICE = """
     deploy deploy.resources deploy.resources.reservations deploy.resources.reservations.devices
     deploy.resources.reservations.devices.driver deploy.resources.reservations.devices.device_ids
     deploy.resources.reservations.devices.count deploy.resources.reservations.devices.capabilities tmpfs
-    shm_size mem_limit memswap_limit healthcheck healthcheck.test healthcheck.interval healthcheck.timeout
+    shm_size mem_limit memswap_limit pids_limit cpus ulimits ulimits.nofile ulimits.core dns
+    healthcheck healthcheck.test healthcheck.interval healthcheck.timeout
     healthcheck.retries healthcheck.start_period logging logging.driver logging.options
     logging.options.max-size logging.options.max-file
 """
@@ -51,11 +52,14 @@ _IN_IMAGES = """
     volumes.type volumes.source volumes.target volumes.read_only volumes.bind
     volumes.bind.create_host_path tmpfs
 """
+_OF_A_BRIDGE = ("enable_ip_masquerade", "inhibit_ipv4")
 # Each key of images/own.yaml and images/upstream.yaml.
 KNOWN_OF_IMAGES = {"services", "services.*", *(f"services.*.{key}" for key in _IN_IMAGES.split())}
 # Each key of a rendered compose.yaml, with `*` for names that we give.
 KNOWN = {
     *("name", "services", "services.*", "networks", "networks.*", "networks.*.internal"),
+    "networks.*.driver_opts",
+    *(f"networks.*.driver_opts.com.docker.network.bridge.{key}" for key in _OF_A_BRIDGE),
     *("volumes", "volumes.*", "volumes.*.driver_opts"),
     *(f"volumes.*.driver_opts.{key}" for key in ("type", "device", "o")),
     *(f"services.*.{key}" for key in _IN_A_SERVICE.split()),

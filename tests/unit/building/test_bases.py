@@ -14,10 +14,14 @@ from paddock.building import bases
 from paddock.engine import docker
 from paddock.errors import EngineError
 from paddock.matrix.load import load_registry
+from paddock.matrix.pins import PinnedBase, Pins
 from paddock.matrix.records import Base, Platform
 from recording import Recorder
 
 BASE = Base(image="debian:bookworm-slim")
+DIGEST = "sha256:" + "a1" * 32
+PINS = Pins(bases={BASE.image: {Platform.AMD64: PinnedBase(digest=DIGEST)}})
+PINNED = f"mirror.example/debian:bookworm-slim@{DIGEST}"
 Program = Callable[[str, str], None]
 
 
@@ -40,12 +44,14 @@ def ensure(
     report: Recorder,
     base: Base = BASE,
     stand_ins: Mapping[str, str] | None = None,
-) -> None:
-    bases.ensure_base(
+    pins: Pins | None = None,
+) -> dict[str, str]:
+    return bases.ensure_base(
         base,
         Platform.AMD64,
         client=client,
         base_registry="mirror.example/",
+        pins=pins or Pins(),
         stand_ins=stand_ins or {},
         report=report,
     )
@@ -69,7 +75,8 @@ def test_a_base_that_is_there_is_not_pulled(
 def test_a_base_that_another_stands_in_for_is_not_looked_for(
     client: docker.DockerClient, asked: Path, report: Recorder
 ) -> None:
-    ensure(client, report, stand_ins={"mirror.example/debian:bookworm-slim": "mine:1"})
+    name = "mirror.example/debian:bookworm-slim"
+    assert ensure(client, report, stand_ins={name: "mine:1"}) == {name: "mine:1"}
     assert (report.lines, asked.exists()) == ([], False)
 
 
@@ -106,6 +113,40 @@ def test_a_base_of_debian_is_made_where_no_registry_answers(
     ensure(client, report, Base(image="debian:bookworm-slim", debootstrap="bookworm"))
     assert "which is not the same image" in report.warned[0]
     assert report.said[-1] == "making mirror.example/debian:bookworm-slim of bookworm"
+
+
+def test_a_pinned_base_is_pulled_by_its_digest(
+    client: docker.DockerClient, asked: Path, report: Recorder
+) -> None:
+    assert ensure(client, report, pins=PINS) == {}
+    assert asked.read_text() == f"pull --quiet {PINNED}\n"
+
+
+def test_what_stands_in_for_a_tag_stands_in_for_its_digest(
+    client: docker.DockerClient, asked: Path, report: Recorder
+) -> None:
+    taken = ensure(client, report, stand_ins={"mirror.example/debian:bookworm-slim": "mine:1"}, pins=PINS)
+    assert (taken, asked.exists()) == ({PINNED: "mine:1"}, False)
+
+
+def test_a_base_that_is_made_here_stands_in_for_the_pinned_one(
+    client: docker.DockerClient,
+    program: Program,
+    report: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program("docker", "exit 1")
+    script = tmp_path / "make-base.sh"
+    script.write_text('echo "making $1 of $2"\n')
+    monkeypatch.setattr(bases, "MAKE_BASE", script)
+    made = ensure(client, report, Base(image="debian:bookworm-slim", debootstrap="bookworm"), pins=PINS)
+    assert made == {PINNED: "mirror.example/debian:bookworm-slim"}
+    assert report.said[-1] == "making mirror.example/debian:bookworm-slim of bookworm"
+
+
+def test_debian_s_packages_are_taken_only_with_debian_s_signature() -> None:
+    assert "debootstrap --force-check-gpg " in bases.MAKE_BASE.read_text("utf-8")
 
 
 def test_the_script_is_beside_the_module() -> None:

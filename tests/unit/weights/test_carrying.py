@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paddock.errors import Interrupted, WeightsError
+from paddock.matrix.fieldtypes import FrozenDict
 from paddock.weights.installing import How
 from paddock.weights.lockfile import Kind
 from paddock.weights.markers import TEST_MARKER
@@ -116,3 +118,18 @@ def test_ctrl_c_while_copying_leaves_nothing(
     with pytest.raises(Interrupted):
         carry(tmp_path / "usb")
     assert visible(models_dir) == []
+
+
+def test_carried_weights_are_compared_with_what_is_recorded(
+    carry: Carry, sets: type[Sets], models_dir: Path, tmp_path: Path
+) -> None:
+    """Also those that somebody has put into the models directory by hand."""
+    known = dataclasses.replace(sets.vlm, sha256=FrozenDict({"model.safetensors": "0f" * 32}))
+    usb = sets.write(tmp_path / "usb" / VLM, sets.vlm_files).parent
+    with pytest.raises(WeightsError, match=r"differs from the PaddleOCR-VL-1\.6 that is recorded"):
+        carry(usb, known)
+    assert visible(models_dir) == []
+    sets.write(models_dir / VLM, sets.vlm_files)
+    with pytest.raises(WeightsError, match=r"differs from the PaddleOCR-VL-1\.6 that is recorded"):
+        carry(usb, known)
+    assert visible(models_dir) == [VLM]

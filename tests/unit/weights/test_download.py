@@ -258,6 +258,16 @@ def test_a_body_beyond_the_published_size_stops_there(get: Get, server: BadServe
     assert not part.exists()
 
 
+def test_a_body_without_a_length_ends_somewhere(
+    get: Get, server: BadServer, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paddock.weights.download.LARGEST_UNANNOUNCED", 100_000)
+    server.serve(PATH, CONTENT)
+    server.fail(PATH, chunked=True, headers={"Transfer-Encoding": "chunked", "Content-Length": None})
+    refused(get, "more than the 100,000 bytes that are taken of a file without a length")
+    assert not part.exists()
+
+
 def test_a_body_short_of_the_published_size_is_refused(get: Get, server: BadServer) -> None:
     server.serve(PATH, CONTENT, etag=None, modified=None)
     for _ in range(4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from paddock.errors import PreflightError, SourceError
-from paddock.matrix.records import Source, WeightsRole
+from paddock.errors import PreflightError, SourceError, WeightsError
+from paddock.matrix.fieldtypes import FrozenDict
+from paddock.matrix.records import Source, WeightSet, WeightsRole
 from paddock.weights import fetching
 from paddock.weights.installing import How
 from paddock.weights.lockfile import Kind
@@ -45,6 +47,52 @@ def test_a_tar_from_bos_becomes_a_set(
         name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in sets.vlm_files.items()
     }
+
+
+def recorded(weights: WeightSet, **hashes: str) -> WeightSet:
+    """The set with these hashes, by the stem of the file's name."""
+    return dataclasses.replace(
+        weights, sha256=FrozenDict({f"{stem}.safetensors": value for stem, value in hashes.items()})
+    )
+
+
+def test_a_file_that_is_not_the_recorded_one_is_refused_whatever_its_source_says(
+    fetch: Fetch, server: BadServer, sets: type[Sets], models_dir: Path, report: Recorder
+) -> None:
+    """The tar has no hash of its own, Hugging Face and ModelScope publish the hash of the wrong file."""
+    server.serve_bos(VLM, sets.tar(sets.vlm_files, f"{VLM}_infer/"))
+    server.serve_huggingface(VLM, sets.vlm_files)
+    server.serve_modelscope(VLM, sets.vlm_files)
+    other = recorded(sets.vlm, model="0f" * 32)
+    with pytest.raises(WeightsError, match=r"model\.safetensors: found SHA-256 .*, expected 0f0f") as refused:
+        fetch(other)
+    assert "UNLOCKED_WEIGHTS=1" in refused.value.hint
+    with pytest.raises(SourceError, match="no source gave it"):
+        fetch(dataclasses.replace(other, bos=None))
+    assert report.warned[-1].count("expected 0f0f") == 1
+    assert visible(models_dir) == []
+
+
+def test_a_tar_that_is_not_the_recorded_one_is_not_unpacked(
+    fetch: Fetch, server: BadServer, sets: type[Sets], models_dir: Path
+) -> None:
+    server.serve_bos(VLM, sets.tar(sets.vlm_files, f"{VLM}_infer/"))
+    server.serve_huggingface(VLM, sets.vlm_files)
+    (outcome,) = fetch(dataclasses.replace(sets.vlm, bos_sha256="0f" * 32))
+    assert outcome.source is Source.HUGGINGFACE
+
+
+def test_the_recorded_files_are_taken_from_any_source(
+    fetch: Fetch, server: BadServer, sets: type[Sets], models_dir: Path
+) -> None:
+    digest = hashlib.sha256(sets.vlm_files["model.safetensors"]).hexdigest()
+    archive = sets.tar(sets.vlm_files, f"{VLM}_infer/")
+    server.serve_bos(VLM, archive)
+    known = dataclasses.replace(
+        recorded(sets.vlm, model=digest), bos_sha256=hashlib.sha256(archive).hexdigest()
+    )
+    (outcome,) = fetch(known)
+    assert outcome.source is Source.BOS
 
 
 def test_two_machines_get_the_same_lock(
@@ -198,6 +246,7 @@ def test_a_place_that_cannot_be_written_is_named(fetch: Fetch, tmp_path: Path) -
 def command(server: BadServer, models_dir: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
+        "UNLOCKED_WEIGHTS": "1",  # the server's sets are small ones of ours
         "PADDOCK_BOS_ENDPOINT": server.url,
         "HF_ENDPOINT": server.url,
         "MODELSCOPE_ENDPOINT": server.url,

@@ -68,6 +68,45 @@ def test_a_layout_model_of_another_name_is_not_carried_in(
         carry(tmp_path / "usb", sets.layout)
 
 
+BOMB = b"a: &a [x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (at, at, b", ".join([b"*%c" % (at - 1)] * 8)) for at in range(ord("b"), ord("l"))
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB + b"Global: {model_name: *k}\n",
+        b"Global: {model_name: " + b"[" * 50_000,
+        b"Global: {model_name: PP-DocLayoutV3}\n" + b"#" * 300_000,
+        b"Global: {model_name: !!python/object/apply:os.system [true]}\n",
+    ],
+    ids=["aliases", "nested", "large", "an object"],
+)
+def test_an_inference_yml_that_is_no_plain_data_takes_neither_memory_nor_time(
+    carry: Carry, sets: type[Sets], tmp_path: Path, text: bytes
+) -> None:
+    sets.write(tmp_path / "usb" / "PP-DocLayoutV3", {**sets.layout_files, "inference.yml": text})
+    with pytest.raises(WeightsError, match=r"an unreadable inference\.yml"):
+        carry(tmp_path / "usb", sets.layout)
+
+
+def test_the_name_of_a_model_is_a_text(carry: Carry, sets: type[Sets], tmp_path: Path) -> None:
+    files = {**sets.layout_files, "inference.yml": b"Global: {model_name: [a, b]}\n"}
+    sets.write(tmp_path / "usb" / "PP-DocLayoutV3", files)
+    with pytest.raises(WeightsError, match="without the name of a model"):
+        carry(tmp_path / "usb", sets.layout)
+
+
+def test_an_index_that_is_nested_without_end_is_unreadable(
+    carry: Carry, sets: type[Sets], tmp_path: Path
+) -> None:
+    files = {**sets.vlm_files, "model.safetensors.index.json": b"[" * 200_000}
+    sets.write(tmp_path / "usb" / VLM, files)
+    with pytest.raises(WeightsError, match=r"unreadable model\.safetensors\.index\.json"):
+        carry(tmp_path / "usb")
+
+
 def test_gguf_needs_a_model_and_a_projector(
     carry: Carry, sets: type[Sets], models_dir: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import resource
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from paddock.errors import SourceError, WeightsError
+from paddock.weights.untar import unpack
+from recording import Recorder
 from weight_sources import BadServer, Sets
 from weights_directory import VLM, Fetch, contents, visible
 
@@ -74,6 +77,40 @@ def test_an_unsafe_tar_writes_nothing(
     assert visible(models_dir) == []
     assert [path.name for path in tmp_path.rglob("*")] == ["models"]
     assert not Path("/tmp/evil").exists()
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK]
+)
+def test_a_header_is_not_read_whole_before_its_size_is_looked_at(
+    tmp_path: Path, report: Recorder, kind: bytes
+) -> None:
+    """400 MB of attributes in front of a file; sparse, so that only a reader pays for them."""
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 400 * 1024**2
+    archive = tmp_path / "a.tar"
+    with archive.open("wb") as out:
+        out.write(header.tobuf(tarfile.GNU_FORMAT))
+        out.truncate(header.size + 10240)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError, match="a header of 419,430,400 bytes, more than 65,536"):
+        unpack(archive, tmp_path / "to", report=report)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_headers_of_headers_are_refused(tmp_path: Path, report: Recorder) -> None:
+    header = tarfile.TarInfo("long")
+    header.type = tarfile.XHDTYPE
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(header.tobuf(tarfile.GNU_FORMAT) * 5000 + bytes(10240))
+    with pytest.raises(WeightsError, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "to", report=report)
+
+
+def test_an_archive_of_endless_names_is_refused(tmp_path: Path, report: Recorder) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of(*(member(f"{number}") for number in range(10_001))))
+    with pytest.raises(WeightsError, match="more than 10,000 files"):
+        unpack(tmp_path / "a.tar", tmp_path / "to", report=report)
 
 
 def test_links_inside_the_tree_become_files(

@@ -62,6 +62,7 @@ def bake_command(
         "STAND_IN": "1" if stand_in_packages else "",
         "BASE_REGISTRY": settings.base_registry,
         "WHEELHOUSE": str(settings.wheelhouse or ""),
+        "UNLOCKED_WHEELS": "1" if settings.unlocked_wheels else "",
         "CA_BUNDLE": str(settings.ca_bundle or ""),
         "PIP_INDEX_URL": settings.pip_index_url,
         "APT_MIRROR": settings.apt_mirror,

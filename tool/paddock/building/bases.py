@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from paddock import engine, process
 from paddock.errors import EngineError, ProgramError
+from paddock.matrix.pins import Pins
 from paddock.matrix.records import Base, Platform, Stack
 from paddock.report import Reporter
 
@@ -29,17 +30,22 @@ def ensure_base(
     *,
     client: docker.DockerClient,
     base_registry: str,
+    pins: Pins,
     stand_ins: Mapping[str, str],
     report: Reporter,
-) -> None:
+) -> dict[str, str]:
     """See that the engine has a base image: it is there already, can be pulled, or is made here.
 
-    `base_registry` stands in front of its name; nothing is done for a name in `stand_ins`. Raises EngineError
-    where it can be neither pulled nor made.
+    `base_registry` stands in front of its name, `pins` may put a digest behind it; nothing is done for a name
+    in `stand_ins`. Returns what the build must take for the name in the FROM, where that is another image.
+    Raises EngineError where it can be neither pulled nor made.
     """
-    reference = f"{base_registry}{base.image_on(platform)}"
-    if reference in stand_ins or engine.has_image(client, reference):
-        return
+    tagged = f"{base_registry}{base.image_on(platform)}"
+    reference = f"{base_registry}{pins.reference(base.image_on(platform), platform)}"
+    if stand_in := stand_ins.get(reference, stand_ins.get(tagged)):
+        return {reference: stand_in}
+    if engine.has_image(client, reference):
+        return {}
     report.say(f"pulling {reference}")
     try:
         process.capture(["docker", "pull", "--quiet", reference], timeout=PULL_TIMEOUT)
@@ -53,4 +59,6 @@ def ensure_base(
             f"{reference}: no container registry gives it; making it from Debian's packages, "
             "which is not the same image"
         )
-        process.stream(["bash", str(MAKE_BASE), reference, base.debootstrap], on_line=report.say)
+        process.stream(["bash", str(MAKE_BASE), tagged, base.debootstrap], on_line=report.say)
+        return {reference: tagged} if reference != tagged else {}
+    return {}

@@ -18,6 +18,7 @@ from paddock.building.offline import has_preprocessor, require_weights
 from paddock.building.origin import git_revision, source_date_epoch
 from paddock.building.settings import BuildSettings
 from paddock.errors import EngineError
+from paddock.matrix import locks, pins
 from paddock.matrix.images import TOOL, StackImage, stack_images
 from paddock.matrix.load import load_tool
 from paddock.matrix.records import Platform, Stack, Variant
@@ -55,16 +56,19 @@ def build_images(
         if offline:
             require_weights(stack, settings.models_dir)
         _warn_of_changes(include(stack, data, paths.templates(), workspace), report)
+        _warn_of_unhashed(images, platform, workspace, stand_in_packages, report)
         preprocessor = offline and has_preprocessor(images, settings.models_dir, report)
         if stand_in_packages:
             _warn_of_stand_ins(images, report)
+        taken = dict(stand_ins or {})
         for base in base_images(stack):
-            ensure_base(
+            taken |= ensure_base(
                 base,
                 platform,
                 client=client,
                 base_registry=settings.base_registry,
-                stand_ins=stand_ins or {},
+                pins=pins.load(paths.templates()),
+                stand_ins=taken,
                 report=report,
             )
     command = bake_command(
@@ -72,7 +76,7 @@ def build_images(
         settings,
         revision=git_revision(workspace),
         epoch=source_date_epoch(workspace),
-        stand_ins=stand_ins,
+        stand_ins=taken,
         stand_in_packages=stand_in_packages,
         preprocessor=preprocessor,
         no_cache=no_cache,
@@ -100,12 +104,14 @@ def build_tool(
         platform = _platform(client, "the tool", tool.platforms)
         engine.require_buildx()
         _warn_of_changes(include_tool(data, paths.templates(), workspace), report)
-        ensure_base(
+        taken = dict(stand_ins or {})
+        taken |= ensure_base(
             tool.image.base,
             platform,
             client=client,
             base_registry=settings.base_registry,
-            stand_ins=stand_ins or {},
+            pins=pins.load(paths.templates()),
+            stand_ins=taken,
             report=report,
         )
     command = bake_command(
@@ -114,7 +120,7 @@ def build_tool(
         revision=git_revision(checkout),
         epoch=source_date_epoch(checkout),
         checkout=checkout,
-        stand_ins=stand_ins,
+        stand_ins=taken,
         no_cache=no_cache,
     )
     run(command, settings, workspace, log=f"build-{TOOL.name}.log", report=report)
@@ -141,6 +147,21 @@ def _warn_of_changes(changed: Sequence[Difference], report: Reporter) -> None:
         report.warn(
             f"building from files that differ from a fresh render ({names}); `paddock render` writes them"
         )
+
+
+def _warn_of_unhashed(
+    images: Sequence[StackImage], platform: Platform, workspace: Path, stand_ins: bool, report: Reporter
+) -> None:
+    """Name each package that comes from somewhere as it is: nobody could say what its file must be."""
+    for image in images:
+        path = workspace / image.context / f"requirements.{platform.rpartition('/')[2]}.txt"
+        packages = locks.read(path) if path.is_file() else ()
+        for package in packages:
+            if not package.hashes and not (stand_ins and image.stand_in):
+                reason = package.remark or "its list names none"
+                report.warn(
+                    f"{image.name}: {package.name} {package.version} is taken without a hash: {reason}"
+                )
 
 
 def _warn_of_stand_ins(images: Sequence[StackImage], report: Reporter) -> None:

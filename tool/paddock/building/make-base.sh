@@ -70,11 +70,14 @@ if [[ $arch != "$host_arch" ]]; then
         fail 9 "$platform: this $host_arch machine cannot run $arch programs" \
             "apt-get install qemu-user-static binfmt-support, or run this on an $arch machine"
 fi
-if ! command -v debootstrap >/dev/null; then
+needed=() # debootstrap, and Debian's keys, without which it believes whatever the archive sends
+command -v debootstrap >/dev/null || needed+=(debootstrap)
+[[ -s /usr/share/keyrings/debian-archive-keyring.gpg ]] || needed+=(debian-archive-keyring)
+if ((${#needed[@]})); then
     command -v apt-get >/dev/null ||
-        fail 9 "debootstrap is not installed" "install the package debootstrap of this distribution"
-    say "installing debootstrap from Debian's packages"
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends debootstrap >/dev/null
+        fail 9 "${needed[*]}: not installed" "install the packages debootstrap and debian-archive-keyring of this distribution"
+    say "installing ${needed[*]} from this distribution's packages"
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${needed[@]}" >/dev/null
 fi
 
 # --- where the packages come from ----------------------------------------------------------------------------------
@@ -106,10 +109,10 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 say "making $reference ($platform) from Debian's $suite packages${mirror:+ at $mirror}; this is not the official image"
-debootstrap --variant=minbase --include=ca-certificates --arch="$arch" "$suite" "$root" ${mirror:+"$mirror"} \
-    >"$work/log" 2>&1 ||
+debootstrap --force-check-gpg --variant=minbase --include=ca-certificates --arch="$arch" "$suite" "$root" \
+    ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
     fail 6 "debootstrap $suite: failed; its last lines:"$'\n'"$(tail -n 25 "$work/log")" \
-        "check that the archive holds $suite and can be reached; a third argument names another archive"
+        "check that the archive holds $suite, is signed by Debian and can be reached; a third argument names another archive"
 
 # --- the same choices as a slim image: no manuals, no translations, no leftovers of apt -----------------------------
 mirror=${mirror:-$(awk '$1 == "deb" { print $2; exit }' "$root/etc/apt/sources.list")}

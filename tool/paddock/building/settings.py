@@ -48,6 +48,8 @@ class BuildSettings:
     apt_mirror: str = ""
     # Folder of wheels that are taken before any index, such as wheels/
     wheelhouse: Path | None = None
+    # 1: take wheels of that folder although their hashes are not those of the lock; each is named.
+    unlocked_wheels: bool = False
     # PEM file of the certificate authorities to trust, where a proxy inspects TLS.
     ca_bundle: Path | None = None
     # Proxies of a build, and the hosts that it reaches without one; no image keeps them.
@@ -77,6 +79,7 @@ def build_settings(workspace: Path, options: Mapping[str, str | None]) -> BuildS
         image_prefix=found.get("IMAGE_PREFIX", IMAGE_PREFIX),
         base_registry=found.get("BASE_REGISTRY", ""),
         wheelhouse=_wheelhouse(found, workspace),
+        unlocked_wheels=found.get("UNLOCKED_WHEELS", "") not in {"", "0", "no", "false"},
         ca_bundle=_ca_bundle(found, workspace),
         pip_index_url=_value(found, "PIP_INDEX_URL"),
         apt_mirror=_value(found, "APT_MIRROR"),

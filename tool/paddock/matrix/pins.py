@@ -64,13 +64,19 @@ class Pins:
         pinned = {**self.bases, **self.upstream}.get(image, {}).get(platform)
         return (pinned.digest if pinned else None) or ""
 
+    def reference(self, image: str, platform: Platform) -> str:
+        """What a FROM says of a base image: its name, with its digest where a container registry told one."""
+        return "@".join(filter(None, (image, self.digest(image, platform))))
+
 
 def load(templates: Path) -> Pins:
-    """Read the file.
+    """Read the file; nothing is pinned where there is none.
 
     Raises DataError, and ConfigurationError for what is neither pinned nor says why.
     """
     path = templates / FILE
+    if not path.is_file():
+        return Pins()
     pins = strictyaml.read(path, Pins).record
     for part, images in (("bases", pins.bases), ("upstream", pins.upstream)):
         for name, platforms in images.items():

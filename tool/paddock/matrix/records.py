@@ -29,9 +29,8 @@ Capabilities = Annotated[
 Tagged = Annotated[
     str, Pattern(r"[\w.-]+(/[\w.-]+)+:(?!latest)[\w.-]+", "an image as host/name:tag, not a moving tag")
 ]
-ImageFile = Annotated[
-    str, Pattern(r"[\w.-]+/[\w.-]+", 'a file below templates/image such as "shared/health.sh"')
-]
+ImageFile = Annotated[str, Pattern(r"[\w.-]+/[\w.-]+", "a file below templates/image: folder/name")]
+Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "a SHA-256 of 64 hexadecimal digits")]
 DirectoryName = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9._-]*", "the name of one directory")]
 
 
@@ -111,6 +110,8 @@ class WeightSet:
     bos: Url | None = None  # URL of a tar
     huggingface: RepositoryId | None = None  # repository id
     modelscope: RepositoryId | None = None  # repository id
+    sha256: Mapping[str, Sha256] = field(default_factory=FrozenDict)  # file -> hash, where one is known
+    bos_sha256: Sha256 | None = None  # of the tar
     made: bool = False  # paddock carries what it takes and writes the files itself
 
 
@@ -151,6 +152,7 @@ class Model:
     cards: int = 1  # that one server needs together
     # Setting -> GB of each card; none: no limit is known.
     quantizations: Mapping[str, int] = field(default_factory=FrozenDict)
+    code: Mapping[str, tuple[Sha256, ...]] = field(default_factory=FrozenDict)  # Python that may be run
     chat_template: DirectoryName | None = None  # file of the VLM weights, for servers that must be told
     footprint: Footprint | None = None  # None: nobody has worked it out
     # Backend -> options of its server that go before the target's: what the model cannot do without.
@@ -354,11 +356,14 @@ class Devices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Memory and shared memory of one container, in Compose's notation (`4g`)."""
+    """What one container may take: memory in Compose's notation (`4g`); processes, threads included."""
 
     memory: Size
     shm: Size
     tmpfs: Size
+    # For one process with a few pools of threads (OpenMP, OpenBLAS, OpenCV), each as large as the host has
+    # cores: somebody counted 363 threads on 384 cores (vast-ai/base-image, pull request 214).
+    pids: int = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -119,6 +119,7 @@ class Check:
         self._images(file)
         self._upstream(file)
         self._settings(file)
+        self._code(file)
         self._needs(file)
         self._devices(file)
         self._stacks(file)
@@ -221,6 +222,19 @@ class Check:
         for backend in target.backends:
             model = self.registry.committed_model(target, backend)
             self._possible(file.place("backends", backend), target.name, backend, model)
+
+    def _code(self, file: Loaded[Target]) -> None:
+        """A server runs Python out of weights only where each model that it can serve says which."""
+        for backend, server in file.record.backends.items():
+            if "trust-remote-code" not in server.settings:
+                continue
+            for model in self.registry.models.values():
+                if backend in model.backends and not model.made and not model.code:
+                    raise file.place("backends", backend, "settings", "trust-remote-code").error(
+                        f"backends.{backend}.settings.trust-remote-code: found it, expected none: "
+                        f"model {model.name} has no hashes of its code",
+                        hint=f"name them in templates/models/{model.name}.yaml, under code",
+                    )
 
     def _possible(self, place: Place, target: str, backend: str, model: str) -> None:
         try:

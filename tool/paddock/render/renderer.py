@@ -14,16 +14,19 @@ import jinja2
 
 from paddock import __version__
 from paddock.errors import ConfigurationError
-from paddock.matrix import upstream
+from paddock.matrix import advisories, pins, upstream
 from paddock.matrix.images import TOOL, StackImage, published_images, stack_images
 from paddock.matrix.load import load_api_images, load_tool
+from paddock.matrix.pins import Pins
 from paddock.matrix.records import (
     IMAGE_PREFIX,
     Accelerator,
     ApiImages,
     Devices,
     HostVariable,
+    Image,
     Part,
+    Platform,
     ServerRole,
     Stack,
     Tool,
@@ -36,6 +39,7 @@ from paddock.matrix.registry import Registry
 Files = Mapping[PurePosixPath, str]
 
 BAKE_FILE = PurePosixPath("images/docker-bake.hcl")
+VEX_FILE = PurePosixPath("images/openvex.json")
 WRAPPER = PurePosixPath("images/tool/paddock.sh")
 PUBLISH_SCRIPT = PurePosixPath("images/publish.sh")
 UPSTREAM_PROGRAMS = PurePosixPath("compose/upstream")  # for all stacks: their images/upstream.yaml mounts it
@@ -71,19 +75,26 @@ class Renderer:
         tool = load_tool(self._templates)
         files |= self.tool(tool)
         files[BAKE_FILE] = self.bake(stacks)
+        files[VEX_FILE] = self.vex(registry)
         files |= self.ci(committed, tool)
         return dict(sorted(files.items()))
 
     def tool(self, tool: Tool) -> dict[PurePosixPath, str]:
         """The build context of the tool's image, and the script that runs it as if it were paddock."""
         folder = PurePosixPath(TOOL.context)
-        dockerfile = self._text("image/tool/Dockerfile.j2", image=tool.image)
+        bases = self._bases(tool.image, tool.platforms)
+        dockerfile = self._text("image/tool/Dockerfile.j2", image=tool.image, bases=bases)
         copies = self._copies(folder, tool.files.of(tool.image))
         return {folder / "Dockerfile": dockerfile, **copies, WRAPPER: self.wrapper()}
 
     def wrapper(self, image_prefix: str = IMAGE_PREFIX) -> str:
         """The script that runs the tool's image, by default under this prefix."""
         return self._text("bundle/paddock.sh.j2", image=TOOL, image_prefix=image_prefix)
+
+    def vex(self, registry: Registry) -> str:
+        """What is known of vulnerabilities in what the images hold, as an OpenVEX document."""
+        held = advisories.contents(self._templates, registry.targets.values())
+        return advisories.openvex(advisories.load(self._templates), held)
 
     def contexts(self, stack: Stack) -> dict[PurePosixPath, str]:
         """The build contexts of a stack's images."""
@@ -108,7 +119,8 @@ class Renderer:
         if stack.variant is Variant.ONLINE:
             templates["fetch.yaml"] = "compose/fetch.yaml.j2"
         files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
-        programs = {} if upstream.reason_against(stack) else _programs_for_upstream(stack)
+        api_files = self._api_images.files.always
+        programs = {} if upstream.reason_against(stack) else _programs_for_upstream(stack, api_files)
         shared = {UPSTREAM_PROGRAMS / name: self._copy(self._templates / at) for name, at in programs.items()}
         return files | shared
 
@@ -124,13 +136,26 @@ class Renderer:
 
     def _context(self, stack: Stack, part: Part, image: StackImage) -> dict[PurePosixPath, str]:
         folder = PurePosixPath(image.context)
-        dockerfile = self._text(f"image/{part.template}/Dockerfile.j2", stack=stack, image=part.image)
+        bases = self._bases(part.image, stack.target.platforms)
+        dockerfile = self._text(
+            f"image/{part.template}/Dockerfile.j2", stack=stack, image=part.image, bases=bases
+        )
         if part.role is ServerRole.API and stack.api is not None:
             names = self._api_images.files.of(part.image, stack.api.device)
         else:
             names = stack.backend.files.of(part.image)
         copies = self._copies(folder, names)
         return {folder / "Dockerfile": dockerfile, **copies, **self._locks(folder, image, stack)}
+
+    def _bases(self, image: Image, platforms: Iterable[Platform]) -> Mapping[Platform, str]:
+        """What a Dockerfile starts from on each platform, by digest where that is known."""
+        return {
+            platform: self._pins.reference(image.base.image_on(platform), platform) for platform in platforms
+        }
+
+    @functools.cached_property
+    def _pins(self) -> Pins:
+        return pins.load(self._templates)
 
     @functools.cached_property
     def _api_images(self) -> ApiImages:
@@ -226,7 +251,7 @@ def _split_prefix(image: str) -> tuple[str, str]:
     return prefix + slash, name
 
 
-def _programs_for_upstream(stack: Stack) -> Mapping[str, str]:
+def _programs_for_upstream(stack: Stack, api_files: Iterable[str]) -> Mapping[str, str]:
     """What our images hold and upstream's do not: name in compose/upstream -> file below templates/."""
     name = _serve_program(stack)
     own = f"image/{stack.backend.template}/serve.sh"
@@ -237,7 +262,9 @@ def _programs_for_upstream(stack: Stack) -> Mapping[str, str]:
         name: "compose/upstream/serve.sh" if name == "serve.sh" else own,
     }
     if stack.api is not None:
-        programs |= {name: f"image/api/{name}" for name in ("serve.py", "drawing.py", "health.py")}
+        programs |= {
+            PurePosixPath(file).name: f"image/{file}" for file in api_files if file.startswith("api/")
+        }
     if stack.target.accelerator is Accelerator.ASCEND:
         programs["with-cann.sh"] = "image/shared/with-cann.sh"
     return programs

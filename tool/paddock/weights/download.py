@@ -33,6 +33,8 @@ from paddock.weights.published import Published, verified
 BLOCK = 64 * 1024  # bytes per read; what a cut can lose
 WORTHWHILE = 1024 * 1024  # bytes that make an attempt count as progress
 LARGEST_LISTING = 16 * 1024 * 1024  # bytes of a JSON answer
+# Bytes of a file whose length nobody told: twice upstream's largest tar, PaddleOCR-VL-1.6's of 1.9 GB.
+LARGEST_UNANNOUNCED = 4 * 1024**3
 RETRIED = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
@@ -283,7 +285,8 @@ def _agreed_size(url: str, declared: int | None, published: Published) -> int | 
 def _receive(
     response: requests.Response, url: str, part: PartFile, *, offset: int, total: int | None, report: Reporter
 ) -> None:
-    """Append the body to the partial file, never beyond `total`."""
+    """Append the body to the partial file, never beyond `total`, or the limit where nobody told a length."""
+    most = LARGEST_UNANNOUNCED if total is None else total
     if total is not None:
         require_room(part.path.parent, total - offset, _where(url))
     held = offset
@@ -294,9 +297,10 @@ def _receive(
     ):
         for block in _blocks(response):
             held += len(block)
-            if total is not None and held > total:
+            if held > most:
                 part.discard()
-                raise SourceError(f"{_where(url)}: sends more than the {total:,} bytes that it declared")
+                said = "it declared" if total is not None else "are taken of a file without a length"
+                raise SourceError(f"{_where(url)}: sends more than the {most:,} bytes that {said}")
             out.write(block)
             advance(len(block))
         out.flush()

@@ -122,7 +122,14 @@ class FromSources:
         (remote,) = listing.files
         tar = folder / remote.path
         if not tar.is_file():  # an interrupted run may have left it whole
-            download(self.session, remote.url, tar, report=self.report, patience=self.patience)
+            download(
+                self.session,
+                remote.url,
+                tar,
+                published=remote.published,
+                report=self.report,
+                patience=self.patience,
+            )
         archive = LockedFile(size=tar.stat().st_size, sha256=sha256_of(tar))
         remove(tree)
         unpack(tar, tree, report=self.report)

@@ -8,6 +8,7 @@ continued by the next attempt.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ from typing import Protocol
 
 from paddock import durable
 from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
+from paddock.matrix.fieldtypes import FrozenDict
 from paddock.matrix.records import Source, WeightSet
 from paddock.report import Reporter
 from paddock.weights import lockfile, setfiles
 from paddock.weights.lockfile import Kind, LockedFile, LockedSet
 from paddock.weights.markers import kind_by_marker
+from paddock.weights.published import OTHER_HINT
 
 REPLACE_HINT = "if the new files are wanted, run it again with --replace; otherwise restore the old ones"
 _LOCK = "lock"  # in the partial directory: held by the process that works on the set
@@ -104,12 +107,19 @@ def publish(
         return _accept(made, request, models_dir=models_dir, report=report, how=How.MADE)
 
 
-def record(models_dir: Path, name: str, *, kind: Kind, report: Reporter) -> LockedSet:
-    """Hash the set that lies in `models_dir / name`, settle its modes and times, and write it to the lock."""
+def record(
+    models_dir: Path, name: str, *, kind: Kind, report: Reporter, weights: WeightSet | None = None
+) -> LockedSet:
+    """Hash the set that lies in `models_dir / name`, settle its modes and times, and write it to the lock.
+
+    Raises WeightsError where it is not there, or not what is recorded of `weights`.
+    """
     directory = models_dir / name
     if not directory.is_dir():
         raise WeightsError(f"{directory}: is not there, expected the weights to record")
     entry = LockedSet(kind=kind, files=setfiles.measure(directory, label=f"hash {name}", report=report))
+    if weights is not None:
+        _refuse_other(directory, weights, kind, entry.files)
     setfiles.normalise(directory, entry.files)
     lockfile.put(models_dir, name, entry)
     return entry
@@ -163,7 +173,7 @@ def _adopted(weights: WeightSet, models_dir: Path, report: Reporter) -> Outcome 
     setfiles.require(directory, weights)
     kind = kind_by_marker(directory)
     report.warn(f"{directory}: was here but not in {lockfile.NAME}; recorded as {kind}")
-    entry = record(models_dir, weights.name, kind=kind, report=report)
+    entry = record(models_dir, weights.name, kind=kind, report=report, weights=weights)
     return _outcome(weights, models_dir, entry, How.ADOPTED)
 
 
@@ -172,6 +182,7 @@ def _accept(obtained: Obtained, request: Request, *, models_dir: Path, report: R
     weights = request.weights
     root = setfiles.locate(obtained.tree, weights)
     files = setfiles.measure(root, label=f"hash {weights.name}", report=report)
+    _refuse_other(models_dir / weights.name, weights, obtained.kind, files)
     if request.locked is not None:
         _refuse(models_dir / weights.name, differences(request.locked, files))
     setfiles.normalise(root, files)
@@ -284,6 +295,27 @@ def _differences(locked: LockedSet, sizes: Mapping[str, int], hashes: Mapping[st
         elif hashes.get(path, expected.sha256) != expected.sha256:
             problems.append(f"{path}: found SHA-256 {hashes[path]}, expected {expected.sha256}")
     return tuple(problems)
+
+
+def without_hashes(weights: WeightSet) -> WeightSet:
+    """The set with no hash recorded: whatever a source has is taken."""
+    return dataclasses.replace(weights, sha256=FrozenDict(), bos_sha256=None)
+
+
+def _refuse_other(directory: Path, weights: WeightSet, kind: Kind, found: Mapping[str, LockedFile]) -> None:
+    """Raise WeightsError where a file of upstream's has another hash than is recorded for it."""
+    if kind not in (Kind.OFFICIAL, Kind.CARRIED):
+        return
+    problems = [
+        f"{path}: found SHA-256 {found[path].sha256}, expected {recorded}"
+        for path, recorded in weights.sha256.items()
+        if path in found and found[path].sha256 != recorded
+    ]
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise WeightsError(
+            f"{directory}: differs from the {weights.name} that is recorded:{listed}", hint=OTHER_HINT
+        )
 
 
 def _refuse(directory: Path, problems: Sequence[str]) -> None:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from paddock.errors import SourceError
 
+OTHER_HINT = (  # where a file is not the one that templates/models records
+    "look at what upstream changed; a newer paddock may know it, and UNLOCKED_WEIGHTS=1 takes it unseen"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:

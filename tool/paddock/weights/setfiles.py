@@ -26,7 +26,8 @@ _TIMES = 2**30  # seconds after it, which end in 2014
 FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
 
 POINTER = b"version https://git-lfs"  # how a file begins that git-lfs has not fetched
-LARGEST_YAML = 1024 * 1024  # bytes
+LARGEST_YAML = 256 * 1024  # bytes; upstream's have 43 to 2,000
+LARGEST_INDEX = 16 * 1024 * 1024  # bytes
 BLOCK = 1024 * 1024  # bytes
 
 _PADDLE = (("inference.yml",), ("inference.json", "*.pdmodel"), ("*.pdiparams",))
@@ -180,9 +181,10 @@ def _shards(directory: Path) -> tuple[str, ...]:
     if not index.is_file():
         return ()
     try:
-        places = field(typed(json.loads(index.read_bytes()), dict, index.name), "weight_map", dict)
+        found = json.loads(_beginning(index, LARGEST_INDEX))
+        places = field(typed(found, dict, index.name), "weight_map", dict)
         shards = {typed(shard, str, "weight_map") for shard in places.values()}
-    except (ValueError, MalformedError):
+    except (ValueError, MalformedError, RecursionError):
         return (f"an unreadable {index.name}",)
     return tuple(f"no {shard}" for shard in sorted(shards) if not (directory / shard).is_file())
 
@@ -193,13 +195,32 @@ def _other_model(directory: Path, weights: WeightSet) -> tuple[str, ...]:
     if weights.made or weights.role in {WeightsRole.VLM, WeightsRole.GGUF} or not path.is_file():
         return ()
     try:
-        with path.open("rb") as content:
-            found = yaml.safe_load(content.read(LARGEST_YAML))["Global"]["model_name"]
-    except yaml.YAMLError:
+        found = yaml.load(_beginning(path, LARGEST_YAML), _PlainLoader)["Global"]["model_name"]  # noqa: S506
+    except (ValueError, yaml.YAMLError, RecursionError):
         return ("an unreadable inference.yml",)
     except (KeyError, TypeError):
         return ()
+    if not isinstance(found, str):
+        return ("an inference.yml without the name of a model",)
     return () if found == weights.name else (f"an inference.yml of {found}",)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data. No aliases, as each may stand for many others: upstream's files have none."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("found an alias, expected plain data")
+        return super().compose_node(parent, index)
+
+
+def _beginning(path: Path, most: int) -> bytes:
+    """The whole file, as long as it has at most that many bytes. Raises ValueError for a larger one."""
+    with path.open("rb") as content:
+        found = content.read(most + 1)
+    if len(found) > most:
+        raise ValueError(f"more than {most:,} bytes")
+    return found
 
 
 def _places(directory: Path, weights: WeightSet, *, depth: int) -> Iterator[Path]:

@@ -2,13 +2,13 @@
 
 This module asks a source which files make a weight set and what it publishes about each; it downloads
 nothing. BOS gives one tar for each set and publishes no hash; Hugging Face and ModelScope give single files,
-each with a hash.
+each with a hash. A hash that the registry has for a file goes before all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -20,7 +20,7 @@ from paddock.matrix.records import Source, WeightSet
 from paddock.report import Reporter
 from paddock.weights.download import Patience, read_json
 from paddock.weights.filenames import hidden, safe_path
-from paddock.weights.published import Published
+from paddock.weights.published import OTHER_HINT, Published
 
 ORDER = (Source.BOS, Source.HUGGINGFACE, Source.MODELSCOPE)
 MODELSCOPE_LIMIT = 3000  # a listing of this length has been cut by the server, which does not say so
@@ -86,7 +86,7 @@ def listing(
     """
     match source:
         case Source.BOS:
-            return _bos(_known(weights.bos, weights, source), endpoints)
+            return _bos(_known(weights.bos, weights, source), weights.bos_sha256, endpoints)
         case Source.HUGGINGFACE:
             repository, endpoint = _known(weights.huggingface, weights, source), endpoints.huggingface
             at = f"/revision/{quote(revision, safe='')}" if revision else ""
@@ -99,7 +99,7 @@ def listing(
             read = _modelscope
     answer = read_json(session, url, report=report, patience=patience)
     try:
-        return read(answer, repository, endpoint)
+        return _as_recorded(read(answer, repository, endpoint), weights)
     except MalformedError as wrong:
         raise SourceError(
             f"{url}: found JSON of another form, expected the file list of a model ({wrong})"
@@ -116,13 +116,13 @@ def _known(address: str | None, weights: WeightSet, source: Source) -> str:
     return address
 
 
-def _bos(address: str, endpoints: Endpoints) -> Listing:
+def _bos(address: str, sha256: str | None, endpoints: Endpoints) -> Listing:
     url = address
     if endpoints.bos:
         parts = urlsplit(address)
         url = endpoints.bos + urlunsplit(("", "", parts.path, parts.query, ""))
     name = PurePosixPath(urlsplit(url).path).name
-    file = RemoteFile(path=name, url=url, published=Published())
+    file = RemoteFile(path=name, url=url, published=Published(sha256=sha256))
     return Listing(source=Source.BOS, url=url, revision=None, files=(file,), archive=True)
 
 
@@ -163,6 +163,22 @@ def _modelscope(answer: object, repository: str, endpoint: str) -> Listing:
         published = Published(size=field(entry, "Size", int), sha256=sha256)
         files.append(RemoteFile(path=str(path), url=url, published=published))
     return _listed(Source.MODELSCOPE, where, MODELSCOPE_BRANCH, files)
+
+
+def _as_recorded(listing: Listing, weights: WeightSet) -> Listing:
+    """The listing with the hashes that the registry has for this set; they go before what the source says."""
+    files = []
+    for file in listing.files:
+        recorded = weights.sha256.get(file.path)
+        said = file.published.sha256
+        if recorded and said and said.lower() != recorded:
+            raise SourceError(
+                f"{listing.url}: publishes SHA-256 {said} for {file.path}, expected {recorded} as recorded",
+                hint=OTHER_HINT,
+            )
+        published = replace(file.published, sha256=recorded or said)
+        files.append(replace(file, published=published))
+    return replace(listing, files=tuple(files))
 
 
 def _listed(source: Source, url: str, revision: str, files: Sequence[RemoteFile]) -> Listing:

@@ -3,7 +3,7 @@
 Stricter than tarfile's `data` filter, which Python 3.11.2 (Debian 12) does not have: plain tars only, no
 absolute names, no `..`, no devices or pipes, no sparse files, no name twice. A link inside the tree becomes a
 copy of the file that it names; any other link is refused. What is written can neither exceed the disk nor
-twice the archive.
+twice the archive, and no header of it takes memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,26 @@ from paddock.weights.diskspace import require_room
 from paddock.weights.filenames import hidden, safe_path
 
 BLOCK = tarfile.BLOCKSIZE
+LARGEST_HEADER = 64 * 1024  # bytes of a long name or of further attributes, which tarfile reads whole
+MOST_MEMBERS = 10_000  # upstream's tars have two dozen
+_HEADERS = {
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+}
+
+
+class _Bounded(tarfile.TarInfo):
+    """A header that is looked at before tarfile reads what it announces."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Bounded:
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _HEADERS and header.size > LARGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {header.size:,} bytes, more than {LARGEST_HEADER:,}")
+        return header
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +59,13 @@ def unpack(archive: Path, into: Path, *, report: Reporter) -> None:
     disk is too small.
     """
     try:
-        with tarfile.open(archive, mode="r:") as tar:
+        with tarfile.open(archive, mode="r:", tarinfo=_Bounded) as tar:
             plan = _plan(tar, archive)
             into.mkdir(parents=True)
             require_room(into, plan.size, f"the files in {archive.name}")
             with report.progress(f"unpack {archive.name}", total=plan.size, unit="bytes") as advance:
                 _write(tar, plan, into, advance)
-    except tarfile.TarError as broken:
+    except (tarfile.TarError, RecursionError) as broken:  # headers of headers of headers
         hint = "it may be incomplete, or not a tar at all; fetch or copy it again"
         raise WeightsError(
             f"{archive}: cannot be unpacked ({broken}), expected a plain tar", hint=hint
@@ -56,7 +76,9 @@ def _plan(tar: tarfile.TarFile, archive: Path) -> _Plan:
     files: dict[PurePosixPath, tarfile.TarInfo] = {}
     wanted: dict[PurePosixPath, PurePosixPath] = {}
     directories: set[PurePosixPath] = set()
-    for member in tar:
+    for count, member in enumerate(tar):
+        if count >= MOST_MEMBERS:
+            raise WeightsError(f"{archive}: found more than {MOST_MEMBERS:,} files, expected a weight set")
         if member.isdir() and PurePosixPath(member.name) == PurePosixPath():  # "./"
             continue
         path = safe_path(member.name, str(archive))
