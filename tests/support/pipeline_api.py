@@ -7,14 +7,17 @@ of constant text per page of the document, and can be told to fail in the ways t
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import socket
 import struct
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +66,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert self.headers.get("Transfer-Encoding") is None
+        self.server.api.headers.append(dict(self.headers))
+        if refusal := self.server.api.refusal:  # as paddock's API: without reading what is sent
+            self.close_connection = True
+            return self.write(*refusal)
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.api.receive(self, json.loads(body))
+        return self.server.api.receive(self, json.loads(body))
 
     def fail(self, status: int, message: str) -> None:
         self.say(status, {"logId": "1", "errorCode": status, "errorMsg": message})
@@ -72,13 +79,28 @@ class Handler(BaseHTTPRequestHandler):
     def say(self, status: int, answer: object) -> None:
         self.write(status, json.dumps(answer).encode())
 
-    def write(self, status: int, data: bytes, *, promised: int | None = None) -> None:
+    def write(self, status: int, data: bytes, *, promised: int | None = None, **headers: str) -> None:
+        """Underscores in the names of headers stand for hyphens."""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data) if promised is None else promised))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(data)
         self.wfile.flush()
+
+    def pour(self, pieces: Iterable[bytes], *, status: int = 200, **headers: str) -> None:
+        """Answer in HTTP chunks, for as long as the client takes them."""
+        self.send_response(status)
+        self.send_header("Transfer-Encoding", "chunked")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.close_connection = True
+        for piece in pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
 
     def reset(self) -> None:
         """End the connection the way a killed process does: RST, not FIN."""
@@ -105,6 +127,8 @@ class PipelineApi:
 
     def __init__(self, port: int = 0) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []  # of each request for a document
+        self.refusal: tuple[int, bytes] | None = None  # status and body for every document, unread
         self.health_calls = 0
         self.readiness: dict[str, object] | None = None  # None: an API that is not paddock's
         self.page_limit: int | None = None
@@ -219,6 +243,73 @@ def ends_short(handler: Handler, _request: dict[str, object]) -> None:
     handler.close_connection = True
 
 
+# --- answers of a server that means harm --------------------------------------------------------------------
+
+_PAGE = (
+    b'{"errorCode": 0, "result": {"dataInfo": {}, "layoutParsingResults": [{"prunedResult": {}, "markdown": '
+)
+
+
+def pours(beginning: bytes, again: bytes, *, times: int | None = None) -> Answer:
+    """An answer that begins so and goes on with `again`, in pieces of about a megabyte; None: without end."""
+    piece = again * ((1 << 20) // len(again) + 1)
+
+    def pieces() -> Iterator[bytes]:
+        yield beginning
+        yield from repeat(piece) if times is None else repeat(piece, times)
+
+    return lambda handler, _request: handler.pour(pieces())
+
+
+def drips(handler: Handler, _request: dict[str, object]) -> None:
+    """One byte now and then, for longer than any test."""
+    for header in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 100000\r\n\r\n"):
+        handler.wfile.write(header)
+    while True:
+        handler.wfile.write(b" ")
+        time.sleep(0.02)
+
+
+def drips_headers(handler: Handler, _request: dict[str, object]) -> None:
+    """The same before the answer has begun."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
+def is_a_bomb(handler: Handler, _request: dict[str, object]) -> None:
+    """64 megabytes of an answer in 64 kilobytes of gzip."""
+    handler.write(200, gzip.compress(_PAGE + b" " * (64 << 20)), Content_Encoding="gzip")
+
+
+def leads_to_itself(handler: Handler, _request: dict[str, object]) -> None:
+    """A redirect whose body never ends."""
+    handler.pour(repeat(b"x" * (1 << 20)), status=302, Location="/layout-parsing")
+
+
+HOSTILE: dict[str, Answer] = {
+    "endless": pours(_PAGE, b" "),
+    "endless text": pours(_PAGE + b'{"text": "', b"x"),
+    "endless text of many bytes a character": pours(_PAGE + b'{"text": "\xf0\x9f\x98\x80', b"x"),
+    "endless image": pours(_PAGE + b'{"text": "", "images": {"a.jpg": "', b"AAAA"),
+    "endless images": pours(_PAGE + b'{"text": "", "images": {"a.jpg": ""', b',"b.jpg":""'),
+    "endless values": pours(_PAGE + b'{"text": ""}, "prunedResult": {"a": [[]', b",[]"),
+    "endless number": pours(_PAGE + b'{"text": 1', b"1"),
+    "endless pages": pours(_PAGE + b'{"text": ""}}', b',{"prunedResult":{},"markdown":{"text":""}}'),
+    "endless envelope": pours(b'{"errorCode": 0, "errorMsg": "', b"x"),
+    "endless name": pours(b'{"', b"x"),
+    "nothing anybody wants": pours(b'{"logId": [0', b",[{}]"),
+    "deep": pours(_PAGE + b'{"text": ""}, "prunedResult": ', b"[", times=1),
+    "deep where nobody looks": pours(b'{"logId": ', b"[", times=1),
+    "a bomb": is_a_bomb,
+    "a redirect": leads_to_itself,
+    "an error": lambda handler, _request: handler.pour(repeat(b" " * (1 << 20)), status=500),
+    "deep error": lambda handler, _request: handler.write(500, b"[" * 200_000),
+    "deep message": says(500, {"errorCode": 500, "errorMsg": "[" * 200_000}),
+}
+
+
 class Faults:
     """The ways to fail, for `api.next` and `api.answer`."""
 
@@ -227,6 +318,9 @@ class Faults:
     resets = staticmethod(resets)
     resets_midway = staticmethod(resets_midway)
     ends_short = staticmethod(ends_short)
+    drips = staticmethod(drips)
+    drips_headers = staticmethod(drips_headers)
+    hostile = HOSTILE
 
 
 class Maker:

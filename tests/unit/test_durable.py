@@ -66,6 +66,51 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("number", ["7", "1"])
+def test_a_killed_write_is_in_nobodys_way(
+    tmp_path: Path, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container every process has the same few numbers."""
+    monkeypatch.setattr("os.getpid", lambda: int(number))
+    for name in (f"state.{number}.partial", "state.0123abcd.partial"):
+        (tmp_path / name).mkdir()  # not even unlink helps here
+    durable.write_durably(tmp_path / "state", b"whole")
+    assert (tmp_path / "state").read_bytes() == b"whole"
+
+
+def test_two_processes_with_the_same_number_write_one_file(tmp_path: Path) -> None:
+    """Two containers with a folder in common: neither takes away what the other is writing."""
+    path, names = tmp_path / "state", set[str]()
+
+    def looking(descriptor: int) -> None:
+        names.update(entry.name for entry in tmp_path.iterdir())
+        if len(names) == 1:
+            durable.write_durably(path, b"of the other")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", looking)
+        durable.write_durably(path, b"of the one")
+    assert path.read_bytes() == b"of the one"
+    assert len(names - {"state"}) == 2
+
+
+def test_only_what_a_killed_write_of_this_file_left_long_ago_is_removed(tmp_path: Path) -> None:
+    old, fresh, others = "a[1].0123abcd.partial", "a[1].4567abcd.partial", "a1.0123abcd.partial"
+    for name in (old, fresh, others):
+        (tmp_path / name).write_bytes(b"half of it")
+    for name in (old, others):
+        os.utime(tmp_path / name, (1, 1))
+    durable.write_durably(tmp_path / "a[1]", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1]", fresh, others}
+
+
+def test_a_file_is_given_to_a_group(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    group = max(os.getgroups(), default=os.getgid())
+    durable.write_durably(path, b"", group=group)
+    assert path.stat().st_gid == group
+
+
 def test_a_name_that_is_taken_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "file"
     durable.write_durably(path, b"first", replace=False)
@@ -213,10 +258,3 @@ def test_room_that_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert refused.value.hint == "make room"
     with pytest.raises(BundleError):
         durable.require_room(tmp_path, 1235, "the layers", hint="", raising=BundleError)
-
-
-def test_a_partial_file_of_a_killed_process_with_the_same_number_is_in_nobodys_way(tmp_path: Path) -> None:
-    (tmp_path / f"state.{os.getpid()}.partial").write_bytes(b"half of it")
-    durable.write_durably(tmp_path / "state", b"whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]
-    assert (tmp_path / "state").read_bytes() == b"whole"

@@ -66,3 +66,10 @@ def test_a_request_to_end_is_taken_for_ctrl_c_and_ctrl_c_can_be_ignored() -> Non
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_line_without_end_comes_in_parts() -> None:
+    lengths: list[int] = []
+    program = f"print('x' * {3 * process.LONGEST_LINE + 5})"
+    process.stream([sys.executable, "-c", program], on_line=lambda line: lengths.append(len(line)))
+    assert lengths == [process.LONGEST_LINE] * 3 + [5]

@@ -11,10 +11,16 @@ def main() -> None:
     asked = signal.getsignal(signal.SIGINT)
     if asked is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from paddock.door import run  # noqa: PLC0415 - loading it takes time, in which Ctrl-C may come
+    from paddock import console  # noqa: PLC0415 - loading these takes time, in which Ctrl-C may come
+    from paddock.door import run  # noqa: PLC0415
 
     signal.signal(signal.SIGINT, asked)
-    sys.exit(run(sys.argv[1:]))
+    try:
+        status = run(sys.argv[1:])
+    except Exception:  # a fault of ours, whose traceback may hold the text of others
+        console.defect()
+        status = 1
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
-"""The terminal: results on stdout, everything else on stderr, colour and bars only where a person looks."""
+"""The terminal: results on stdout, everything else on stderr, colour and bars only where a person looks.
+
+Everything that paddock prints passes here, and what came from outside (names of files, words of servers,
+lines of logs) reaches the terminal as `printable` shows it. Colours of ours are put around it afterwards.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import sys
+import traceback
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +26,44 @@ if TYPE_CHECKING:
     from click._termui_impl import ProgressBar
 
 
+# Line breaks, tabs, and the joiners inside emoji and Persian or Indic words: without them such text is wrong.
+_KEPT = frozenset("\n\t\u200c\u200d")
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls, formats (bidi), surrogates, separators
+
+
+def printable(text: str) -> str:
+    """The text with everything visible that a terminal would obey: controls, escapes, changes of direction.
+
+    ESC becomes `\\x1b`, U+202E `\\u202e`; a byte of a file's name that is not UTF-8 becomes `\\xff`. Line
+    breaks and tabs stay, as does all other text, in whatever script.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if _is_safe(character) else _escaped(character) for character in text)
+
+
+def _is_safe(character: str) -> bool:
+    return character in _KEPT or unicodedata.category(character) not in _UNPRINTABLE
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that Python could not decode (PEP 383)
+        number -= 0xDC00
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n").replace("\t", " ")
+
+
+def _indented(text: str) -> str:
+    """Every line but the first moved in, so that nothing inside a message can pass for one of paddock's."""
+    return re.sub(r"\n(?=[^ \n])", "\n  ", printable(text))
+
+
 def _label(text: str, colour: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text
@@ -26,18 +72,25 @@ def _label(text: str, colour: str) -> str:
 
 def result(text: str) -> None:
     """Print one result line to stdout."""
-    click.echo(text)
+    click.echo(printable(text))
 
 
 def result_json(value: object) -> None:
-    """Print `value` as JSON for a machine to read; keys keep their order."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print `value` as JSON for a machine to read; keys keep their order.
+
+    What a terminal would obey is written in JSON's own escapes, so that a reader gets it as it is.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(
+        "".join(character if _is_safe(character) else json.dumps(character)[1:-1] for character in text)
+    )
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print aligned columns to stdout."""
-    widths = [max(len(line[i]) for line in [headings, *rows]) for i in range(len(headings))]
-    for line in [headings, *rows]:
+    lines = [[_on_one_line(cell) for cell in line] for line in [headings, *rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
@@ -66,19 +119,31 @@ def duration(seconds: float | None) -> str:
 
 def error(failure: PaddockError) -> None:
     """Print an expected failure and its hint to stderr."""
-    click.echo(f"{_label('error:', 'red')} {failure.message}", err=True)
+    click.echo(f"{_label('error:', 'red')} {_indented(failure.message)}", err=True)
     if failure.hint:
-        click.echo(f"{_label('hint:', 'cyan')} {failure.hint}", err=True)
+        click.echo(f"{_label('hint:', 'cyan')} {_indented(failure.hint)}", err=True)
+
+
+def usage_error(failure: click.ClickException) -> None:
+    """Print what click says about a wrong command line, and how it is used, to stderr."""
+    said = io.StringIO()
+    failure.show(file=said)
+    click.echo(printable(said.getvalue()), err=True, nl=False)
+
+
+def defect() -> None:
+    """Print the traceback of the exception that is being handled, a fault of paddock's own, to stderr."""
+    click.echo(printable(traceback.format_exc()), err=True, nl=False)
 
 
 class TerminalReporter:
     """The `Reporter` of the command line."""
 
     def say(self, message: str, /) -> None:
-        click.echo(message, err=True)
+        click.echo(_indented(message), err=True)
 
     def warn(self, message: str, /) -> None:
-        click.echo(f"{_label('warning:', 'yellow')} {message}", err=True)
+        click.echo(f"{_label('warning:', 'yellow')} {_indented(message)}", err=True)
 
     @contextmanager
     def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:
@@ -89,7 +154,7 @@ class TerminalReporter:
             return
         bar: ProgressBar[int]
         with click.progressbar(
-            length=total or 0, label=label, file=sys.stderr, show_pos=unit != "bytes"
+            length=total or 0, label=_on_one_line(label), file=sys.stderr, show_pos=unit != "bytes"
         ) as bar:
             if done:
                 bar.update(done)

@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> int:
         console.error(Interrupted("interrupted"))
         return Interrupted.exit_code
     except click.ClickException as failure:
-        failure.show()
+        console.usage_error(failure)
         return failure.exit_code
     except click.exceptions.Exit as wanted:
         return wanted.exit_code

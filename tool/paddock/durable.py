@@ -6,8 +6,11 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
+import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +18,7 @@ from pathlib import Path
 from paddock.errors import BundleError, PaddockError, PreflightError
 
 _WRITE_OUT_EVERY = 10  # seconds; more often, it slows down whoever writes
+_LEFT_BEHIND = 3600  # seconds without a write, after which a partial file has no writer any more
 
 
 @contextmanager
@@ -29,18 +33,21 @@ def writing(path: Path, *, raising: type[PaddockError] = BundleError) -> Iterato
         ) from refused
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o644, replace: bool = True) -> None:
+def write_durably(
+    path: Path, data: bytes, *, mode: int = 0o644, group: int | None = None, replace: bool = True
+) -> None:
     """Write `path` under a partial name, flush it to the disk, then rename it.
 
+    The file belongs to `group`, where one is named. What a killed process left of such a write is removed.
     Raises OSError as the system does, FileExistsError when `replace` is False and `path` exists.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.unlink(
-        missing_ok=True
-    )  # of a process with this number that was killed: in a container, all are pid 1
+    _remove_leftovers(path)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as out:
+            if group is not None:
+                os.fchown(descriptor, -1, group)
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
@@ -51,6 +58,18 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644, replace: bool =
     finally:
         partial.unlink(missing_ok=True)
     flush_folder(path.parent)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove partial files of `path` that nobody has written to for a while: their writers were killed.
+
+    They are in nobody's way, since no two writes share a name; this only keeps them from gathering.
+    """
+    ours = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.partial")
+    with suppress(OSError):  # another process was quicker, or they are not ours to see or to remove
+        for entry in path.parent.iterdir():
+            if ours.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > _LEFT_BEHIND:
+                entry.unlink()
 
 
 def _rename_to_free_name(partial: Path, path: Path) -> None:

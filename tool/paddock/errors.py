@@ -97,6 +97,10 @@ class UnreachableError(UnhealthyError):
     """Nothing answers at the address of a pipeline API: sending more to it is pointless until it is up."""
 
 
+class UnknownClientError(UnreachableError):
+    """The pipeline API wants a key, or does not know the one that was sent."""
+
+
 class PreflightError(PaddockError):
     """This host cannot run what was asked: a port is taken, a file is missing, memory is short."""
 

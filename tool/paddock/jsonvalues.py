@@ -5,6 +5,7 @@ Readers build their records from these at the place where the JSON comes in, so 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -13,6 +14,17 @@ _T = TypeVar("_T")
 
 class MalformedError(Exception):
     """A value is missing or of another type. The text reads `<where>: found <type>, expected <type>`."""
+
+
+def decoded(text: bytes | str) -> object:
+    """Return the value that a JSON text holds; raise MalformedError for what is none, or is too deep."""
+    try:
+        value: object = json.loads(text)
+    except ValueError as wrong:
+        raise MalformedError(f"not JSON: {wrong}") from wrong
+    except RecursionError:
+        raise MalformedError("found too many values inside each other") from None
+    return value
 
 
 def typed(value: object, kind: type[_T], where: str) -> _T:

@@ -19,6 +19,7 @@ from pathlib import Path
 from paddock.errors import Interrupted, ProgramError
 
 LAST_LINES = 25
+LONGEST_LINE = 1 << 20  # characters that are handed over at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +81,7 @@ def stream(
 ) -> None:
     """Run a long program and hand over each line (stdout and stderr together) as it comes.
 
+    A line of more than LONGEST_LINE characters comes in parts.
     `stdin` is written at once, before any output is read; the program sees its end only when it is over.
 
     Raises ProgramError with the last lines when it fails, Interrupted after Ctrl-C once it has ended.
@@ -104,7 +106,7 @@ def stream(
         try:
             if child.stdin is not None:
                 _write(child.stdin.fileno(), (stdin or "").encode())
-            for raw in child.stdout:
+            while raw := child.stdout.readline(LONGEST_LINE):
                 line = raw.rstrip("\n")
                 last.append(line)
                 on_line(line)

@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-SITE = ["import", "verify", "receipt", "rollback", "up", "down", "status", "logs", "parse", "smoke"]
+SITE = ["import", "verify", "trust", "receipt", "rollback", "up", "down", "status", "logs", "parse", "smoke"]
 
 
 @pytest.mark.parametrize("arguments", [[], *([command] for command in SITE)], ids=" ".join)
@@ -97,6 +97,7 @@ def test_help_needs_nothing_but_the_command_line(folder: Path, arguments: list[s
     [
         ("import /nowhere", 7, "/nowhere"),
         ("verify empty", 7, "found no bundle.json"),
+        ("trust list", 0, "no key is pinned here"),
         ("receipt", 5, "Docker Engine"),
         ("rollback", 7, "found no import to go back from"),
         ("up ./stack", 5, "Docker Engine"),

@@ -180,11 +180,14 @@ def test_make_base_answers_wrong_usage_and_a_missing_engine() -> None:
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
     groups = project["dependency-groups"]
-    wanted = [*project["project"]["dependencies"], *(name for group in groups.values() for name in group)]
+    named = (name for group in groups.values() for name in group if isinstance(name, str))
+    wanted = [*project["project"]["dependencies"], *named]
     names = {_normal(re.match(r"[\w.-]+", requirement)) for requirement in wanted}
     pins = (REPOSITORY / "constraints.txt").read_text("utf-8")
     pinned = {
-        _normal(re.match(r"[\w.-]+(?===)", line)) for line in pins.splitlines() if not line.startswith("#")
+        _normal(re.match(r"[\w.-]+(?===)", line))
+        for line in pins.splitlines()
+        if not line.startswith(("#", " "))
     }
     assert names
     assert names <= pinned, f"make lock; not in constraints.txt: {sorted(names - pinned)}"

@@ -19,7 +19,7 @@ UNIT_TESTS = REPOSITORY / "tests" / "unit"
 FLOORS = {
     **dict.fromkeys(("errors", "report", "jsonvalues"), 0),
     **dict.fromkeys(("matrix", "process", "paths", "durable", "parse"), 1),
-    **dict.fromkeys(("engine", "weights"), 2),
+    **dict.fromkeys(("engine", "weights", "apikeys"), 2),
     **dict.fromkeys(("stack", "ownweights"), 3),
     **dict.fromkeys(("smoke", "render"), 4),
     **dict.fromkeys(("building", "tuning", "bundle"), 5),
@@ -42,6 +42,7 @@ LARGEST_MODULE = 530  # lines
 SITE = (
     "stack",
     "parse",
+    "apikeys",
     "smoke",
     "weights",
     "bundle.format",

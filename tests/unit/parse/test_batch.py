@@ -100,6 +100,40 @@ def test_nothing_to_parse(
     assert command() == 2
 
 
+def test_links_are_followed_within_a_folder_only(
+    make: Maker, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever may write into a folder of scans does not choose what else of this host is sent."""
+    make.image("in/a.png")
+    make.image("secret/b.png")
+    make.image("c.png")
+    for name, target in {
+        "in/within.png": "a.png",
+        "in/innocent.png": "../secret/b.png",
+        "in/folder": "../secret",
+        "in/absolute.png": str(tmp_path / "secret/b.png"),
+        "in/itself.png": "itself.png",
+        "in-link": "in",
+        "c-link.png": "c.png",
+    }.items():
+        (tmp_path / name).symlink_to(target)
+    assert names("in") == ["a.png", "itself.png", "within.png"]
+    assert names("in-link") == ["a.png", "itself.png", "within.png"]
+    assert names("c-link.png") == ["c-link.png"]  # it was named
+    (tmp_path / "in/itself.png").unlink()
+    assert command("in") == 0
+    shown = capsys.readouterr()
+    assert "in/innocent.png: left out: it is a link that leads out of the folder that was named" in shown.err
+    assert "in/folder: left out" in shown.err
+    assert command("in", "--json") == 0
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert [entry["source"] for entry in left_out] == ["in/absolute.png", "in/innocent.png", "in/folder"]
+    for link in ("in/a.png", "in/within.png"):
+        (tmp_path / link).unlink()
+    assert command("in") == 2
+    assert "in: found no documents (3 links that lead out of it)" in capsys.readouterr().err
+
+
 # --- several at once, and failures --------------------------------------------------------------------------
 
 
@@ -186,6 +220,43 @@ def test_an_api_that_is_not_there_stops_the_batch(
     assert "0 done, 0 skipped, 1 failed, 7 unsent" in shown
     assert "7 more were not sent" in shown
     assert "hint: start a stack with `paddock up`" in shown
+
+
+def test_an_api_that_wants_a_key_stops_the_batch(
+    command: Command, make: Maker, api: PipelineApi, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for number in range(3):
+        make.image(f"in/{number}.png")
+    api.refusal = (401, b"")
+    assert command("in", "--jobs", "1") == 8
+    assert "0 done, 0 skipped, 1 failed, 2 unsent" in capsys.readouterr().err
+    api.refusal = None
+    key = make.data("key", b"pk_secret_of_mine\n")
+    assert command("in", "--key-file", str(key), "--json") == 0
+    printed = capsys.readouterr()
+    assert api.headers[-1]["Authorization"] == "Bearer pk_secret_of_mine"
+    assert "others on this machine can read this key" in printed.err
+    results = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert b"pk_secret" not in results + (printed.out + printed.err).encode()
+
+
+def test_a_key_that_would_go_to_another_host_unencrypted(
+    command: Command, make: Maker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make.image("a.png")
+    monkeypatch.setenv("PADDOCK_KEY_FILE", str(make.data("key", b"pk_secret_of_mine")))
+    for url, warned in {
+        "http://pipeline.invalid": True,
+        "https://pipeline.invalid": False,
+        "http://127.0.0.1:9": False,
+    }.items():
+        assert command("a.png", "--url", url) == 8
+        assert ("a key or password goes there unencrypted" in capsys.readouterr().err) is warned
+    monkeypatch.delenv("PADDOCK_KEY_FILE")
+    assert command("a.png", "--url", "http://me:secret@pipeline.invalid") == 8
+    said = capsys.readouterr().err
+    assert "a key or password goes there unencrypted" in said
+    assert "secret" not in said
 
 
 def test_pages_that_are_missing_are_an_error(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
+import time
 
 import pytest
 
-from paddock.errors import UnhealthyError, UnreachableError, UsageError
+from paddock.errors import UnhealthyError, UnknownClientError, UnreachableError, UsageError
 from paddock.parse.client import Client
 from paddock.parse.document import Document, Kind, inspect
 from paddock.parse.wire import ParseOptions
-from pipeline_api import Faults, Maker, PipelineApi, failure, parse, quick_client
+from pipeline_api import Answer, Faults, Maker, PipelineApi, failure, parse, quick_client
 
 
 def test_the_api_refuses_the_document(api: PipelineApi, make: Maker) -> None:
@@ -143,3 +145,94 @@ def test_a_page_tried_once(api: PipelineApi, make: Maker, faults: type[Faults]) 
     with pytest.raises(UnhealthyError):
         client.parse(page, options)
     assert len(api.requests) == 2  # once each: who calls decides
+
+
+# --- an API that is busy ------------------------------------------------------------------------------------
+
+
+def busy(seconds: str, *, status: int = 503) -> Answer:
+    """As an API answers that works on as many documents as it can."""
+    data = json.dumps({"errorCode": status, "errorMsg": "16 requests are open"}).encode()
+    return lambda handler, _request: handler.write(status, data, Retry_After=seconds)
+
+
+@pytest.mark.parametrize("seconds", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_an_api_that_is_busy_is_asked_again_as_often_as_it_takes(
+    api: PipelineApi, make: Maker, seconds: str
+) -> None:
+    api.next.extend([busy(seconds), busy(seconds, status=429), *[busy(seconds)] * 4])
+    assert len(parse(api, make.image("a.png")).pages) == 1
+    assert len(api.requests) == 7
+    assert api.health_calls == 0  # it said that it is there
+
+
+def test_the_pause_is_the_one_that_was_asked_for(api: PipelineApi, make: Maker) -> None:
+    api.next.append(busy("1"))
+    began = time.monotonic()
+    assert len(parse(api, make.image("a.png")).pages) == 1
+    assert time.monotonic() - began >= 1
+
+
+@pytest.mark.parametrize("seconds", ["3600", "9" * 400])
+def test_a_pause_longer_than_the_time_is_not_made(api: PipelineApi, make: Maker, seconds: str) -> None:
+    api.answer = busy(seconds)
+    error = failure(api, make.image("a.png"))
+    assert "answered 503 (16 requests are open) until the time for this document was over" in error.message
+    assert "--jobs" in error.hint
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("seconds", ["soon", "-1", "", "Wed, 21 Oct 2015 07:28:00"])
+def test_a_pause_that_is_none_is_a_failure_like_others(api: PipelineApi, make: Maker, seconds: str) -> None:
+    api.answer = busy(seconds)
+    assert "answered 503 (16 requests are open)" in failure(api, make.image("a.png")).message
+    assert len(api.requests) == 3
+
+
+def test_resending_ends_with_the_time_of_the_document(
+    api: PipelineApi, make: Maker, faults: type[Faults]
+) -> None:
+    """Each attempt takes what is left, not all of it anew."""
+    api.next.extend([busy("3"), faults.drips])
+    began = time.monotonic()
+    assert "no answer within 4 s" in failure(api, make.image("a.png"), timeout=4.0).message
+    assert time.monotonic() - began < 6.5
+
+
+def test_an_api_that_was_too_slow_is_not_asked_again(
+    api: PipelineApi, make: Maker, faults: type[Faults]
+) -> None:
+    api.answer = faults.fails(504, "it was not done within 600 s (API_MAX_SECONDS)")
+    assert "(it was not done within 600 s (API_MAX_SECONDS))" in failure(api, make.image("a.png")).message
+    assert len(api.requests) == 1
+
+
+# --- keys ---------------------------------------------------------------------------------------------------
+
+KEY = "pk_" + "A" * 43
+
+
+def test_a_key_goes_with_every_request_and_is_shown_nowhere(api: PipelineApi, make: Maker) -> None:
+    document = inspect(make.image("a.png"))
+    Client(api.url, key=KEY, timeout=60).parse(document, ParseOptions())
+    assert api.headers[0]["Authorization"] == f"Bearer {KEY}"
+    api.refusal = (401, json.dumps({"errorCode": 401, "errorMsg": "this key is not known here"}).encode())
+    with pytest.raises(UnknownClientError) as caught:
+        Client(api.url, key=KEY, timeout=60).parse(document, ParseOptions())
+    assert "does not know this API key (answer 401 (this key is not known here))" in caught.value.message
+    assert "PADDOCK_KEY_FILE" in caught.value.hint
+    assert KEY not in caught.value.message + caught.value.hint
+
+
+def test_an_api_that_wants_a_key(api: PipelineApi, make: Maker) -> None:
+    api.refusal = (401, b"")
+    error = failure(api, make.image("a.png"))
+    assert "the pipeline API wants an API key (answer 401 (Unauthorized))" in error.message
+    assert "`paddock keys add NAME`" in error.hint
+    assert "--key-file FILE" in error.hint
+
+
+def test_a_key_that_may_not_do_this(api: PipelineApi, make: Maker) -> None:
+    api.refusal = (403, b"")
+    with pytest.raises(UnknownClientError, match="refuses this request"):
+        Client(api.url, key=KEY).parse(inspect(make.image("a.png")), ParseOptions())

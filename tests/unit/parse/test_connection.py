@@ -26,9 +26,16 @@ def test_a_password_in_the_url_is_not_shown() -> None:
 
 
 def test_what_an_address_is() -> None:
-    expected = Address(base="https://me:secret@ocr.example/api", shown="https://ocr.example/api", local=False)
-    assert read_url("https://me:secret@ocr.example/api/") == expected
-    assert read_url("http://localhost:8080").local
+    assert read_url("https://me:secret@ocr.example/api/") == Address(
+        base="https://me:secret@ocr.example/api",
+        shown="https://ocr.example/api",
+        local=False,
+        exposed=False,
+        has_password=True,
+    )
+    here = read_url("http://localhost:8080")
+    assert (here.local, here.exposed, here.has_password) == (True, False, False)
+    assert read_url("http://10.0.0.7:8080").exposed
 
 
 def test_parsing_is_imported_without_the_libraries_that_load_slowly() -> None:

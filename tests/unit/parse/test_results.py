@@ -19,7 +19,9 @@ from pipeline_api import (
     Maker,
     PipelineApi,
     Work,
+    encoded,
     error_of,
+    jpeg,
     names_below,
     statuses,
 )
@@ -119,6 +121,56 @@ def test_an_image_name_that_would_leave_the_folder(
     assert isinstance(summary.failure(), UnhealthyError)
     assert names_below(tmp_path) == ["a.png"]
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("index.html", jpeg(), "a name that ends in .jpg or .png"),
+        ("run.desktop", jpeg(), "a name that ends in .jpg or .png"),
+        ("a.jpg.exe", jpeg(), "a name that ends in .jpg or .png"),
+        ("a.svg", b"<svg>", "a name that ends in .jpg or .png"),
+        ("a.jpg", b"<script>", "the bytes of a JPEG or PNG image"),
+        ("a.png", b"", "the bytes of a JPEG or PNG image"),
+    ],
+)
+@pytest.mark.parametrize("key", ["images", "outputImages"])
+def test_only_images_are_written(
+    work: Work, make: Maker, tmp_path: Path, api: PipelineApi, name: str, data: bytes, expected: str, key: str
+) -> None:
+    entry = api.page(1, pictures=True)
+    holder = entry["markdown"] if key == "images" else entry
+    holder[key] = {name: encoded(data)}
+    api.answer = Faults.says(
+        200, {"errorCode": 0, "result": {"layoutParsingResults": [entry], "dataInfo": {}}}
+    )
+    make.image("a.png")
+    summary = work("a.png")
+    if key == "outputImages" and data == jpeg():  # these are named by us
+        assert statuses(summary) == ["done"]
+        assert (tmp_path / f"out/a.png/pages/001/{name}.jpg").is_file()
+        return
+    assert expected in error_of(summary).message or "the bytes of a JPEG or PNG" in error_of(summary).message
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_markdown_without_html(command: Command, make: Maker, tmp_path: Path, api: PipelineApi) -> None:
+    make.pdf("a.pdf", pages=2)
+    assert command("a.pdf") == 0
+    folder = tmp_path / "out" / "a.pdf"
+    assert "<img" in (folder / "document.md").read_text()
+    assert command("a.pdf", "--plain-markdown") == 0
+    assert len(api.requests) == 2  # made again
+    for page, place in ((folder, "pages/002/"), (folder / "pages/002", "")):
+        text = (page / ("page.md" if not place else "document.md")).read_text()
+        assert "<" not in text
+        assert f"![Image]({place}{IMAGE_NAME})" in text
+    assert (
+        "<img"
+        in json.loads((folder / "document.json").read_text())["layoutParsingResults"][0]["markdown"]["text"]
+    )
+    assert command("a.pdf", "--plain-markdown") == 0
+    assert len(api.requests) == 2
 
 
 def test_names_that_are_not_utf8_and_very_long(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import sys
 import threading
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from paddock.errors import Interrupted, PaddockError, UnreachableError
+from paddock.errors import Interrupted, PaddockError, UnhealthyError, UnreachableError
 from paddock.parse.client import Client
 from paddock.parse.document import inspect
 from paddock.parse.wire import ParseOptions
-from pipeline_api import Maker, PipelineApi, failure, parse, quick_client
-from programs import free_port
+from pipeline_api import HOSTILE, Faults, Maker, PipelineApi, failure, parse, quick_client
+from programs import free_port, run
 
 
 def test_nobody_listens(make: Maker) -> None:
@@ -72,3 +78,109 @@ def test_a_proxy_that_does_not_answer_is_named(make: Maker, monkeypatch: pytest.
         client.check_health()
     assert "the proxy did not connect" in caught.value.message
     assert "NO_PROXY" in caught.value.hint
+
+
+# --- servers that mean harm ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["drips", "drips_headers"])
+def test_the_time_for_a_document_is_over_whatever_trickles_in(
+    api: PipelineApi, make: Maker, faults: type[Faults], fault: str
+) -> None:
+    api.answer = getattr(faults, fault)
+    began = time.monotonic()
+    error = failure(api, make.image("a.png"), timeout=0.5)
+    assert error.message == f"{api.url}: no answer within 0.5 s"
+    assert time.monotonic() - began < 20
+    assert len(api.requests) <= 1  # on a busy machine it may not even come to that
+
+
+def test_the_time_is_over_while_a_document_is_sent(make: Maker) -> None:
+    """Nobody reads at the other end, so the buffers fill up."""
+    path = make.data("a.png", make.image("b.png").read_bytes() + bytes(40 << 20))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = quick_client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=1.0)
+        with pytest.raises(UnhealthyError, match="no answer within 1 s"):
+            client.parse(inspect(path), ParseOptions())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_time_is_over_while_a_connection_is_made(make: Maker, scheme: str) -> None:
+    """One byte of a TLS handshake now and then, or nothing at all."""
+
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while True:
+                connection.sendall(b"\0")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        worker = threading.Thread(target=trickle)
+        worker.start()
+        client = quick_client(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5)
+        began = time.monotonic()
+        with pytest.raises(PaddockError):
+            client.parse(inspect(make.image("a.png")), ParseOptions())
+        assert time.monotonic() - began < 20
+        worker.join(60)
+        assert not worker.is_alive()
+
+
+def test_nothing_compressed_is_asked_for(api: PipelineApi, make: Maker) -> None:
+    parse(api, make.image("a.png"), timeout=float("inf"))
+    assert api.headers[0]["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("answer", HOSTILE)
+def test_an_answer_that_means_harm_is_one_error(api: PipelineApi, make: Maker, answer: str) -> None:
+    api.answer = HOSTILE[answer]
+    error = failure(api, make.image("a.png"))
+    assert isinstance(error, UnhealthyError)
+    assert len(error.message.splitlines()) == 1
+    assert len(error.message) < 2000
+    assert len(api.requests) == 1
+
+
+def test_an_answer_may_be_as_large_as_its_pages(api: PipelineApi, make: Maker) -> None:
+    api.answer = HOSTILE["endless"]
+    assert "refused its answer: found more than 83,886,080 bytes" in failure(api, make.image("a.png")).message
+    assert "refused its answer: found more than 100,663,296 bytes" in (
+        failure(api, make.pdf("a.pdf", pages=2)).message
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(413, "refused it"), (401, "wants an API key"), (400, "refused it")]
+)
+def test_an_answer_that_comes_before_the_document_was_read(
+    api: PipelineApi, make: Maker, status: int, words: str
+) -> None:
+    """The API closes the connection while we still send."""
+    api.refusal = (status, json.dumps({"errorCode": status, "errorMsg": "not this one"}).encode())
+    path = make.data("a.png", make.image("b.png").read_bytes() + bytes(20 << 20))
+    error = failure(api, path)
+    assert f"{words} ({'answer ' if status == 401 else ''}{status}" in error.message
+    assert "not this one" in error.message
+
+
+def test_memory_stays_small_and_the_batch_goes_on(api: PipelineApi, make: Maker, tmp_path: Path) -> None:
+    """Every kind of harm at once, from a program that says how much memory it used at most."""
+    faults = [*HOSTILE.values(), *[api.parse] * 3]
+    api.next.extend(faults)
+    for number in range(len(faults)):
+        make.image(f"in/{number:02}.png", shade=number)
+    program = (
+        "import sys; from paddock.door import run; status = run(sys.argv[1:]); "
+        "[peak] = [line for line in open('/proc/self/status') if line.startswith('VmHWM')]; "
+        "print(peak.split()[1], file=sys.stderr); sys.exit(status)"
+    )
+    command = ["parse", "in", "-o", "out", "--url", api.url, "--json", "--jobs", "4"]
+    done = run(sys.executable, "-c", program, *command, cwd=tmp_path, limit=600)
+    assert done.returncode == 8, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["done"], summary["failed"]) == (3, len(HOSTILE))
+    assert all(document["reason"] for document in summary["documents"] if document["status"] == "failed")
+    assert int(done.stderr.splitlines()[-1]) < 300 << 10  # kB; Python and its libraries are 50 MB of it
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []

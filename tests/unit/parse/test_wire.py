@@ -11,7 +11,7 @@ import pytest
 from paddock.errors import UnhealthyError, UsageError
 from paddock.parse.document import Document, Kind, inspect
 from paddock.parse.wire import ParseOptions
-from pipeline_api import IMAGE_NAME, Faults, Maker, PipelineApi, failure, parse, quick_client
+from pipeline_api import IMAGE_NAME, Faults, Maker, PipelineApi, failure, jpeg, parse, quick_client
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2, 3 * 256 * 1024, 3 * 256 * 1024 + 1])
@@ -29,7 +29,7 @@ def test_a_page_has_its_text_images_and_pictures(api: PipelineApi, make: Maker) 
     (page,) = parse(api, make.image("a.png")).pages
     assert page.markdown.startswith("# Page 1\n")
     assert list(page.images) == [IMAGE_NAME]
-    assert page.images[IMAGE_NAME].startswith(b"\xff\xd8\xff")
+    assert page.images[IMAGE_NAME].read() == jpeg(1)
     assert list(page.pictures) == ["layout_det_res"]
     assert page.result["parsing_res_list"] == [{"block_id": 0}]
 

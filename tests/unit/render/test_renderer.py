@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import pytest
 
 from paddock import paths
 from paddock.errors import ConfigurationError
+from paddock.matrix import pins
 from paddock.matrix.load import load_api_images, load_registry, load_tool
 from paddock.matrix.records import ContextFiles, Stack, Variant
 from paddock.render.renderer import WRAPPER, Files, Renderer
@@ -92,3 +94,32 @@ def test_a_listed_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_both_variants_share_their_build_contexts() -> None:
     online, offline = (REGISTRY.stack(target="cpu", variant=variant) for variant in Variant)
     assert RENDERER.contexts(online) == RENDERER.contexts(offline)
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["all platforms", "one platform"])
+def test_a_base_image_stands_in_the_dockerfile_by_the_digest_that_a_registry_told(
+    tmp_path: Path, both: bool
+) -> None:
+    templates = tmp_path / "templates"
+    shutil.copytree(TEMPLATES, templates)
+    digest = "sha256:" + "a1" * 32
+    lock = templates / pins.FILE
+    head, name, rest = lock.read_text("utf-8").partition('"debian:bookworm-slim":\n')
+    pinned = re.sub(r'unpinned: "[^"]+"', f'digest: "{digest}"', rest, count=2 if both else 1)
+    lock.write_text(head + name + pinned, "utf-8")
+    files = Renderer(templates).contexts(REGISTRY.stack(target="cpu"))
+    lines = files[PurePosixPath("images/cpu/api/Dockerfile")].splitlines()
+    starts = [line for line in lines if line.startswith("FROM ${BASE_REGISTRY}")]
+    if both:
+        assert starts == [f"FROM ${{BASE_REGISTRY}}debian:bookworm-slim@{digest} AS os"]
+    else:
+        assert starts == [
+            f"FROM ${{BASE_REGISTRY}}debian:bookworm-slim@{digest} AS base-amd64",
+            "FROM ${BASE_REGISTRY}debian:bookworm-slim AS base-arm64",
+        ]
+
+
+def test_the_vulnerabilities_are_those_of_the_list() -> None:
+    known = json.loads(RENDERER.vex(REGISTRY))
+    assert known["statements"]
+    assert "templates/advisories.yaml" in known["tooling"]

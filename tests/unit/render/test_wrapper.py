@@ -40,9 +40,11 @@ class Wrapper:
     def __init__(self, folder: Path, shell: str) -> None:
         self.here = folder / "a site"
         self.here.mkdir()
-        self.state = folder / "state"
+        self.state, self.keys = folder / "state", folder / "etc"
         self._words = folder / "words"
-        self._argv = [shell, *(["sh"] if shell == "busybox" else []), str(REPOSITORY / WRAPPER)]
+        script = folder / "paddock"  # of a host whose keys, if it has any, lie in this folder
+        script.write_text((REPOSITORY / WRAPPER).read_text().replace("=/etc/paddock ", f"={folder}/etc "))
+        self._argv = [shell, *(["sh"] if shell == "busybox" else []), str(script)]
         programs = folder / "programs"
         programs.mkdir()
         (programs / "docker").write_text(DOCKER)
@@ -168,6 +170,20 @@ def test_up_import_and_receipt_look_at_the_host_and_root_at_the_store_of_the_eng
         wrapper.mounts("import", "x", FACTS=facts) == wrapper.mounts("receipt", FACTS=facts) == {"/", *store}
     )
     assert wrapper.mounts("verify", "x", FACTS=facts) == set()
+
+
+def test_what_checks_bundles_sees_the_keys_of_the_host(wrapper: Wrapper) -> None:
+    """They count for every user, and only root's `trust --host` changes them."""
+    assert str(wrapper.keys) not in wrapper.mounts("import", "bundle")
+    assert not wrapper.keys.exists()
+    writable = wrapper.words("trust", "add", "key.pub", "--host")
+    mount = f"type=bind,source={wrapper.keys},target={wrapper.keys}"
+    assert (mount in writable) is wrapper.keys.exists() is (os.getuid() == 0)
+    wrapper.keys.mkdir(exist_ok=True)
+    for command in ("import", "verify", "trust", "bundle"):
+        assert f"{mount},readonly" in wrapper.words(command, "x")
+    for command in ("up", "parse", "export"):
+        assert str(wrapper.keys) not in wrapper.mounts(command, "x")
 
 
 def test_settings_of_the_shell_reach_it_and_nothing_else_does(wrapper: Wrapper) -> None:

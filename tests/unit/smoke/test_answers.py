@@ -48,3 +48,8 @@ def test_records(record: dict[str, object], expected: object) -> None:
 )
 def test_other_output(line: str) -> None:
     assert read_line(line) is None
+
+
+def test_lines_that_are_made_to_hurt_are_other_output() -> None:
+    assert read_line("[" * 200_000) is None
+    assert read_line("1" * 5000) is None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+import pytest
+
+from paddock.door import run
 from paddock.smoke.check import check_url
 from paddock.smoke.known import KnownDocument, known_answers
 from paddock.smoke.verdicts import Verdict
 from paddock.weights.markers import DEFAULT_TEXT
+from pipeline_api import PipelineApi
 from recording import Recorder
 
 ServeApi = Callable[..., AbstractContextManager[str]]
@@ -88,3 +93,21 @@ def test_an_api_that_fails_inside(api: ServeApi, report: Recorder) -> None:
     with api(None) as url:
         smoke = check_url(url, report=report, timeout=30)
     assert {check.verdict for check in smoke.checks} == {Verdict.FAILED}
+
+
+def test_an_api_that_wants_a_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = PipelineApi()
+    try:
+        server.refusal = (401, b"")
+        assert run(["smoke", server.url]) == 8
+        assert "--key-file FILE" in capsys.readouterr().err
+        (tmp_path / "key").write_text("pk_secret_of_mine")
+        server.refusal = None
+        run(["smoke", server.url, "--key-file", str(tmp_path / "key"), "--json"])
+        assert [headers["Authorization"] for headers in server.headers[-2:]] == [
+            "Bearer pk_secret_of_mine"
+        ] * 2
+        printed = capsys.readouterr()
+        assert "pk_secret" not in printed.out + printed.err
+    finally:
+        server.stop()

@@ -18,3 +18,8 @@ def test_arguments_of_logs() -> None:
         "--",
         "api",
     ]
+
+
+def test_colours_go_and_nothing_else() -> None:
+    assert logs.plain("\x1b[2Kapi-1  | \x1b[33;1mwarning\x1b[0m") == "api-1  | warning"
+    assert logs.plain("api-1  | \x1b]0;title\x07\x1b[2J") == "api-1  | \x1b]0;title\x07\x1b[2J"

@@ -88,6 +88,25 @@ def test_a_missing_configuration_is_ours_to_render(tmp_path: Path) -> None:
     assert "paddock render" in refused.value.hint
 
 
+def test_keys_that_clients_must_give_are_looked_for_where_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "api-keys"
+    named = configuration(service("api", binds=(Bind.of(folder, "/etc/paddock/api-keys"),)))
+    with pytest.raises(PreflightError, match="api-keys: is not there") as refused:
+        preflight.require_files(named)
+    assert f"paddock keys add NAME --file {folder}/keys" in refused.value.hint
+    folder.mkdir()
+    with pytest.raises(PreflightError, match="api-keys: found no file `keys` in it") as refused:
+        preflight.require_files(named)
+    assert "API_KEYS_DIR" in refused.value.hint
+    (folder / "keys").touch()
+    preflight.require_files(named)
+
+
+def test_no_keys_are_looked_for_where_none_are_asked_for() -> None:
+    nothing = Bind.of(Path("/dev/null"), "/etc/paddock/api-keys")
+    preflight.require_files(configuration(service("api", binds=(nothing,))))
+
+
 # --- device nodes -------------------------------------------------------------------------------------------
 
 

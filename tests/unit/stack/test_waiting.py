@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +11,11 @@ import pytest
 
 from fake_engine import FakeEngine, inspected
 from paddock import engine
-from paddock.errors import UnhealthyError
+from paddock.errors import UnhealthyError, UnknownClientError
 from paddock.stack import containers, waiting
 from paddock.stack.folder import StackFolder
 from paddock.stack.waiting import Fault, Patience, Watch, failure_of, fault_in
+from pipeline_api import PipelineApi
 from recording import Recorder
 
 MakeProgram = Callable[[str, str], None]
@@ -178,3 +179,33 @@ def test_a_stack_that_somebody_removed(fake_engine: FakeEngine, report: Recorder
     with pytest.raises(UnhealthyError, match="paddock-cpu: its containers are gone"):
         waiting.wait(watch_of(client), report=report, timeout=10.0)
     client.close()
+
+
+@pytest.fixture
+def api() -> Iterator[PipelineApi]:
+    server = PipelineApi()
+    server.readiness = {"ready": True, "model": "M", "reason": ""}
+    yield server
+    server.stop()
+
+
+def test_an_api_that_wants_a_key_is_up_when_it_is_ready(
+    api: PipelineApi, fake_engine: FakeEngine, report: Recorder, program: MakeProgram
+) -> None:
+    program("docker", "echo 2.26.1")
+    ports = {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(api.port)}]}
+    labels = {"com.docker.compose.project": "paddock-cpu", "com.docker.compose.service": "api"}
+    fake_engine.containers = [
+        inspected(Config__Labels=labels, HostConfig__PortBindings=ports, Config__Tty=True)
+    ]
+    watch, refusal = watch_of(engine.connect()), (401, b"")
+    api.refusal = refusal
+    assert waiting.wait(watch, report=report, timeout=30.0) == (api.url, "M")
+    assert "no page was sent" in report.warned[0]
+    assert "--key-file FILE" in report.warned[0]
+    with pytest.raises(UnknownClientError, match="does not know this API key"):
+        waiting.wait(watch, report=report, timeout=30.0, key="pk_of_nobody")
+    api.refusal = None
+    assert waiting.wait(watch, report=report, timeout=30.0, key="pk_of_mine") == (api.url, "M")
+    assert api.headers[-1]["Authorization"] == "Bearer pk_of_mine"
+    watch.client.close()

@@ -43,6 +43,7 @@ COMMANDS: dict[str, _Command] = {
     "smoke": _Command("smoke", "Ask a running stack for every task and compare what it reads."),
     "logs": _Command("operate", "Show what the containers of a stack print."),
     "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),
+    "keys": _Command("keys", "Add, list or revoke the keys of a pipeline API's clients."),
     "parse": _Command("parse", "Send documents to a pipeline API; keep Markdown, JSON and layout pictures."),
     "export": _Command("export", "Write images and stack into parts that can be carried across an air gap."),
     "keygen": _Command("bundle", "Make a key pair that signs bundles."),
@@ -53,7 +54,8 @@ COMMANDS: dict[str, _Command] = {
     "import": _Command("site", "Bring a bundle's images and stack to this host, everything checked first."),
     "receipt": _Command("site", "Write down what this site holds: the base of the next delta."),
     "rollback": _Command("site", "Go back to what was here before the last import."),
-    "bundle": _Command("bundle", "Show what is in a bundle, compare two, or pin the key that signs them."),
+    "trust": _Command("trust", "List, add or remove the keys whose bundles are taken here."),
+    "bundle": _Command("bundle", "Show what is in a bundle, or compare two."),
     "completion": _Command("completion", "Print shell completion for bash, zsh or fish."),
 }
 

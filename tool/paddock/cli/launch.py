@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from paddock import console
+from paddock.cli.keys import key_file_option, key_in
 from paddock.cli.stackoptions import StackChoice, stack_options
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Give up after this time.  [default: the start period of its health checks and 120 s]",
 )
+@key_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def up(
     *,
@@ -39,6 +42,7 @@ def up(
     images: str | None,
     wait: bool,
     timeout: float | None,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Start a stack and wait until it has parsed a page.
@@ -59,7 +63,8 @@ def up(
     given = {"API_PORT": str(port or ""), IMAGES: images or ""}
     environment = {name: value for name, value in given.items() if value}
     folder = choice.folder(environment=environment, report=report)
-    _show(launch.up(folder, report=report, wait=wait, timeout=timeout), as_json=as_json)
+    key = key_in(key_file, report)
+    _show(launch.up(folder, report=report, wait=wait, timeout=timeout, key=key), as_json=as_json)
 
 
 @click.command("down")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from paddock import console
+from paddock.cli.keys import key_file_option, key_in
 from paddock.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from paddock.parse.batch import Outcome, Summary
+    from paddock.parse.batch import Collected, Outcome, Summary
     from paddock.parse.readiness import Readiness
     from paddock.report import Reporter
 
@@ -65,6 +66,7 @@ def _running_apis() -> list[str]:
     show_default="at API_PORT; the one that runs here; at 8080",
     help="The pipeline API.",
 )
+@key_file_option
 @click.option(
     "-j",
     "--jobs",
@@ -80,29 +82,40 @@ def _running_apis() -> list[str]:
     default=600.0,
     show_default=True,
     metavar="S",
-    help="Seconds that one document may take.",
+    help="Seconds that one document may take, from sending to the last byte of its answer.",
 )
 @click.option("--force", is_flag=True, help="Parse finished documents again.")
 @click.option("--restructure", is_flag=True, help="Join tables that run over pages, and level the titles.")
 @click.option("--no-pictures", is_flag=True, help="Leave out the layout pictures: smaller and quicker.")
+@click.option(
+    "--plain-markdown",
+    is_flag=True,
+    help="Keep Markdown without HTML: tables become pipe tables, links lead to the web only.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def parse(
     *,
     files: tuple[Path, ...],
     output: Path,
     url: str,
+    key_file: Path | None,
     jobs: int,
     timeout: float,
     force: bool,
     restructure: bool,
     no_pictures: bool,
+    plain_markdown: bool,
     as_json: bool,
 ) -> None:
     """Send documents to a pipeline API; keep Markdown, JSON and layout pictures.
 
     FILES are PDF, PNG, JPEG and TIFF files, told by their content, and folders of them. Each becomes a folder
     below DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged documents are
-    not sent again, so an interrupted run goes on when it is repeated.
+    not sent again, so an interrupted run goes on when it is repeated. Links that lead out of a folder are
+    left out.
+
+    What a page says is not to be trusted: its Markdown holds HTML, which may run in who shows it. Show it
+    without HTML, or keep it so with --plain-markdown.
 
     Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left
     pages out; 9 a result could not be written; 130 interrupted.
@@ -110,23 +123,29 @@ def parse(
     from paddock.parse import readiness
     from paddock.parse.batch import Status, collect, parse_all
     from paddock.parse.client import Client
+    from paddock.parse.connection import read_url
     from paddock.parse.wire import ParseOptions
 
     report = console.TerminalReporter()
+    address, key = read_url(url), key_in(key_file, report)
+    if address.exposed and (key or address.has_password):
+        report.warn(
+            f"{address.shown}: a key or password goes there unencrypted; https, or a tunnel, hides it"
+        )
     collected = collect(files, output=output)
     if collected.ignored:
         report.say(f"left out: {collected.ignored} other file(s) in these folders")
-    client = Client(url, timeout=timeout)
+    client = Client(url, key=key, timeout=timeout)
     summary = parse_all(
         collected.inputs,
         client=client,
         output=output,
-        options=ParseOptions(pictures=not no_pictures, restructure=restructure),
+        options=ParseOptions(pictures=not no_pictures, restructure=restructure, plain=plain_markdown),
         report=report,
         force=force,
         jobs=jobs,
     )
-    _show(summary, url=client.url, output=output, as_json=as_json)
+    _show(summary, collected, url=client.url, output=output, as_json=as_json)
     if summary.count()[Status.DONE]:
         _warn_of_the_model(readiness.ask(client.base), report)
     if failure := summary.failure():
@@ -142,15 +161,20 @@ def _warn_of_the_model(answer: Readiness, report: Reporter) -> None:
         report.warn(answer.notice)
 
 
-def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
-    from paddock.parse.batch import Status
+def _show(summary: Summary, collected: Collected, *, url: str, output: Path, as_json: bool) -> None:
+    from paddock.parse.batch import LEADS_OUT, Status
     from paddock.parse.document import shown
     from paddock.parse.results import MARKDOWN
 
+    left_out = [{"source": shown(link), "reason": LEADS_OUT} for link in collected.leading_out]
     if as_json:
         documents = [_outcome_record(outcome) for outcome in summary.outcomes]
-        console.result_json({"url": url, "output": shown(output), **summary.count(), "documents": documents})
+        record = {"url": url, "output": shown(output), **summary.count(), "documents": documents}
+        console.result_json(record | {"left_out": left_out})
         return
+    report = console.TerminalReporter()
+    for link in left_out:
+        report.warn(f"{link['source']}: left out: {link['reason']}")
     whole = [outcome for outcome in summary.outcomes if outcome.pages is not None]
     if whole:
         rows = [
@@ -158,7 +182,7 @@ def _show(summary: Summary, *, url: str, output: Path, as_json: bool) -> None:
         ]
         console.table(["STATUS", "PAGES", "RESULT"], rows)
     counts = summary.count()
-    console.TerminalReporter().say(", ".join(f"{counts[status]} {status.value}" for status in Status))
+    report.say(", ".join(f"{counts[status]} {status.value}" for status in Status))
 
 
 def _outcome_record(outcome: Outcome) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from paddock import console
+from paddock.cli.keys import key_file_option, key_in
 from paddock.cli.stackoptions import StackChoice, stack_options
 from paddock.errors import UsageError
 from paddock.report import clipped
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time for one answer.",
 )
+@key_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def smoke(*, choice: StackChoice, timeout: float, as_json: bool) -> None:
+def smoke(*, choice: StackChoice, timeout: float, key_file: Path | None, as_json: bool) -> None:
     """Ask a running stack for every task, and compare what it reads with what is written.
 
     TARGET is a target such as cpu, or the folder of a stack: the VLM server is asked directly (text, table,
@@ -41,10 +44,11 @@ def smoke(*, choice: StackChoice, timeout: float, as_json: bool) -> None:
     from paddock.smoke.check import check_stack, check_url
 
     report = console.TerminalReporter()
+    key = key_in(key_file, report)
     if url := _url(choice):
-        result = check_url(url, report=report, timeout=timeout)
+        result = check_url(url, report=report, timeout=timeout, key=key)
     else:
-        result = check_stack(choice.folder(), report=report, timeout=timeout)
+        result = check_stack(choice.folder(), report=report, timeout=timeout, key=key)
     _show(result, as_json=as_json)
     if failure := result.failure():
         raise failure

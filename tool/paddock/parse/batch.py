@@ -33,6 +33,7 @@ from paddock.parse.wire import ParseOptions
 from paddock.report import Reporter
 
 DEFAULT_JOBS = 4
+LEADS_OUT = "it is a link that leads out of the folder that was named"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +46,15 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Collected:
-    """The documents that there are; `ignored` counts the other files in the folders."""
+    """The documents that there are; `ignored` counts the other files in the folders.
+
+    `leading_out` are links in a folder to something outside of it, which are not followed: whoever may put a
+    file into a folder of scans is not to choose what else of this host is sent and kept.
+    """
 
     inputs: tuple[Input, ...]
     ignored: int
+    leading_out: tuple[Path, ...] = ()
 
 
 class Status(StrEnum):
@@ -112,21 +118,28 @@ def collect(paths: Sequence[Path], *, output: Path) -> Collected:
     left.
     """
     inputs: dict[Path, Input] = {}
-    ignored = 0
+    ignored, leading_out = 0, list[Path]()
     for path in paths:
         if not path.is_dir():
             inputs.setdefault(_absolute(path), Input(path=path, name=Path(path.name)))
             continue
         for inner in _walk(path, output.resolve()):
-            if looks_parsable(inner):
+            if inner.is_symlink() and not _leads_into(path, inner):
+                leading_out.append(inner)
+            elif looks_parsable(inner):
                 inputs.setdefault(_absolute(inner), Input(path=inner, name=inner.relative_to(path)))
             else:
                 ignored += 1
     if not inputs:
         where = ", ".join(shown(path) for path in paths)
         others = f" ({ignored} other files there)" if ignored else ""
+        others += f" ({len(leading_out)} links that lead out of it)" if leading_out else ""
         raise UsageError(f"{where}: found no documents{others}, {EXPECTED}")
-    return Collected(inputs=tuple(_with_distinct_names(list(inputs.values()))), ignored=ignored)
+    return Collected(
+        inputs=tuple(_with_distinct_names(list(inputs.values()))),
+        ignored=ignored,
+        leading_out=tuple(leading_out),
+    )
 
 
 def parse_all(
@@ -198,8 +211,9 @@ class _Batch:
             return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
         except PaddockError as error:
             return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
-        except OSError as failure:
-            unwritten = PreflightError(f"{shown(folder)}: cannot be written: {failure.strerror or failure}")
+        except (OSError, MemoryError) as failure:
+            reason = getattr(failure, "strerror", None) or str(failure) or "this host has too little memory"
+            unwritten = PreflightError(f"{shown(folder)}: cannot be written: {reason}")
             return Outcome(source=source, folder=folder, status=Status.FAILED, error=unwritten)
 
     def _parse(self, path: Path, source: str, folder: Path) -> Outcome:
@@ -209,9 +223,17 @@ class _Batch:
             if pages is not None:
                 return Outcome(source=source, folder=folder, status=Status.SKIPPED, pages=pages)
         results.require_replaceable(folder)
-        parsed = self._client.parse(inspect(path), self._options)
+        parsed = self._client.parse(inspect(path), self._options, spool_in=self._output)
         results.write(folder, parsed, source=source, options=self._options)
         return Outcome(source=source, folder=folder, status=Status.DONE, pages=len(parsed.pages))
+
+
+def _leads_into(top: Path, link: Path) -> bool:
+    """Whether a link leads to something in the folder `top`."""
+    try:
+        return link.resolve().is_relative_to(top.resolve())
+    except (OSError, RuntimeError):  # it leads to itself: nothing is there to be sent
+        return True
 
 
 def _absolute(path: Path) -> Path:
@@ -228,6 +250,11 @@ def _walk(top: Path, output: Path) -> Iterator[Path]:
         for name in sorted(files):
             if not name.startswith(".") and _is_file(here / name):
                 yield here / name
+        yield from (
+            here / name
+            for name in folders
+            if (here / name).is_symlink() and not _leads_into(top, here / name)
+        )
     yield from unreadable
 
 

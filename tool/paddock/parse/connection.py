@@ -1,4 +1,4 @@
-"""What client and transport exchange, without the HTTP library: an address, an answer, why there is none."""
+"""What client and transport exchange, without the HTTP library: an address, and why there is no answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from paddock.errors import UsageError
 
 CONNECT_TIMEOUT = 10.0  # seconds
+SMALL_ANSWER = 1 << 20  # bytes: the most that is read of every answer but that to a document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,15 +20,8 @@ class Address:
     base: str
     shown: str
     local: bool  # on this machine
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What came back to one request, whatever its status."""
-
-    status: int
-    reason: str
-    content: bytes
+    exposed: bool  # what is sent there can be read on its way
+    has_password: bool
 
 
 class Breakdown(Enum):
@@ -40,10 +34,14 @@ class Breakdown(Enum):
     NOT_CONNECTED = auto()
     READ_TIMEOUT = auto()
     CUT = auto()  # the connection broke before the answer was complete
+    UNWANTED = auto()  # compressed, or longer than it may be
 
 
 class NoAnswerError(Exception):
-    """A request got no answer; `reason` says why in the words of the operating system."""
+    """A request got no answer, or none that is read to its end; `reason` says why.
+
+    The words are those of the operating system where it has some.
+    """
 
     def __init__(self, breakdown: Breakdown, reason: str) -> None:
         super().__init__(reason)
@@ -59,12 +57,15 @@ def read_url(url: str) -> Address:
         raise UsageError(f"{url}: not a URL: {wrong}") from wrong
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url}: not the URL of a pipeline API, expected one like http://127.0.0.1:8080")
+    local = _is_local(parts.hostname)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/")
     return Address(
         base=f"{parts.scheme}://{parts.netloc}{path}",
         shown=f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{path}",
-        local=_is_local(parts.hostname),
+        local=local,
+        exposed=parts.scheme == "http" and not local,
+        has_password=bool(parts.password),
     )
 
 

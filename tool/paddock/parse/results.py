@@ -16,15 +16,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paddock import durable
 from paddock.errors import UnhealthyError, UsageError
-from paddock.jsonvalues import MalformedError, field, typed
-from paddock.parse.document import shown
+from paddock.jsonvalues import MalformedError, decoded, field, typed
+from paddock.parse.document import Kind, kind_of, shown
+from paddock.parse.plainmarkdown import plain
+from paddock.parse.spool import Kept
 from paddock.parse.wire import Page, ParsedDocument, ParseOptions
 
 RECORD = ".paddock.json"
@@ -33,6 +35,9 @@ JSON = "document.json"
 
 _FORMAT = 1  # of the record and the layout of the folder: another number means "parse it again"
 _LAYOUT = "layout_det_res"
+_IMAGE_KINDS = {Kind.JPEG: "jpg", Kind.PNG: "png"}
+_IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+_LINK = re.compile(r"""(\bsrc\s*=\s*["']?|\]\(\s*<?)([^"'\s<>()]+)(?=["'\s>)])""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +59,7 @@ def finished_pages(folder: Path, source: Path, options: ParseOptions) -> int | N
     or with other options.
     """
     record = _read_record(folder)
-    if record is None or record.format != _FORMAT or record.options != options.fields():
+    if record is None or record.format != _FORMAT or record.options != options.recorded():
         return None
     if not all((folder / name).is_file() for name in record.files):
         return None
@@ -106,33 +111,40 @@ def _exchange(folder: Path, partial: Path, older: Path) -> None:
 
 
 def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
-    texts: list[str] = []
-    entries: list[dict[str, Any]] = []
     folder.mkdir()
-    for number, page in enumerate(parsed.pages, 1):
-        at = page_folder(number, len(parsed.pages))
-        images = {name: f"{at}/{_safe(name)}" for name in page.images}
-        pictures = {key: f"{at}/{_picture_name(key, data)}" for key, data in page.pictures.items()}
-        for name, path in images.items():
-            _write(folder / path, page.images[name])
-        for key, path in pictures.items():
-            _write(folder / path, page.pictures[key])
-        _write(folder / at / "page.md", _ended(page.markdown))
-        texts.append(_relinked(page.markdown, images))
-        entries.append(_entry(page, images, pictures))
-    _write(folder / MARKDOWN, _ended("\n\n".join(text.strip("\n") for text in texts if text.strip())))
-    _write(folder / JSON, _json({"layoutParsingResults": entries, "dataInfo": parsed.info}))
+    with (folder / MARKDOWN).open("xb") as markdown, (folder / JSON).open("xb") as answer:
+        answer.write(b'{\n "layoutParsingResults": [')
+        for number, page in enumerate(parsed.pages, 1):
+            at = page_folder(number, len(parsed.pages))
+            images = {name: f"{at}/{_image_name(name, data)}" for name, data in page.images.items()}
+            pictures = {key: f"{at}/{_picture_name(key, data)}" for key, data in page.pictures.items()}
+            for name, path in images.items():
+                _write(folder / path, page.images[name].pieces())
+            for key, path in pictures.items():
+                _write(folder / path, page.pictures[key].pieces())
+            text = page.markdown
+            shown = plain(text, images=images.keys()) if options.plain else text
+            _write(folder / at / "page.md", [_encoded(_ended(shown))])
+            if shown.strip():
+                markdown.write(
+                    _encoded(("\n\n" if markdown.tell() else "") + _relinked(shown, images).strip("\n"))
+                )
+            answer.write(
+                b"," * (number > 1) + b"\n  " + _encoded(_json(_entry(page, text, images, pictures), 2))
+            )
+        markdown.write(b"\n" if markdown.tell() else b"")
+        answer.write(b'\n ],\n "dataInfo": ' + _encoded(_json(parsed.info, 1)) + b"\n}\n")
     record = _Record(
         format=_FORMAT,
         source=source,
         sha256=parsed.sha256,
         pages=len(parsed.pages),
-        options=options.fields(),
+        options=options.recorded(),
         files=tuple(
             sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         ),
     )
-    _write(folder / RECORD, _json(asdict(record)))
+    _write(folder / RECORD, [_encoded(_json(asdict(record), 0) + "\n")])
     _flush(folder)
 
 
@@ -141,10 +153,10 @@ def page_folder(number: int, total: int) -> str:
     return f"pages/{number:0{max(3, len(str(total)))}d}"
 
 
-def _entry(page: Page, images: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
+def _entry(page: Page, text: str, images: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
     return {
         "prunedResult": page.result,
-        "markdown": {"text": page.markdown, "images": images},
+        "markdown": {"text": text, "images": images},
         "outputImages": pictures,
     }
 
@@ -155,44 +167,64 @@ def _relinked(markdown: str, images: Mapping[str, str]) -> str:
     Two pages may have an image of the same name (it is made of the place on the page), so each page keeps its
     own folder.
     """
-    if not images:
-        return markdown
-    names = "|".join(re.escape(name) for name in sorted(images, key=len, reverse=True))
-    link = re.compile(rf"""(\bsrc\s*=\s*["']?|\]\(\s*<?)({names})(?=["'\s>)])""")
-    return link.sub(lambda match: match[1] + images[match[2]], markdown)
+    return _LINK.sub(lambda match: match[1] + images.get(match[2], match[2]), markdown)
 
 
-def _safe(name: str) -> str:
-    """Return an image name from the server if it is sure to stay below the page's folder."""
-    path = PurePosixPath(name)
-    plain = name and name.isprintable() and not set(name) & set("\\:") and str(path) == name
-    if not plain or path.is_absolute() or any(part.startswith(".") for part in path.parts):
-        raise UnhealthyError(
-            f"the pipeline API named an image {name!r}, expected a plain name below the page's folder",
-            hint="nothing was written; check that the URL is a pipeline API that you trust",
-        )
+def _image_name(name: str, data: Kept) -> str:
+    """Return an image's name from the server, if it is sure to be one and to stay in the page's folder."""
+    if PurePosixPath(_safe(name)).suffix.lower() not in _IMAGE_SUFFIXES:
+        raise _untrusted(name, "a name that ends in .jpg or .png")
+    _image_kind(name, data)
     return name
 
 
-def _picture_name(key: str, data: bytes) -> str:
-    suffix = "png" if data.startswith(b"\x89PNG") else "jpg"
+def _picture_name(key: str, data: Kept) -> str:
     stem = "layout" if key == _LAYOUT else _safe(key)
-    return f"{stem}.{suffix}"
+    return f"{stem}.{_image_kind(key, data)}"
+
+
+def _image_kind(name: str, data: Kept) -> str:
+    """The suffix of what an image holds."""
+    kind = kind_of(data.spool.read(data.start, min(data.size, 16)))
+    if kind not in _IMAGE_KINDS:
+        raise _untrusted(name, "the bytes of a JPEG or PNG image")
+    return _IMAGE_KINDS[kind]
+
+
+def _safe(name: str) -> str:
+    """Return a name from the server if it is sure to stay below the page's folder."""
+    path = PurePosixPath(name)
+    plainly = name and name.isprintable() and not set(name) & set("\\:") and str(path) == name
+    if not plainly or path.is_absolute() or any(part.startswith(".") for part in path.parts):
+        raise _untrusted(name, "a plain name below the page's folder")
+    return name
+
+
+def _untrusted(name: str, expected: str) -> UnhealthyError:
+    return UnhealthyError(
+        f"the pipeline API named an image {name!r}, expected {expected}",
+        hint="nothing was written; check that the URL is a pipeline API that you trust",
+    )
 
 
 def _ended(text: str) -> str:
     return text.rstrip("\n") + "\n" if text.strip() else ""
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+def _json(value: object, level: int) -> str:
+    """The value as JSON that stands at some level of other JSON: its lines but the first are moved in."""
+    return json.dumps(value, ensure_ascii=False, indent=1).replace("\n", "\n" + " " * level)
 
 
-def _write(path: Path, content: bytes | str) -> None:
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
     """Write a new file; two of one name are an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
-        file.write(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+        file.writelines(pieces)
 
 
 def _flush(folder: Path) -> None:
@@ -214,7 +246,7 @@ def _remove(folder: Path) -> None:
 def _read_record(folder: Path) -> _Record | None:
     """Return the record of a folder; None where there is none that paddock wrote."""
     try:
-        found = typed(json.loads((folder / RECORD).read_bytes()), dict, RECORD)
+        found = typed(decoded((folder / RECORD).read_bytes()), dict, RECORD)
         return _Record(
             format=field(found, "format", int),
             source=field(found, "source", str),
@@ -223,5 +255,5 @@ def _read_record(folder: Path) -> _Record | None:
             options={name: typed(value, bool, name) for name, value in field(found, "options", dict).items()},
             files=tuple(typed(name, str, "files") for name in field(found, "files", list)),
         )
-    except (OSError, ValueError, MalformedError):
+    except (OSError, MalformedError):
         return None

@@ -1,20 +1,33 @@
-"""The pipeline API on the wire: the body of a request, and the strict reading of an answer (PaddleX 3.7)."""
+"""The pipeline API on the wire: the body of a request, and the strict reading of an answer (PaddleX 3.7).
+
+An answer is read while it arrives and goes to a spool, so that memory holds one page's text at a time.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from paddock.errors import UnhealthyError, UsageError
-from paddock.jsonvalues import MalformedError, field, optional, typed
+from paddock.jsonvalues import MalformedError, decoded, typed
 from paddock.parse.document import Document, Kind
+from paddock.parse.jsonstream import Budget, JsonStream
+from paddock.parse.spool import Kept, Spool
+from paddock.report import clipped
 
 _CHUNK = 3 * 256 * 1024  # bytes read at a time; a multiple of 3 needs no base64 padding
+
+# What an answer may have. A page of A4 at 200 dpi comes with about 2 MB of pictures and 40 kB of text.
+LARGEST_ANSWER = 64 << 20  # bytes, and for each page of the document:
+LARGEST_PAGE = 16 << 20
+MOST_TEXT = 2 << 20  # bytes of JSON of one page without its pictures
+MOST_VALUES = 100_000  # of one page
+MOST_IMAGES = 1000  # of one page
+_LONGEST_MESSAGE = 500  # characters of what a server says that are shown
 
 _LIMIT_HINT = (
     "this API keeps only the first pages of a document (PaddleX's default is 10): set "
@@ -24,29 +37,42 @@ _LIMIT_HINT = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParseOptions:
-    """What is asked of the API besides the document."""
+    """What is asked of the API besides the document, and how its Markdown is kept."""
 
     pictures: bool = True  # a layout picture per page (`visualize`)
     restructure: bool = False  # join tables across pages and level titles (`restructurePages`)
+    plain: bool = False  # Markdown without HTML
 
     def fields(self) -> dict[str, bool]:
         """The request's fields, named as the API names them."""
         return {"visualize": self.pictures, "restructurePages": self.restructure}
 
+    def recorded(self) -> dict[str, bool]:
+        """What a result depends on."""
+        return self.fields() | ({"plainMarkdown": True} if self.plain else {})
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One page of the answer.
+    """One page of the answer, in the spool.
 
     `images` are named as the Markdown refers to them (`imgs/img_in_image_box_40_792_360_1045.jpg`),
-    `pictures` as the API names them (`layout_det_res`); both hold encoded image files. `result` is
-    `prunedResult` as it came.
+    `pictures` as the API names them (`layout_det_res`); both hold encoded image files.
     """
 
-    markdown: str
-    images: Mapping[str, bytes]
-    pictures: Mapping[str, bytes]
-    result: Mapping[str, Any]
+    text: Kept
+    images: Mapping[str, Kept]
+    pictures: Mapping[str, Kept]
+    pruned: Kept
+
+    @property
+    def markdown(self) -> str:
+        return self.text.read().decode()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """`prunedResult` as it came."""
+        return typed(decoded(self.pruned.read()), dict, "prunedResult")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,92 +137,158 @@ class Envelope:
 
     error_code: int | None
     message: str
-    result: object
 
 
 def read_envelope(content: bytes) -> Envelope | None:
-    """Return what an answer holds; None where it is not JSON or not an object."""
+    """Return what an answer without a result holds; None where it is not JSON or not an object."""
     try:
-        answer = json.loads(content)
-    except ValueError:
+        answer = typed(decoded(content), dict, "the answer")
+    except MalformedError:
         return None
-    if not isinstance(answer, dict):
-        return None
-    code, message = answer.get("errorCode"), answer.get("errorMsg")
+    return _envelope(answer.get("errorCode"), answer.get("errorMsg"))
+
+
+def _envelope(code: object, message: object) -> Envelope:
     return Envelope(
         error_code=code if isinstance(code, int) else None,
-        message=_in_words(message) if isinstance(message, str) else "",
-        result=answer.get("result"),
+        message=clipped(_in_words(message), _LONGEST_MESSAGE) if isinstance(message, str) else "",
     )
 
 
 def _in_words(message: str) -> str:
     """`errorMsg` for people: for a request that does not fit the schema it is a JSON list of errors."""
     try:
-        errors = json.loads(message)
+        errors: Any = decoded(message)
         return "; ".join(f"{error['loc']}: {error['msg']}" for error in errors)
-    except (ValueError, TypeError, KeyError):
-        return message.strip()
+    except (MalformedError, TypeError, KeyError):
+        return message
 
 
-def read_result(url: str, document: Document, sha256: str, result: object) -> ParsedDocument:
-    """Read the result of a parse; `sha256` is of the bytes that were sent.
+class AnswerReader:
+    """Reads the answer to `document` from `receive` into `spool`."""
 
-    Raises UnhealthyError when it is not what the schema says, or when pages are missing.
-    """
-    try:
-        found = typed(result, dict, "result")
-        info = field(found, "dataInfo", dict)
-        pages = tuple(_read_page(page, f"page {number}") for number, page in enumerate(_entries(found), 1))
-    except MalformedError as malformed:
-        raise UnhealthyError(
-            f"{url}: the answer for {document.name} is not that of a pipeline API: {malformed}",
-            hint="paddock speaks the API of PaddleX 3.7 (`/layout-parsing`)",
-        ) from malformed
-    counted = info.get("numPages")
-    expected = max(document.pages, counted if isinstance(counted, int) else 1)
-    if len(pages) < expected:
-        raise UnhealthyError(
-            f"{document.name}: pages are missing in the answer of {url}: "
-            f"found {len(pages)}, expected {expected}",
-            hint=_LIMIT_HINT,
-        )
-    return ParsedDocument(sha256=sha256, pages=pages, info=info)
+    def __init__(self, receive: Callable[[int], bytes], document: Document, spool: Spool) -> None:
+        self._stream = JsonStream(receive)
+        self._document, self._spool = document, spool
+        self._pages: list[Page] = []
+        self._info: Mapping[str, Any] | None = None
+        self._found_result = "NoneType"
+        self._budget = _budget()  # for all that is not of a page
+
+    def envelope(self) -> Envelope | None:
+        """Read all of the answer and return what it says beside its result; None where it is no JSON object.
+
+        Raises MalformedError where its result is not what the schema says.
+        """
+        if self._stream.kind() != "dict":
+            return None
+        said: dict[str, object] = {}
+        for name in self._stream.members(self._budget):
+            if name in ("errorCode", "errorMsg"):
+                said[name] = self._stream.value(self._budget)
+            elif name == "result":
+                self._found_result = self._stream.kind()
+                self._read_result()
+            else:
+                self._stream.skip(self._budget)
+        return _envelope(said.get("errorCode"), said.get("errorMsg"))
+
+    def parsed(self, sha256: str, *, url: str) -> ParsedDocument:
+        """Return what was read; `sha256` is of the bytes that were sent.
+
+        Raises MalformedError when there was no result, UnhealthyError when pages are missing.
+        """
+        if self._found_result != "dict":
+            raise MalformedError(f"result: found {self._found_result}, expected dict")
+        if self._info is None:
+            raise MalformedError("dataInfo: found NoneType, expected dict")
+        counted = self._info.get("numPages")
+        expected = max(self._document.pages, counted if isinstance(counted, int) else 1)
+        if len(self._pages) < expected:
+            raise UnhealthyError(
+                f"{self._document.name}: pages are missing in the answer of {url}: "
+                f"found {len(self._pages)}, expected {expected}",
+                hint=_LIMIT_HINT,
+            )
+        return ParsedDocument(sha256=sha256, pages=tuple(self._pages), info=self._info)
+
+    def _read_result(self) -> None:
+        if self._found_result != "dict":
+            self._stream.skip(self._budget)
+            return
+        for name in self._stream.members(self._budget):
+            if name == "layoutParsingResults":
+                self._require(name, "list")
+                for _ in self._stream.elements():
+                    self._read_page(len(self._pages) + 1)
+            elif name == "dataInfo":
+                self._info = typed(self._stream.value(self._budget), dict, name)
+            else:
+                self._stream.skip(self._budget)
+
+    def _require(self, where: str, kind: str) -> None:
+        """Raise MalformedError unless the next value is a `kind`."""
+        if self._stream.kind() != kind:
+            raise MalformedError(f"{where}: found {self._stream.kind()}, expected {kind}")
+
+    def _read_page(self, number: int) -> None:
+        """Read a page's entry; what is shown of it again (`inputImage`) is passed over."""
+        if number > 2 * self._document.pages + 10:  # damaged PDFs are counted differently, but not so much
+            raise MalformedError(f"found more than {number - 1} pages, expected {self._document.pages}")
+        self._require("an entry of layoutParsingResults", "dict")
+        where, budget = f"page {number}", _budget()
+        images: Mapping[str, Kept] = {}
+        pictures: Mapping[str, Kept] = {}
+        text = pruned = None
+        for name in self._stream.members(budget):
+            if name == "markdown":
+                text, images = self._read_markdown(where, budget)
+            elif name == "outputImages":
+                pictures = self._read_images(f"{where}: {name}", budget)
+            elif name == "prunedResult":
+                raw = self._stream.raw(budget)
+                typed(decoded(raw), dict, name)
+                pruned = self._spool.keep(raw)
+            else:
+                self._stream.skip(budget)
+        if text is None or pruned is None:
+            missing = "markdown" if text is None else "prunedResult"
+            raise MalformedError(f"{missing}: found NoneType, expected dict")
+        self._pages.append(Page(text=text, images=images, pictures=pictures, pruned=pruned))
+
+    def _read_markdown(self, where: str, budget: Budget) -> tuple[Kept, Mapping[str, Kept]]:
+        text: Kept | None = None
+        images: Mapping[str, Kept] = {}
+        self._require("markdown", "dict")
+        for name in self._stream.members(budget):
+            if name == "text":
+                written = typed(self._stream.value(budget), str, name)
+                text = self._spool.keep(written.encode("utf-8", "replace"))
+            elif name == "images":
+                images = self._read_images(f"{where}: {name}", budget)
+            else:
+                self._stream.skip(budget)
+        if text is None:
+            raise MalformedError("text: found NoneType, expected str")
+        return text, images
+
+    def _read_images(self, where: str, budget: Budget) -> dict[str, Kept]:
+        images: dict[str, Kept] = {}
+        if self._stream.kind() == "NoneType":
+            self._stream.skip(budget)
+            return images
+        self._require(where, "dict")
+        for name in self._stream.members(budget):
+            if len(images) == MOST_IMAGES or name in images:
+                raise MalformedError(f"{where}: found {name!r} twice, or more than {MOST_IMAGES}")
+            start = self._spool.size
+            try:
+                self._stream.base64(self._spool.write)
+            except MalformedError as malformed:
+                raise MalformedError(f"{where} {name!r}: {malformed}") from malformed
+            images[name] = self._spool.since(start)
+        return images
 
 
-def _entries(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield each page's entry, taken out of the answer so that its base64 is freed once it is decoded."""
-    entries = field(result, "layoutParsingResults", list)
-    entries.reverse()
-    while entries:
-        entry = typed(entries.pop(), dict, "an entry of layoutParsingResults")
-        entry.pop("inputImage", None)
-        yield entry
-
-
-def _read_page(entry: dict[str, Any], where: str) -> Page:
-    markdown = field(entry, "markdown", dict)
-    return Page(
-        markdown=field(markdown, "text", str),
-        images=_decoded(markdown, "images", where),
-        pictures=_decoded(entry, "outputImages", where),
-        result=field(entry, "prunedResult", dict),
-    )
-
-
-def _decoded(holder: dict[str, Any], key: str, where: str) -> dict[str, bytes]:
-    images = optional(holder, key, dict) or {}
-    return {name: _image(images.pop(name), f"{where}: {key} {name!r}") for name in list(images)}
-
-
-def _image(value: object, where: str) -> bytes:
-    if not isinstance(value, str):
-        raise MalformedError(f"{where}: found {type(value).__name__}, expected base64")
-    if value.startswith(("http://", "https://")):
-        raise MalformedError(
-            f"{where}: found a link, expected base64: set Serving.return_urls to false in the API"
-        )
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error as wrong:
-        raise MalformedError(f"{where}: {wrong}") from wrong
+def _budget() -> Budget:
+    return Budget(size=MOST_TEXT, values=MOST_VALUES)

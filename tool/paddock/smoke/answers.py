@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from paddock.jsonvalues import MalformedError, decoded
 from paddock.matrix.records import Task
 
 
@@ -46,12 +47,12 @@ class Answers:
 def read_line(line: str) -> Server | Answer | NoAnswer | None:
     """The record in a line that the program printed; None for other output, such as a library's warning."""
     try:
-        record = json.loads(line)
+        record: Any = decoded(line)
         if "model" in record:
             return Server(model=str(record["model"]))
         task, seconds = Task(record["name"]), float(record["seconds"])
         if "error" in record:
             return NoAnswer(task=task, seconds=seconds, reason=str(record["error"]))
         return Answer(task=task, seconds=seconds, text=str(record["answer"]), cut=record["cut"] is True)
-    except (ValueError, TypeError, KeyError):
+    except (MalformedError, ValueError, TypeError, KeyError):
         return None

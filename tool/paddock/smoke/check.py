@@ -36,12 +36,13 @@ from paddock.stack.configuration import Configuration
 from paddock.stack.folder import StackFolder
 
 
-def check_url(url: str, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
+def check_url(url: str, *, report: Reporter, timeout: float = TIMEOUT, key: str = "") -> Smoke:
     """Check what can be seen from outside: the pipeline API. `timeout` is seconds for one answer.
 
+    `key` is for an API that wants one.
     Test weights are recognised by their usual text. Raises UsageError for what is no URL.
     """
-    client = Client(url, timeout=timeout, resends=0)
+    client = Client(url, key=key, timeout=timeout, resends=0)
     left_out = "the VLM server was not asked directly: only the engine of its stack reaches it"
     report.warn(left_out)
     state = readiness.ask(client.base)
@@ -58,15 +59,16 @@ def check_url(url: str, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
     )
 
 
-def check_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT) -> Smoke:
+def check_stack(folder: StackFolder, *, report: Reporter, timeout: float = TIMEOUT, key: str = "") -> Smoke:
     """Check a running stack from both sides. `timeout` is seconds for one answer.
 
+    `key` is for a pipeline API that wants one.
     Raises EngineError, ConfigurationError for a stack that serves no model, UnhealthyError for one that does
     not run, ProgramError where the container that asks cannot run our questions.
     """
     configuration = folder.read()
     with closing(engine.connect()) as client:
-        return _check_stack(folder, configuration, client=client, report=report, timeout=timeout)
+        return _check_stack(folder, configuration, client=client, report=report, timeout=timeout, key=key)
 
 
 def _check_stack(
@@ -76,6 +78,7 @@ def _check_stack(
     client: docker.DockerClient,
     report: Reporter,
     timeout: float,
+    key: str,
 ) -> Smoke:
     listed = containers.of_project(client, configuration.project)
     present = {container.service: container for container in listed}
@@ -98,7 +101,8 @@ def _check_stack(
     answers = questions.ask(tasks, report)
     checks = [judged(answer, expectation) for answer in answers.by_task.values()]
     if api is not None:
-        checks += check_documents(Client(url, timeout=timeout, resends=0), expectation, report)
+        pipeline_api = Client(url, key=key, timeout=timeout, resends=0)
+        checks += check_documents(pipeline_api, expectation, report)
     return Smoke(
         name=folder.name,
         url=url,

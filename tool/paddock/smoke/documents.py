@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 
-from paddock.errors import PaddockError
+from paddock.errors import PaddockError, UnknownClientError
 from paddock.matrix.records import Task
 from paddock.parse.client import Client
 from paddock.parse.document import Document, Kind
@@ -47,7 +47,8 @@ def _check(client: Client, known: KnownDocument, expectation: Expectation | None
         parsed = client.parse(_document(known), ParseOptions(pictures=False))
     except PaddockError as failure:
         seconds = time.monotonic() - began
-        outcome = Outcome(verdict=Verdict.FAILED, reason=failure.message)
+        step = f"; {failure.hint}" if isinstance(failure, UnknownClientError) else ""
+        outcome = Outcome(verdict=Verdict.FAILED, reason=failure.message + step)
         return checked(Side.API, known.name, outcome, seconds=seconds)
     seconds = time.monotonic() - began
     pages = [page.markdown for page in parsed.pages]

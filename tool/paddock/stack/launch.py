@@ -47,20 +47,33 @@ class Started:
     weights: tuple[UsedWeightSet, ...]
 
 
-def up(folder: StackFolder, *, report: Reporter, wait: bool = True, timeout: float | None = None) -> Started:
+def up(
+    folder: StackFolder,
+    *,
+    report: Reporter,
+    wait: bool = True,
+    timeout: float | None = None,
+    key: str = "",
+) -> Started:
     """Start a stack and wait until it has parsed a page.
 
-    `timeout` in seconds; None is the longest start period of its health checks and some more. Raises
-    PreflightError before anything was created, UnhealthyError when a container fails or the time is over (the
-    stack stays), ProgramError when Compose cannot start it, Interrupted after Ctrl-C (what was started here
-    is taken down again).
+    `key` is for a pipeline API that wants one. `timeout` in seconds; None is the longest start period of its
+    health checks and some more. Raises PreflightError before anything was created, UnhealthyError when a
+    container fails or the time is over (the stack stays), ProgramError when Compose cannot start it,
+    Interrupted after Ctrl-C (what was started here is taken down again).
     """
     with closing(engine.connect()) as client:
-        return _up(folder, client=client, report=report, wait=wait, timeout=timeout)
+        return _up(folder, client=client, report=report, wait=wait, timeout=timeout, key=key)
 
 
 def _up(
-    folder: StackFolder, *, client: docker.DockerClient, report: Reporter, wait: bool, timeout: float | None
+    folder: StackFolder,
+    *,
+    client: docker.DockerClient,
+    report: Reporter,
+    wait: bool,
+    timeout: float | None,
+    key: str,
 ) -> Started:
     configuration = folder.read()
     project = configuration.project
@@ -74,7 +87,7 @@ def _up(
         _compose(folder, report, "up", "--detach")
         if wait:
             limit = time_limit(configuration, timeout)
-            url, model = waiting.wait(watch, report=report, timeout=limit)
+            url, model = waiting.wait(watch, report=report, timeout=limit, key=key)
         else:
             url, model = containers.url_of(watch.present()), ""
     except (KeyboardInterrupt, Interrupted):

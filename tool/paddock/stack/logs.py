@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from paddock import process
 from paddock.errors import UsageError
 from paddock.stack.folder import StackFolder
+
+# What programs colour their lines with, and Compose 2.26 begins each with: "erase this line".
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[mK]")
 
 
 def follow(
@@ -29,10 +33,15 @@ def follow(
             raise UsageError(f'unknown service "{name}"', hint=f"known: {', '.join(known)}")
     process.stream(
         folder.argv(*arguments(services, follow=follow, tail=tail, since=since)),
-        on_line=on_line,
+        on_line=lambda line: on_line(plain(line)),
         cwd=folder.path,
         environment=folder.environment,
     )
+
+
+def plain(line: str) -> str:
+    """A line without its colours; any other escape sequence stays, for the terminal's door to show."""
+    return _COLOURS.sub("", line)
 
 
 def arguments(services: Sequence[str], *, follow: bool, tail: str | None, since: str | None) -> list[str]:

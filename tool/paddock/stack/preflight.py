@@ -27,6 +27,8 @@ from paddock.stack.weightsinuse import CONFIGURATION, MODELS, WeightsInUse, in_u
 _PULLED = frozenset({"always", "missing", "if_not_present", "build", ""})  # policies by which Compose pulls
 _GB = 10**9
 _PROGRAMS = "/opt/paddock"  # where upstream's images get the programs that ours hold
+_API_KEYS = "/etc/paddock/api-keys"  # where the pipeline API gets the folder of its clients' keys
+_NOTHING = Path("/dev/null")  # mounted there while no key is asked for
 _CARD_NODE = re.compile(r"([a-z]+)[0-9]+")  # nodes without a number serve all cards
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
@@ -80,6 +82,11 @@ def require_files(configuration: Configuration) -> None:
                     f"{bind.source}: is not there, expected {what} of the service {service.name}",
                     hint=_mount_hint(bind),
                 )
+            if bind.target == _API_KEYS and bind.source != _NOTHING and not (bind.here / "keys").is_file():
+                raise PreflightError(
+                    f"{bind.source}: found no file `keys` in it, expected the keys of the API's clients",
+                    hint=_mount_hint(bind),
+                )
         models = models_bind(service.binds)
         if models is not None and not models.here.is_dir():
             raise PreflightError(
@@ -95,6 +102,11 @@ def _mount_hint(bind: Bind) -> str:
         return (
             "copy compose/upstream there, or set UPSTREAM_PROGRAMS in the stack's .env to where it is: a "
             "folder of compose/ alone lacks the programs that upstream's images are started with"
+        )
+    if bind.target == _API_KEYS:
+        return (
+            f"`paddock keys add NAME --file {bind.source}/keys` makes the first key; API_KEYS_DIR in the "
+            "stack's .env names the folder, and empty it asks for no key"
         )
     if bind.target.startswith(CONFIGURATION):
         return "restore it: `paddock render` writes it again"

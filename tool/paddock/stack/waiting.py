@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from paddock.engine import docker
-from paddock.errors import PaddockError, UnhealthyError
+from paddock.errors import PaddockError, UnhealthyError, UnknownClientError
 from paddock.parse import readiness
 from paddock.parse.document import Document, Kind
 from paddock.parse.wire import ParsedDocument, ParseOptions
@@ -152,18 +152,24 @@ class Patience:
             self._said = now
 
 
-def wait(watch: Watch, *, report: Reporter, timeout: float) -> tuple[str | None, str]:
+def wait(watch: Watch, *, report: Reporter, timeout: float, key: str = "") -> tuple[str | None, str]:
     """Wait until a page came back; returns the URL and the model's name.
 
-    The URL is None for a stack without pipeline API, which is ready when its health checks pass. Raises
-    UnhealthyError at the first failure, or when `timeout` seconds are over.
+    `key` is for an API that wants one; without it such an API counts as up when it is ready. The URL is None
+    for a stack without pipeline API, which is ready when its health checks pass. Raises UnhealthyError at the
+    first failure, or when `timeout` seconds are over.
     """
     patience = Patience(report, timeout)
     url = containers.url_of(watch.present())
     model = _until_ready(watch, url, patience)
     if url is not None:
         report.say(f"{watch.project}: ready; sending a first page")
-        _send_first_page(watch, url, patience)
+        try:
+            _send_first_page(watch, url, patience, key)
+        except UnknownClientError as refused:
+            if key:
+                raise
+            report.warn(f"no page was sent: {refused.message}; --key-file FILE names one")
     report.say(f"{watch.project}: up after {patience.waited:.0f} s")
     return url, model
 
@@ -183,7 +189,7 @@ def _until_ready(watch: Watch, url: str | None, patience: Patience) -> str:
         time.sleep(POLL)
 
 
-def _send_first_page(watch: Watch, url: str, patience: Patience) -> None:
+def _send_first_page(watch: Watch, url: str, patience: Patience, key: str) -> None:
     """Send a page; while it is under way, a container that fails ends the wait at once."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - heavy, like the client of the API
 
@@ -191,7 +197,7 @@ def _send_first_page(watch: Watch, url: str, patience: Patience) -> None:
 
     png = testpage.png()
     page = Document(name="first page", kind=Kind.PNG, size=len(png), pages=1, open=lambda: BytesIO(png))
-    client = Client(url, timeout=max(patience.left, 1.0), resends=0)
+    client = Client(url, key=key, timeout=max(patience.left, 1.0), resends=0)
     with ThreadPoolExecutor(1, "first-page") as pool:
         parsing = pool.submit(client.parse, page, ParseOptions(pictures=False))
         try:
@@ -207,6 +213,8 @@ def _send_first_page(watch: Watch, url: str, patience: Patience) -> None:
 def _require_parsed(watch: Watch, parsing: Future[ParsedDocument]) -> None:
     try:
         parsing.result()
+    except UnknownClientError:
+        raise
     except PaddockError as failure:
         present = watch.healthy()
         blamed = next((container for container in present if container.published), present[0])
