@@ -140,9 +140,9 @@ fresh: engine ## run .ci/run in a new Debian machine with nothing in it (a privi
 # --- housekeeping -----------------------------------------------------------------------------------------------------
 
 .PHONY: lock
-lock: ## resolve constraints.txt again from pyproject.toml (needs uv)
-	@uv pip compile --quiet pyproject.toml --group build --group check --group test --universal --python-version 3.11 \
-	    --no-annotate --upgrade --custom-compile-command 'make lock' --output-file constraints.txt
+lock: python ## write constraints.txt from pyproject.toml, and the hashes of every list of packages
+	@$(BIN)/python scripts/maintain/lock-packages.py $(ARGS)
+	@$(BIN)/python scripts/maintain/update-pins.py --offline
 
 .PHONY: sample
 sample: python ## draw the sample document of docs/sample again (needs the DejaVu fonts)

@@ -18,6 +18,8 @@ variable "CHECKOUT" { default = "." }
 variable "BASE_REGISTRY" { default = "" }
 # Folder of wheels that are taken before any index.
 variable "WHEELHOUSE" { default = "" }
+# Not empty: wheels of that folder are taken although their hashes are not those of the lock.
+variable "UNLOCKED_WHEELS" { default = "" }
 # PEM file, for sites whose proxy inspects TLS.
 variable "CA_BUNDLE" { default = "" }
 # Handed in as build secrets, because such addresses often carry a password.
@@ -29,13 +31,14 @@ variable "NO_PROXY" { default = "" }
 
 target "_image" {
   args = {
-    VERSION       = VERSION
-    REVISION      = REVISION
-    CREATED       = CREATED
-    BASE_REGISTRY = BASE_REGISTRY
-    HTTP_PROXY    = HTTP_PROXY
-    HTTPS_PROXY   = HTTPS_PROXY
-    NO_PROXY      = NO_PROXY
+    VERSION         = VERSION
+    REVISION        = REVISION
+    CREATED         = CREATED
+    BASE_REGISTRY   = BASE_REGISTRY
+    UNLOCKED_WHEELS = UNLOCKED_WHEELS
+    HTTP_PROXY      = HTTP_PROXY
+    HTTPS_PROXY     = HTTPS_PROXY
+    NO_PROXY        = NO_PROXY
   }
   contexts = notequal("", WHEELHOUSE) ? { wheels = WHEELHOUSE } : {}
   secret = concat(

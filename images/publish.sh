@@ -31,7 +31,9 @@ fi
 
 build() {
     local target=$1 image=$2 platform=$3 arch=${3#*/} epoch
-    local cache="type=registry,ref=${prefix}cache:$image-$arch"
+    # A trial may be of anybody's branch: what it leaves in its cache never gets into a release.
+    local kind=${TAG:+release}
+    local cache="type=registry,ref=${prefix}cache:$image-$arch-${kind:-trial}"
     epoch=$(git log -1 --format=%ct)
     export VERSION SOURCE_DATE_EPOCH=$epoch REVISION=$revision
     CREATED=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)

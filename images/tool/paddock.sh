@@ -5,9 +5,10 @@
 # usage: paddock ARGUMENT...    as for the program itself; `paddock --help` lists the commands
 #
 # What the container sees of this host, at the same paths: the engine's socket, the current folder, what the arguments
-# name, and the state folder (PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME). `up`, `import`
-# and `receipt` look at the whole file system, and for root `export`, `import` and `receipt` at the engine's own, all
-# read-only. The container has a network only where the command needs one, and runs as you.
+# name, and the state folder (PADDOCK_STATE; /var/lib/paddock for root, else paddock below XDG_STATE_HOME). `up`,
+# `import` and `receipt` look at the whole file system, for root `export`, `import` and `receipt` at the engine's own, and
+# what checks bundles at the host's keys in /etc/paddock, all read-only; only root's `trust --host` changes these keys.
+# The container has a network only where the command needs one, and runs as you.
 set -eu
 
 image="${IMAGE_PREFIX:-paddock/}tool:${IMAGE_VERSION:-0.1.0}"
@@ -62,7 +63,7 @@ place_of() { # place_of ARGUMENT: the path outside the current folder that it na
 
 seen='
 '
-for argument in "$here" "$state" "${MODELS_DIR-}" "${CA_BUNDLE-}" "${PADDOCK_ROOT-}" "$@"; do
+for argument in "$here" "$state" "${MODELS_DIR-}" "${CA_BUNDLE-}" "${PADDOCK_KEY_FILE-}" "${PADDOCK_ROOT-}" "$@"; do
     place=$(place_of "$argument")
     case $place in '') continue ;; "$here"/*) continue ;; esac
     case $seen in *"
@@ -73,6 +74,18 @@ $place
     set -- --mount "type=bind,\"source=$place\",\"target=$place\"" "$@"
 done
 
+keys=/etc/paddock access=,readonly
+case "$(id -u) $command $*" in
+    '0 trust '*' --host'*)
+        mkdir -p "$keys"
+        access=
+        ;;
+esac
+case $command in
+    import | verify | trust | bundle)
+        [ ! -d "$keys" ] || set -- --mount "type=bind,source=$keys,target=$keys$access" "$@"
+        ;;
+esac
 case $command in
     up | import | receipt) set -- --mount type=bind,source=/,target=/host,readonly --env PADDOCK_HOST=/host "$@" ;;
 esac

@@ -32,7 +32,10 @@ from variable_tables import groups
 ENGLISH = REPOSITORY / "README.md"
 CHINESE = REPOSITORY / "README.zh-CN.md"
 DOCUMENTS = [
-    *(REPOSITORY / name for name in ("README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *(
+        REPOSITORY / name
+        for name in ("README.md", "README.zh-CN.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md")
+    ),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
 # Folders whose files may name a document or a file of the repository.

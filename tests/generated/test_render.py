@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from paddock import paths
 from paddock.matrix import upstream
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack, Variant, WeightsRole
@@ -52,6 +53,10 @@ FORBIDDEN = {
     "userns_mode",
 }
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?P<default>:-[^}]*)?\}")
+OF_THE_API = {path.name for path in (paths.templates() / "image/api").glob("*.py")}
+NOTHING = "/dev/null"  # what is mounted where a variable that names a folder is empty
+NO_WAY_OUT = {"com.docker.network.bridge.enable_ip_masquerade": "false"}
+NO_HOST = {"com.docker.network.bridge.inhibit_ipv4": "true"}
 ASSIGNMENT = re.compile(r"^(?P<name>[A-Z_]+)=(?P<value>.*)$", re.MULTILINE)
 
 
@@ -162,6 +167,9 @@ def test_every_service_is_kept_alive_and_within_limits(stack: Stack) -> None:
         assert service["mem_limit"] == service["memswap_limit"], name
         assert VARIABLE.fullmatch(service["mem_limit"]), name
         assert re.fullmatch(r"[1-9][0-9]*[kmg]", service["shm_size"]), name
+        assert re.fullmatch(rf"\$\{{{name.upper()}_PIDS:-[1-9][0-9]{{3,4}}\}}", service["pids_limit"]), name
+        assert service["cpus"] == f"${{{name.upper()}_CPUS:-0}}", name
+        assert service["ulimits"] == {"nofile": "${OPEN_FILES:-16384}", "core": 0}, name
         assert service["logging"] == {
             "driver": "json-file",
             "options": {"max-size": "${LOG_MAX_SIZE:-20m}", "max-file": "${LOG_MAX_FILES:-5}"},
@@ -179,9 +187,37 @@ def test_only_the_pipeline_api_is_published(stack: Stack) -> None:
         assert vlm["ports"] == [f"${{API_BIND:-127.0.0.1}}:${{API_PORT:-8180}}:{stack.backend.port}"]
         return
     assert "ports" not in vlm
-    assert vlm["networks"] == ["inside"]
-    assert compose["networks"]["inside"]["internal"] is True
     assert api["ports"] == ["${API_BIND:-127.0.0.1}:${API_PORT:-8080}:8080"]
+
+
+@every_stack
+def test_no_service_has_a_way_out(stack: Stack) -> None:
+    """No network leads beyond the host, and no name is looked up, unless somebody asks for both."""
+    compose = document(stack)
+    services, networks = compose["services"], compose["networks"]
+    assert networks["outside"] == {"driver_opts": NO_WAY_OUT}
+    assert services["vlm"]["dns"] == ["127.0.0.1"]
+    if stack.api is None:
+        assert services["vlm"]["networks"] == list(networks) == ["outside"]
+        return
+    assert services["vlm"]["networks"] == ["inside"]
+    assert networks["inside"] == {"internal": True, "driver_opts": NO_HOST}
+    assert services["api"]["networks"] == ["inside", "${API_NETWORK:-outside}"]
+    assert services["api"]["dns"] == ["${API_DNS:-127.0.0.1}"]
+    assert set(networks) == {"inside", "outside", "outbound"}
+    assert networks["outbound"] is None
+
+
+@every_stack
+def test_keys_of_clients_are_mounted_as_a_folder(stack: Stack) -> None:
+    """A mounted file stays the old one when another takes its name; a mounted folder shows the new one."""
+    if stack.api is None:
+        return
+    api = services(stack)["api"]
+    (keys,) = [volume for volume in api["volumes"] if "/etc/paddock/api-keys" in str(volume)]
+    assert keys["source"] == f"${{API_KEYS_DIR:-{NOTHING}}}"
+    # Set: a key is asked for, whatever can be read.
+    assert api["environment"]["API_KEYS"] == "${API_KEYS_DIR:-}"
 
 
 @every_stack
@@ -217,8 +253,11 @@ def test_weights_that_come_at_the_first_start(files: Files, stack: Stack) -> Non
     others = {name: service for name, service in fetch["services"].items() if name != "weights"}
     assert weights["command"][:3] == ["models", "fetch", stack.model.name]
     assert weights["command"][4] == stack.backend.name
-    for name in ("read_only", "cap_drop", "security_opt", "user", "pull_policy", "logging", "init"):
+    as_others = "read_only cap_drop security_opt user pull_policy logging init ulimits"
+    for name in as_others.split():
         assert weights[name] == services(stack)["vlm"][name], name
+    assert (weights["mem_limit"], weights["memswap_limit"]) == ("1g", "1g")
+    assert (weights["pids_limit"], weights["cpus"]) == (256, 1)
     assert weights["restart"] == "no"
     assert weights["networks"] == list(fetch["networks"]) == ["download"]
     assert not set(fetch["networks"]) & set(document(stack)["networks"])
@@ -237,6 +276,20 @@ def test_projects_and_images_have_names_of_their_own() -> None:
     for stack in STACKS.values():
         for service in services(stack).values():
             assert service["image"].startswith("${IMAGE_PREFIX:-paddock/}")
+
+
+def test_no_image_keeps_a_setuid_program(files: Files) -> None:
+    """The last image of every Dockerfile comes from the stage that takes the bits away."""
+    dockerfiles = {path: text for path, text in files.items() if path.name == "Dockerfile"}
+    assert len(dockerfiles) > 10
+    for path, text in dockerfiles.items():
+        stage = "runtime" if path.parts[1] == "tool" else "system"
+        built = text[text.index(f" AS {stage}\n") :].partition("\nFROM ")[0]
+        _, taken, after = built.partition("find / -xdev -type f -perm /6000 -exec chmod ug-s {} +")
+        assert taken, path
+        assert not re.search(r"install-os\.sh|^COPY", after, re.MULTILINE), path
+        last = text.rpartition("\nFROM ")[2].split()
+        assert last[:1] == [stage] or last[2:3] == [stage], path
 
 
 def test_nothing_rendered_says_latest(files: Files) -> None:
@@ -339,8 +392,10 @@ def test_every_program_that_upstreams_images_lack_is_in_compose_upstream(files: 
         named |= {word.removeprefix("/opt/paddock/") for word in words if word.startswith("/opt/paddock/")}
     assert named
     for name in present:
-        named |= set(re.findall(r"(?:/opt/paddock/|import )([\w-]+\.sh|drawing)\b", files[folder / name]))
-    assert present == {name if "." in name else f"{name}.py" for name in named}
+        named |= set(re.findall(r"/opt/paddock/([\w-]+\.sh)\b", files[folder / name]))
+        imported = re.findall(r"(?m)^ *(?:import|from) (\w+)", files[folder / name])
+        named |= {f"{module}.py" for module in imported} & OF_THE_API
+    assert present == named
 
 
 @every_stack
@@ -364,7 +419,8 @@ def test_every_variable_has_a_default_that_is_the_settings_value(files: Files, s
     settings = {found["name"]: found["value"] for found in ASSIGNMENT.finditer(files[folder / ".env"])}
     assert {found["name"] for found in uses} == set(settings)
     for found in uses:
-        assert found["default"] == f":-{settings[found['name']]}", found[0]
+        default = found["default"] if found["default"] != f":-{NOTHING}" else ":-"
+        assert default == f":-{settings[found['name']]}", found[0]
 
 
 def settings_of(folder: Path) -> list[str]:

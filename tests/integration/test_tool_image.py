@@ -98,7 +98,7 @@ def test_it_carries_what_a_site_needs_and_no_engine(image: str) -> None:
         done
         ! docker buildx version 2>/dev/null
         python -c 'import paddock; assert "checkout" not in paddock.__file__, paddock.__file__'
-        [ -z "$(find / -xdev -path /proc -prune -o -perm /6000 -type f -path '/usr/lib/paddock/*' -print)" ]
+        [ -z "$(find / -xdev -path /proc -prune -o -type f -perm /6000 -print)" ]
     """
     docker("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", script)
     history = docker("image", "history", "--no-trunc", image)

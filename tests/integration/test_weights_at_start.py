@@ -98,7 +98,7 @@ def stack_folder(shop: Workshop, parent: Path, project: str, **settings: str) ->
     folder = parent / STACK
     shutil.copytree(shop.root / "compose" / STACK, folder)
     text = (folder / ".env").read_text().replace("#COMPOSE_FILE=", "COMPOSE_FILE=")
-    settings |= {"COMPOSE_PROJECT_NAME": project, "IMAGE_PREFIX": shop.prefix}
+    settings |= {"COMPOSE_PROJECT_NAME": project, "IMAGE_PREFIX": shop.prefix, "UNLOCKED_WEIGHTS": "1"}
     (folder / ".env").write_text(text + "".join(f"{name}={value}\n" for name, value in settings.items()))
     return folder
 

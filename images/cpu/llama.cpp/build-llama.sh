@@ -11,9 +11,13 @@ if [ -s /run/secrets/pip-index-url ]; then
     export PIP_INDEX_URL
 fi
 python3 -m venv /tmp/venv
-/tmp/venv/bin/pip --quiet --disable-pip-version-check --cache-dir /var/cache/uv/pip download \
-    --no-deps --no-binary llama-cpp-python --find-links /wheels --dest /tmp/source \
-    "llama-cpp-python==$LLAMA_CPP_PYTHON_VERSION"
+pip() { /tmp/venv/bin/pip --quiet --disable-pip-version-check --cache-dir /var/cache/uv/pip "$@"; }
+# Everything by hash, also what pip needs to look at the sources: a build of its own would fetch that without one.
+grep -v '^llama-cpp-python==' /run/requirements.txt > /tmp/tools.txt
+grep '^llama-cpp-python==' /run/requirements.txt > /tmp/source.txt
+pip install --no-deps --only-binary :all: --require-hashes --find-links /wheels --requirement /tmp/tools.txt
+pip download --no-deps --no-binary llama-cpp-python --no-build-isolation --require-hashes --find-links /wheels \
+    --dest /tmp/source --requirement /tmp/source.txt
 tar -xzf /tmp/source/llama_cpp_python-*.tar.gz -C /tmp/source --strip-components=1
 source=/tmp/source/vendor/llama.cpp
 
@@ -23,4 +27,4 @@ cmake -S "$source" -B /tmp/build -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_SHA
 cmake --build /tmp/build --target llama-server
 install -D --strip /tmp/build/bin/llama-server /opt/llama.cpp/bin/llama-server
 install -D -m 0644 "$source/LICENSE" /opt/llama.cpp/LICENSE
-rm -rf /tmp/source /tmp/build /tmp/venv
+rm -rf /tmp/source /tmp/build /tmp/venv /tmp/tools.txt /tmp/source.txt

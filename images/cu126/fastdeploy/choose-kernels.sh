@@ -17,5 +17,6 @@ fi
 pip() { python -m pip --disable-pip-version-check --no-cache-dir "$@"; }
 pip uninstall --yes fastdeploy-gpu
 # Without its dependencies, which the image has: nothing else comes from that index.
+echo "warning: fastdeploy-gpu==$version: installed WITHOUT A HASH: Paddle's index could not be asked for one" >&2
 pip install --no-deps --find-links /wheels \
     --index-url "https://www.paddlepaddle.org.cn/packages/stable/fastdeploy-gpu-$archs/" "fastdeploy-gpu==$version"

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from paddock import process
 from paddock.building.bases import MAKE_BASE
+from paddock.matrix import locks
 from repository import REPOSITORY
 
 Say = Callable[[str], None]
@@ -106,8 +107,9 @@ def layers(reference: str) -> list[str]:
 
 def _from_lock() -> tuple[list[str], list[str], list[str]]:
     """What else a VLM server's image holds, from the lock of one: `compute`, `libraries`, `packages`."""
-    lines = LOCK.read_text("utf-8").splitlines()
-    named = [line for line in lines if line and not line.startswith(("#", "torch", "vllm", "transformers"))]
+    own = ("torch", "vllm", "transformers")
+    held = (package for package in locks.read(LOCK) if not package.name.startswith(own))
+    named = [f"{package.name}=={package.version}" for package in held]
     found = re.search(r'"compute=([^"]+)" "libraries=([^"]+)"', DOCKERFILE.read_text("utf-8"))
     assert found, f"{DOCKERFILE}: does not say what its layers are"
     compute, libraries = (_matching(named, patterns.split(",")) for patterns in found.groups())

@@ -220,7 +220,7 @@ def _import(site: SiteEngine, bundle: Exported, say: Say) -> Cost:
     say(f"paddock import {bundle.folder.name}, {site.store}")
     _forget(*bundle.parts)
     return program.run(
-        [*PADDOCK, "import", bundle.folder],
+        [*PADDOCK, "import", bundle.folder, "--unsigned"],
         environment={**site.environment(), "PADDOCK_STATE": str(site.folder / "state")},
         watched=site.folder,
     )
