@@ -19,6 +19,7 @@ from typing import Any
 import arrays
 from turns import Request, Turns, here
 
+NICE = 5  # whoever answers requests goes first
 log = logging.getLogger("uvicorn.error")
 
 
@@ -78,6 +79,7 @@ class Predictors:
 def serve(pipe: Connection) -> None:
     """Make and run predictors until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
     import paddle
     from paddlex.inference.models.runners.paddle_static.runner import PaddleStaticRunner
 
