@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import arrays
-from turns import Request, Turns, here
+from turns import Turns, here
 
 NICE = 5  # whoever answers requests goes first
 log = logging.getLogger("uvicorn.error")
@@ -31,7 +31,7 @@ class Predictors:
         self._pipe, theirs = processes.Pipe()
         processes.Process(target=serve, args=(theirs,), daemon=True, name="paddle").start()
         theirs.close()
-        self._turns, self._nobody = Turns(1), Request()
+        self._turns = Turns(1)
         self._lock = threading.Lock()  # of the pipe
 
     def install(self) -> None:
@@ -58,7 +58,7 @@ class Predictors:
 
     def run(self, number: int, inputs: list[arrays.Array]) -> list[arrays.Array]:
         """One run of a model, when it is the turn of this thread's request."""
-        with self._turns.held(here.request or self._nobody), self._lock:
+        with self._turns.held(here.request), self._lock:
             self._pipe.send(("run", number))
             arrays.send(self._pipe, inputs)
             return arrays.receive(self._pipe, self._answer())

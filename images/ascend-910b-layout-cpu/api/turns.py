@@ -27,9 +27,9 @@ class Request:
 
 
 class Here(threading.local):
-    """The request that the running thread works for; PaddleX hands nothing through."""
+    """The request that the running thread works for, else one that nobody sent; PaddleX hands nothing through."""
 
-    request: Request | None = None
+    request = Request()
 
 
 here = Here()

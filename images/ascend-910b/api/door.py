@@ -214,10 +214,10 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-def said(status: int, message: str, log_id: str = "") -> bytes:
+def said(status: int, message: str) -> bytes:
     """An answer without a result, in PaddleX's form."""
     return json.dumps(
-        {"logId": log_id or str(uuid.uuid4()), "errorCode": status, "errorMsg": message}, ensure_ascii=False
+        {"logId": str(uuid.uuid4()), "errorCode": status, "errorMsg": message}, ensure_ascii=False
     ).encode("utf-8", "backslashreplace")
 
 

@@ -26,7 +26,7 @@ import links
 import options
 from documents import Document, Reader
 from limits import Limits, Refusal
-from turns import Budget, Request, Turns, working_for
+from turns import Budget, Request, Turns, here, working_for
 
 PIECES_AT_ONCE = 3  # of a document: layouts are found while the VLM server reads, and its batches stay full
 PAGES = {"cpu": 2}  # of a piece, by device: small where one page takes long, so that others need not wait
@@ -366,12 +366,10 @@ def fair_questions(at_once: int) -> None:
     """Let the questions of all requests have their turn at the VLM server, at most `at_once` at the same time."""
     from paddlex.inference.models.common import genai
 
-    from turns import here
-
-    turns, nobody = Turns(at_once), Request()
+    turns = Turns(at_once)
 
     def create_chat_completion(self: Any, messages: Any, *, return_future: bool = False, **settings: Any) -> Any:
-        request = here.request or nobody
+        request = here.request
 
         async def ask() -> Any:
             async with turns.held_in_loop(request):

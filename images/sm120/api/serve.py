@@ -149,6 +149,7 @@ def main() -> None:
     recognition = configuration["SubModules"]["VLRecognition"]
     genai = recognition["genai_config"]
     genai.setdefault("client_kwargs", {})["api_key"] = key
+    guarded = bool(os.environ.get("API_KEYS"))
     test, notice = uses_test_weights(configuration), notice_of(configuration)
 
     pipeline, preprocessors = load(configuration, paddle)
@@ -165,10 +166,10 @@ def main() -> None:
     app = door.Door(
         bounds,
         hosts=limits.names("API_HOSTS"),
-        keys=keys.Keys(KEYS_FILE) if os.environ.get("API_KEYS") else None,
+        keys=keys.Keys(KEYS_FILE) if guarded else None,
         operations={"/layout-parsing": parser.layout_parsing, "/restructure-pages": parser.restructure_pages},
         readiness=Readiness(genai, recognition["model_name"], test_weights=test, notice=notice),
-        description=openapi.description(keys=bool(os.environ.get("API_KEYS"))),
+        description=openapi.description(keys=guarded),
     )
     quiet_health_checks()
     asyncio.run(server.serve(app))
