@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 # PaddleX 3.7.2: inference/models/doc_vlm/constants.py and inference/pipelines/paddleocr_vl/pipeline.py.
 MAX_NEW_TOKENS = 8192
 FEWEST_PIXELS = 784  # one patch of 28 x 28
-DEFAULT_MAX_PIXELS = 1_003_520
+MOST_MIN_PIXELS = 451_584  # four times the default of 112,896: a small word never costs as much as a page
 MOST_PIXELS = 1_605_632  # what the model reads of a page for spotting; no task takes more
 
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from limits import DEFAULT_MAX_PIXELS, FEWEST_PIXELS, MAX_NEW_TOKENS, MOST_PIXELS, Refusal
+from limits import FEWEST_PIXELS, MAX_NEW_TOKENS, MOST_MIN_PIXELS, MOST_PIXELS, Refusal
 
 # A JSON string of base64, perhaps with escaped line breaks.
 LARGE = re.compile(rb'"((?:data:[a-z/+.-]{1,60};base64,)?[A-Za-z0-9+/=_\\-]{4096,})"')
@@ -128,7 +128,7 @@ def within_limits(options: dict[str, Any]) -> dict[str, Any]:
     if made.get("maxPixels") is not None:
         made["maxPixels"] = _pixels(made["maxPixels"])
     if made.get("minPixels") is not None:
-        made["minPixels"] = min(_pixels(made["minPixels"]), made.get("maxPixels") or DEFAULT_MAX_PIXELS)
+        made["minPixels"] = min(_pixels(made["minPixels"]), made.get("maxPixels") or MOST_MIN_PIXELS, MOST_MIN_PIXELS)
     labels = made.get("markdownIgnoreLabels")
     if labels is not None and (len(labels) > CLASSES or any(len(label) > LONGEST_TEXT for label in labels)):
         raise Refusal(422, f"markdownIgnoreLabels: expected at most {CLASSES} short names")
@@ -146,7 +146,7 @@ def _extra(given: dict[str, Any]) -> dict[str, int]:
             raise Refusal(422, f"vlmExtraArgs.{name}: found {_kind(value)}, expected a whole number above 0")
         made[name] = _pixels(value)
     for task in {name.partition("_")[0] for name in made}:
-        most = made.get(f"{task}_max_pixels", DEFAULT_MAX_PIXELS)
+        most = min(made.get(f"{task}_max_pixels", MOST_MIN_PIXELS), MOST_MIN_PIXELS)
         if made.get(f"{task}_min_pixels", 0) > most:
             made[f"{task}_min_pixels"] = most
     return made

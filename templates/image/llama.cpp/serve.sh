@@ -4,6 +4,11 @@
 set -eu
 . /opt/paddock/key.sh
 
+# Threads that wait for each other sleep. libgomp lets them spin, which beside one busy process made a page take 60 s
+# instead of 4 on two cores: a thread that waits holds the core that the awaited one needs.
+# https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
+
 one() { # the only file that matches, or an error that names what was found
     found=$(find "$PADDOCK_MODEL_DIR" -maxdepth 1 -name '*.gguf' "$@" | sort)
     if [ "$(printf '%s\n' "$found" | grep -c .)" -ne 1 ]; then

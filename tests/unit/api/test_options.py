@@ -94,14 +94,14 @@ def test_what_is_no_base64_or_too_long_is_refused(value: Any, most: int, status:
     ("given", "made"),
     [
         ({"maxNewTokens": 10**9}, {"maxNewTokens": MAX_NEW_TOKENS}),
-        ({"minPixels": 10**9, "maxPixels": 10**12}, {"minPixels": MOST_PIXELS, "maxPixels": MOST_PIXELS}),
-        ({"minPixels": 10**9}, {"minPixels": 1_003_520}),
+        ({"minPixels": 10**9, "maxPixels": 10**12}, {"minPixels": 451_584, "maxPixels": MOST_PIXELS}),
+        ({"minPixels": 10**9}, {"minPixels": 451_584}),
         ({"maxPixels": 1}, {"maxPixels": 784}),
         (
             {"vlmExtraArgs": {"ocr_max_pixels": 10**12, "ocr_min_pixels": 10**11}},
-            {"vlmExtraArgs": {"ocr_max_pixels": MOST_PIXELS, "ocr_min_pixels": MOST_PIXELS}},
+            {"vlmExtraArgs": {"ocr_max_pixels": MOST_PIXELS, "ocr_min_pixels": 451_584}},
         ),
-        ({"vlmExtraArgs": {"table_min_pixels": 10**7}}, {"vlmExtraArgs": {"table_min_pixels": 1_003_520}}),
+        ({"vlmExtraArgs": {"table_min_pixels": 10**7}}, {"vlmExtraArgs": {"table_min_pixels": 451_584}}),
         ({"layoutThreshold": {"3": 0.5}}, {"layoutThreshold": {3: 0.5}}),
         ({"layoutUnclipRatio": [1, 2.5]}, {"layoutUnclipRatio": (1, 2.5)}),
         ({"layoutUnclipRatio": 1.5}, {"layoutUnclipRatio": 1.5}),
