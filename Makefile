@@ -17,7 +17,7 @@ JOBS ?= 2
 WEIGHTS ?=
 #> LANES     how many lanes of tests run side by side; 0 for one after the other, in the order of the files (default: 2)
 LANES ?= 2
-#> ARGS      more arguments for pytest, such as ARGS='-k render -x' (default: empty)
+#> ARGS      more arguments for pytest, such as ARGS='-k render -x', or for the corpus (default: empty)
 ARGS ?=
 
 BIN := .venv/bin
@@ -136,6 +136,11 @@ format: python ## rewrite the Python files in the house format
 .PHONY: fresh
 fresh: engine ## run .ci/run in a new Debian machine with nothing in it (a privileged container)
 	@scripts/setup/fresh-machine.sh
+
+.PHONY: corpus
+corpus: python ## send test files of other projects' packages through our readers (ARGS='--every 10'; not in the gate)
+	@$(BIN)/python scripts/corpus/gather.py
+	@PYTHONPATH=templates/image/api $(BIN)/python scripts/corpus/measure.py $(ARGS)
 
 # --- housekeeping -----------------------------------------------------------------------------------------------------
 

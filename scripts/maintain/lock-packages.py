@@ -58,10 +58,10 @@ class List:
 def main() -> int:
     """Write all of it."""
     universal(sys.argv[1:] == ["--upgrade"])
-    for each in lists():
-        packages = [*hashed(each), *stand_in(each)]
-        each.path.write_text("".join(f"{package.line}\n" for package in packages), "utf-8")
-        say(f"{each.path.name}: {len(packages)} packages")
+    for package_list in lists():
+        packages = [*hashed(package_list), *stand_in(package_list)]
+        package_list.path.write_text("".join(f"{package.line}\n" for package in packages), "utf-8")
+        say(f"{package_list.path.name}: {len(packages)} packages")
     return 0
 
 
@@ -110,37 +110,39 @@ def lists() -> Iterator[List]:
                     yield List(path=path, image=image, platform=platform)
 
 
-def hashed(each: List) -> list[Locked]:
+def hashed(package_list: List) -> list[Locked]:
     """The packages of a list with the hashes of their files."""
-    packages = [package for package in locks.read(each.path) if not package.stand_in]
-    vendor = each.image.vendor
+    packages = [package for package in locks.read(package_list.path) if not package.stand_in]
+    vendor = package_list.image.vendor
     others = [package for package in packages if package.name != vendor]
-    files = known_files(others, each.options)
+    files = known_files(others, package_list.options)
     if missing := [package.name for package in others if package.name not in files]:
-        raise ConfigurationError(f"{each.path}: no file of {', '.join(missing)} fits, expected one of each")
+        raise ConfigurationError(
+            f"{package_list.path}: no file of {', '.join(missing)} fits, expected one of each"
+        )
     found = [replace(package, hashes=files[package.name], remark="") for package in others]
-    found += [vendors(package, each) for package in packages if package.name == vendor]
+    found += [vendors(package, package_list) for package in packages if package.name == vendor]
     return sorted(found, key=lambda package: package.name)
 
 
-def vendors(package: Locked, each: List) -> Locked:
+def vendors(package: Locked, package_list: List) -> Locked:
     """A vendor's package: as its index has it, else as it was."""
-    index = ("--default-index", str(each.image.index))
+    index = ("--default-index", str(package_list.image.index))
     try:
-        files = known_files([package], (*each.options, *index))
+        files = known_files([package], (*package_list.options, *index))
     except subprocess.CalledProcessError:
-        say(f"{each.path.name}: {package.name}: {each.image.index} does not answer")
+        say(f"{package_list.path.name}: {package.name}: {package_list.image.index} does not answer")
         return package if package.hashes or package.remark else replace(package, remark=UNKNOWN)
     return replace(package, hashes=files[package.name], remark="")
 
 
-def stand_in(each: List) -> list[Locked]:
+def stand_in(package_list: List) -> list[Locked]:
     """What a trial takes in the place of the vendor's package."""
-    if not each.image.stand_in:
+    if not package_list.image.stand_in:
         return []
-    name, _, version = each.image.stand_in.partition("==")
+    name, _, version = package_list.image.stand_in.partition("==")
     package = Locked(name=name, version=version, hashes=(), stand_in=True)
-    return [replace(package, hashes=known_files([package], each.options)[name])]
+    return [replace(package, hashes=known_files([package], package_list.options)[name])]
 
 
 def known_files(packages: Sequence[Locked], options: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -155,7 +157,9 @@ def known_files(packages: Sequence[Locked], options: Sequence[str]) -> dict[str,
         entry["name"]: [entry["sdist"]] if entry["name"] == COMPILED else entry.get("wheels", [])
         for entry in entries
     }
-    hashes = {name: sorted(file["hashes"]["sha256"] for file in each) for name, each in files.items()}
+    hashes = {
+        name: sorted(file["hashes"]["sha256"] for file in of_package) for name, of_package in files.items()
+    }
     return {name: tuple(values) for name, values in hashes.items() if values}
 
 

@@ -72,7 +72,7 @@ def unknown(database: Database) -> list[str]:
     known = advisories.load(paths.templates())
     ids = {identifier for advisory in known.advisories for identifier in advisory.ids}
     held = advisories.contents(paths.templates(), load_registry(paths.templates()).targets.values())
-    packages = sorted({package for each in held.values() for package in each})
+    packages = sorted({package for packages in held.values() for package in packages})
     found = list(database.vulnerabilities([CANARY, *packages]))
     if not any(package == CANARY for package, _ in found):
         raise NoDataError(f"found nothing about {'=='.join(CANARY)}, expected vulnerabilities that are known")

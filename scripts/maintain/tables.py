@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import blocks
+import corpus_table
 from code_tables import diagnoses, exit_codes, exit_codes_in_chinese, messages, rooms
 from fault_table import faults
 from matrix_tables import models, support, support_in_chinese
@@ -33,6 +34,11 @@ ENGLISH: Tables = {
     "faults": faults,
     "proof": proof,
     "happenings": happenings,
+    "corpus": corpus_table.corpus,
+    "corpus conditions": corpus_table.conditions,
+    "corpus causes": corpus_table.causes,
+    "corpus findings": corpus_table.findings,
+    "corpus packages": corpus_table.packages,
 }
 CHINESE: Tables = {
     "support": support_in_chinese,

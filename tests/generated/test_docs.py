@@ -156,7 +156,7 @@ def find(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {
         "-h",
         "--help",
         "--version",
@@ -311,7 +311,7 @@ def test_tables_are_whole(document: Path) -> None:
         if line.startswith("|"):
             block.append(line)
             continue
-        cells = [re.sub(r"`[^`]*`", "", each).replace(r"\|", "").count("|") for each in block]
+        cells = [re.sub(r"`[^`]*`", "", row).replace(r"\|", "").count("|") for row in block]
         assert len(set(cells)) <= 1, f"{block[0]}: found rows of {sorted(set(cells))} bars"
         block = []
 
@@ -332,8 +332,8 @@ def test_what_test_weights_say_is_shown_as_such(document: Path) -> None:
     ids=["en", "zh"],
 )
 def test_the_readmes_say_what_was_never_run(readme: Path, words: tuple[str, ...]) -> None:
-    for each in words:
-        assert each in readme.read_text("utf-8")
+    for word in words:
+        assert word in readme.read_text("utf-8")
 
 
 def test_fixed_sentence_is_the_one_that_test_weights_say() -> None:

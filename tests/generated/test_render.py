@@ -83,6 +83,15 @@ def test_committed_files_equal_a_fresh_render(repository: Path) -> None:
     assert not faults, "run `paddock render`"
 
 
+def test_committed_settings_have_the_comments_of_the_templates(repository: Path) -> None:
+    """`paddock render` leaves the wording of an .env that is there alone: the old file must be removed."""
+    files = Renderer(TEMPLATES).all(REGISTRY)
+    for path in (path for path in files if path.name == ".env"):
+        committed = (repository / path).read_text("utf-8", errors="replace").splitlines()
+        comments = {line for line in files[path].splitlines() if line.startswith("#")}
+        assert comments <= set(committed), f"remove {path}, then run `paddock render`"
+
+
 def test_rendering_twice_gives_the_same_bytes(files: Files, workspace: Path) -> None:
     again = Renderer(TEMPLATES).all(load_registry(TEMPLATES), also=STACKS.values())
     assert dict(again) == dict(files)

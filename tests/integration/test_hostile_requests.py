@@ -24,6 +24,7 @@ from PIL import Image
 
 from programs import docker
 from repository import REPOSITORY
+from samples.pictures import BITS, COMPRESSION, PHOTOMETRIC, bars, pdf, tiff
 from workshop import RunningStack
 
 SAMPLE = REPOSITORY / "docs/sample"
@@ -48,27 +49,14 @@ def pages(count: int) -> bytes:
     kids = " ".join(f"{number + 3} 0 R" for number in range(count))
     objects = ["<</Type/Catalog/Pages 2 0 R>>", f"<</Type/Pages/Count {count}/Kids[{kids}]>>"]
     objects += ["<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>"] * count
-    return pdf(objects)
-
-
-def pdf(objects: list[str]) -> bytes:
-    body, offsets = b"%PDF-1.7\n", []
-    for number, written in enumerate(objects, 1):
-        offsets.append(len(body))
-        body += f"{number} 0 obj\n{written}\nendobj\n".encode()
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    size = len(objects) + 1
-    table = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<</Size {size}/Root 1 0 R>>\n"
-    return body + f"{table}startxref\n{len(body)}\n%%EOF\n".encode()
+    return pdf(*objects)
 
 
 def page_of(box: str, more: str = "") -> bytes:
     return pdf(
-        [
-            "<</Type/Catalog/Pages 2 0 R>>",
-            "<</Type/Pages/Count 1/Kids[3 0 R]>>",
-            f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]{more}>>",
-        ]
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Count 1/Kids[3 0 R]>>",
+        f"<</Type/Page/Parent 2 0 R/MediaBox[{box}]{more}>>",
     )
 
 
@@ -168,10 +156,10 @@ ROWS: dict[str, Row] = {
         body=document(page_of("0 0 99 99", "/UserUnit 1000000000")), status=0
     ),
     "PDF without pages": Row(
-        body=document(pdf(["<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 0/Kids[]>>"]))
+        body=document(pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 0/Kids[]>>"))
     ),
     "PDF whose pages are a circle": Row(
-        body=document(pdf(["<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 9/Kids[2 0 R 2 0 R]>>"]))
+        body=document(pdf("<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Count 9/Kids[2 0 R 2 0 R]>>"))
     ),
     "PDF of rubbish": Row(body=document(b"%PDF-1.7\n" + bytes(range(256)) * 64), words="cannot be opened"),
     "a body above the limit": Row(
@@ -361,9 +349,41 @@ def test_a_word_document_comes_with_the_pages(stack: RunningStack) -> None:
     assert base64.b64decode(page["exports"]["docx"]["content"]).startswith(b"PK")
 
 
+def test_a_bad_page_comes_back_in_its_place_and_costs_no_other(stack: RunningStack) -> None:
+    good, bad = {BITS: [8], PHOTOMETRIC: [1]}, {BITS: [8], PHOTOMETRIC: [1], COMPRESSION: [34712]}
+    body = document(tiff(*[(bars().tobytes(), tags) for tags in (good, bad, good)]), outputFormats=["docx"])
+    for restructured in (False, True):
+        answer = requests.post(
+            f"{stack.url}/layout-parsing", json=body | {"restructurePages": restructured}, timeout=300
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-paddock-pages"] == "judged"
+        pages = answer.json()["result"]["layoutParsingResults"]
+        assert answer.json()["result"]["dataInfo"]["numPages"] == len(pages) == 3
+        (problem,) = pages[1]["problems"]
+        assert (problem["kind"], problem["severity"]) == ("unreadable", "failed")
+        assert "compressed with JPEG 2000" in problem["message"]
+        assert pages[1]["markdown"]["text"] == ""
+        assert pages[1]["prunedResult"]["parsing_res_list"] == []
+        assert pages[0]["prunedResult"].keys() == pages[1]["prunedResult"].keys()
+        for page in (pages[0], pages[2]):
+            assert all(problem["severity"] == "warning" for problem in page.get("problems", []))
+    again = {
+        "pages": [{"prunedResult": page["prunedResult"], "problems": page.get("problems")} for page in pages]
+    }
+    for together in (False, True):
+        joined = requests.post(
+            f"{stack.url}{RESTRUCTURE}", json=again | {"concatenatePages": together}, timeout=LIMIT
+        )
+        assert joined.status_code == 200, joined.text
+        entries = joined.json()["result"]["layoutParsingResults"]
+        assert problem in entries[0 if together else 1]["problems"]
+
+
 def test_openapi_says_what_there_is(stack: RunningStack) -> None:
     described = requests.get(f"{stack.url}/openapi.json", timeout=LIMIT).json()
     assert set(described["paths"]) == {"/layout-parsing", "/restructure-pages", "/health", "/health/ready"}
+    assert "problems" in described["components"]["schemas"]["LayoutParsingResult"]["properties"]
 
 
 def test_the_door_is_closed_at_a_number_of_requests(stack: RunningStack) -> None:

@@ -29,13 +29,13 @@ def test_there_is_something_to_compare() -> None:
 
 def test_every_known_vulnerability_has_its_reason() -> None:
     without = [
-        f"{each.image}: {each.package} {each.version}: {each.id}" for each in FOUND if each.held is None
+        f"{found.image}: {found.package} {found.version}: {found.id}" for found in FOUND if found.held is None
     ]
     assert not without, "move the lock to a fixed version, or say why in templates/advisories.yaml"
 
 
 def test_every_reason_is_needed() -> None:
-    needed = [each.held for each in FOUND]
+    needed = [found.held for found in FOUND]
     unneeded = [held for held in KNOWN.held if held not in needed]
     assert not unneeded, "these images hold no affected version any more"
 
@@ -71,5 +71,5 @@ def test_bundles_carry_the_document() -> None:
 
 def test_the_document_for_people_names_every_image_that_holds_one() -> None:
     text = (REPOSITORY / "docs/security.md").read_text("utf-8")
-    for package in {each.package for each in FOUND}:
+    for package in {found.package for found in FOUND}:
         assert f"`{package}`" in text, package

@@ -32,7 +32,8 @@ def database(
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
             names = [f"{query['package']['name']}=={query['version']}" for query in asked]
             results = [
-                {"vulns": [{"id": each} for each in known[name]]} if name in known else {} for name in names
+                {"vulns": [{"id": identifier} for identifier in known[name]]} if name in known else {}
+                for name in names
             ]
             self._say({"results": results[: len(results) - short]})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -183,8 +184,9 @@ def test_a_bundle_carries_every_file_of_a_stack(name: str, files: Files, workspa
     if "UPSTREAM_PROGRAMS=" in settings:  # what all stacks share is carried inside this one
         shared = {path.name: text for path, text in files.items() if path.parent == UPSTREAM_PROGRAMS}
         expected |= {f"stack/images/upstream/{program}": text for program, text in shared.items()}
-        lines = [line for line in settings.splitlines() if not line.startswith("UPSTREAM_PROGRAMS=")]
-        settings = "\n".join([*lines, "UPSTREAM_PROGRAMS=./upstream", ""])
+        settings = re.sub(
+            r"^UPSTREAM_PROGRAMS=.*$", "UPSTREAM_PROGRAMS=./upstream", settings, flags=re.MULTILINE
+        )
     assert carried == {**expected, "stack/.env.example": settings}
 
 

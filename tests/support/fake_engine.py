@@ -62,6 +62,7 @@ class FakeEngine:
         self.containers: list[dict[str, Any]] = []
         self.images: set[str] = set()
         self.volumes: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self.memory_total = 24 * 2**30
         self.logs = b""
 
@@ -72,7 +73,12 @@ class FakeEngine:
             versions = {"Version": self.version, "ApiVersion": self.api_version, "MinAPIVersion": "1.24"}
             return 200, {**versions, "Os": "linux", "Arch": self.architecture}
         if path == "/info":
-            return 200, {"MemTotal": self.memory_total}
+            return 200, {"MemTotal": self.memory_total, "SystemTime": "2026-01-02T03:04:05.678901234Z"}
+        if path == "/events":
+            wanted = json.loads(parse_qs(query)["filters"][0])["event"]
+            return 200, b"".join(
+                json.dumps(event).encode() for event in self.events if event["Action"] in wanted
+            )
         if path == "/containers/json":
             wanted = json.loads(parse_qs(query).get("filters", ["{}"])[0]).get("label", [])
             matching = [container for container in self.containers if self._has(container, wanted)]

@@ -60,8 +60,9 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as refused:
         durable.write_durably(path, b"new")
+    assert refused.value.filename == str(path)  # which a write to a descriptor does not say
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -135,7 +136,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     words = f"{path}: cannot be written \\(No such file"
     with pytest.raises(BundleError, match=words) as refused, durable.writing(path):
         durable.write_durably(path, b"")
-    assert "repeat the command" in refused.value.hint
+    assert refused.value.hint == f"its folder is missing: `mkdir -p {path.parent}`, then repeat the command"
 
 
 def test_the_error_is_of_the_class_that_was_asked_for(tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -142,3 +146,151 @@ def test_releases_are_compared_as_numbers() -> None:
     releases = [release for release in map(Release.of, texts) if release is not None]
     assert sorted(releases) == [releases[3], releases[0], releases[2], releases[1]]
     assert Release.of("dev") is None
+
+
+# --- the engine that docker takes ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def docker_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of Docker's client configuration in a home of its own."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS", "DOCKER_TLS_VERIFY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / ".docker"
+
+
+def make_context(folder: Path, name: str, host: str, **endpoint: object) -> Path:
+    """Store a context as `docker context create` does; returns the folder of its TLS files."""
+    identity = hashlib.sha256(name.encode()).hexdigest()
+    meta = folder / "contexts/meta" / identity / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"Name": name, "Endpoints": {"docker": {"Host": host, **endpoint}}}))
+    return folder / "contexts/tls" / identity / "docker"
+
+
+def test_a_context_counts_without_a_config_file(docker_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker context create` writes none."""
+    make_context(docker_folder, "far", "unix:///far.sock")
+    assert engine.address() == "unix:///var/run/docker.sock"
+    monkeypatch.setenv("DOCKER_CONTEXT", "far")
+    assert engine.address() == "unix:///far.sock"
+    with pytest.raises(EngineError, match=r"far\.sock"):
+        engine.connect()
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    assert engine.address() == "unix:///var/run/docker.sock"
+
+
+def test_the_current_context_counts_last(docker_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_context(docker_folder, "far", "unix:///far.sock")
+    make_context(docker_folder, "other", "unix:///other.sock")
+    (docker_folder / "config.json").write_text('{"currentContext": "far"}')
+    assert engine.address() == "unix:///far.sock"
+    monkeypatch.setenv("DOCKER_CONTEXT", "other")
+    assert engine.address() == "unix:///other.sock"
+    monkeypatch.setenv("DOCKER_HOST", "gpu-7:2375")
+    assert engine.address() == "tcp://gpu-7:2375"
+
+
+def test_another_folder_of_the_configuration(
+    docker_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_context(tmp_path / "theirs", "far", "unix:///far.sock")
+    (tmp_path / "theirs/config.json").write_text('{"currentContext": "far"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "theirs"))
+    assert engine.address() == "unix:///far.sock"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\xff"])
+def test_a_config_file_that_is_none_is_passed_over(docker_folder: Path, text: str) -> None:
+    """As docker itself does, with a warning."""
+    docker_folder.mkdir()
+    (docker_folder / "config.json").write_bytes(text.encode("latin-1"))
+    assert engine.address() == "unix:///var/run/docker.sock"
+
+
+def test_an_unknown_context_is_named(
+    docker_folder: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("docker", "echo 2.26.1")
+    make_context(docker_folder, "far", "unix:///far.sock")
+    monkeypatch.setenv("DOCKER_CONTEXT", "fra")
+    asked: list[Callable[[], object]] = [
+        engine.connect,
+        engine.compose_argv,
+        engine.require_buildx,
+        engine.host,
+    ]
+    for ask in asked:
+        with pytest.raises(EngineError, match=r'context "fra": found none .*, expected one of default, far'):
+            ask()
+
+
+@pytest.mark.parametrize("host", ["tcp://[::1", "gopher://x", "tcp://x:port"])
+def test_an_address_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(EngineError, match=re.escape(f"Docker Engine at {host}: ")):
+        engine.connect()
+
+
+def test_the_tls_files_of_a_context(docker_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = make_context(docker_folder, "far", "tcp://gpu-7:2376", SkipTLSVerify=False)
+    monkeypatch.setenv("DOCKER_CONTEXT", "far")
+    assert engine.chosen().tls is None
+    files.mkdir(parents=True)
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (files / name).touch()
+    tls = engine.chosen().tls
+    assert tls is not None
+    assert (tls.ca, tls.certificate, tls.key, tls.verify) == (
+        files / "ca.pem",
+        files / "cert.pem",
+        files / "key.pem",
+        True,
+    )
+
+
+def test_the_tls_files_of_the_environment(docker_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_folder.mkdir()
+    (docker_folder / "ca.pem").touch()
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    found = engine.chosen()
+    assert found.address == "tcp://localhost:2376"
+    assert found.tls is not None
+    assert (found.tls.ca, found.tls.certificate, found.tls.verify) == (docker_folder / "ca.pem", None, True)
+
+
+@pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_no_proxy_stands_before_an_engine_of_this_machine(
+    fake_engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("ALL_PROXY", "HTTP_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    client = engine.connect()
+    assert client.info()["MemTotal"] == fake_engine.memory_total
+    client.close()
+
+
+def test_an_engine_behind_ssh_is_reached_through_docker(
+    fake_engine: FakeEngine, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker system dial-stdio` is what docker itself runs at the other end of ssh."""
+    port = engine.address().rpartition(":")[2]
+    script = f"""
+import os, socket, threading
+there = socket.create_connection(("127.0.0.1", {port}))
+def copy():
+    while data := there.recv(65536):
+        os.write(1, data)
+threading.Thread(target=copy, daemon=True).start()
+while data := os.read(0, 65536):
+    there.sendall(data)
+"""
+    program("docker", f'test "$*" = "system dial-stdio" && exec {sys.executable} -c \'{script}\'')
+    monkeypatch.setenv("DOCKER_HOST", "ssh://me@gpu-7")
+    client = engine.connect()
+    assert client.version()["Version"] == fake_engine.version
+    client.close()
+    assert (engine.is_local(), engine.host()) == (False, "gpu-7")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,13 @@ def test_a_program_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     plain.write_text("no program")
     with pytest.raises(ProgramError, match="plain: cannot be run: Permission denied"):
         process.capture([str(plain)])
+    with pytest.raises(ProgramError, match="plain: cannot be run: Permission denied") as refused:
+        process.stream([str(plain)], on_line=lambda _line: None)
+    assert refused.value.hint.startswith(f"`ls -ld {plain}` shows whose it is")
     with pytest.raises(ProgramError, match="absent: no such program"):
         process.capture([str(tmp_path / "absent")])
+    with pytest.raises(ProgramError, match=r"python.*: cannot be run: No such file"):
+        process.stream([sys.executable, "-c", ""], on_line=lambda _line: None, cwd=tmp_path / "absent")
 
 
 def test_what_runs_beside_us_is_ended_at_once(tmp_path: Path) -> None:
@@ -73,3 +79,43 @@ def test_a_line_without_end_comes_in_parts() -> None:
     program = f"print('x' * {3 * process.LONGEST_LINE + 5})"
     process.stream([sys.executable, "-c", program], on_line=lambda line: lengths.append(len(line)))
     assert lengths == [process.LONGEST_LINE] * 3 + [5]
+
+
+def test_a_program_is_asked_and_answers() -> None:
+    program = "while True: print(input().upper(), flush=True)"
+    talk = process.Conversation([sys.executable, "-c", program])
+    for words in (b"one\n", b"two\n"):
+        talk.say(words)
+        heard = b""
+        while not heard.endswith(b"\n"):
+            heard += talk.hear(until=time.monotonic() + 60)
+        assert heard == words.upper()
+    with pytest.raises(TimeoutError):
+        talk.hear(until=time.monotonic() + 0.1)
+    talk.kill()
+    assert talk.hear(until=time.monotonic() + 60) == b""
+    talk.say(b"three\n")
+    assert talk.end() == -signal.SIGKILL
+
+
+def test_a_program_that_is_asked_ends_with_its_children() -> None:
+    talk = process.Conversation([sys.executable, "-c", "import os; os.fork(); print(os.getpid()); input()"])
+    heard = b""
+    while heard.count(b"\n") < 2:
+        heard += talk.hear(until=time.monotonic() + 60)
+    del talk
+    for pid in map(int, heard.split()):
+        wait_for_the_end_of(pid)
+
+
+def wait_for_the_end_of(pid: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.02)
+    pytest.fail(f"process {pid} goes on")

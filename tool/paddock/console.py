@@ -6,6 +6,7 @@ lines of logs) reaches the terminal as `printable` shows it. Colours of ours are
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -14,12 +15,12 @@ import sys
 import traceback
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from paddock.errors import PaddockError
+from paddock.errors import PaddockError, ReaderGoneError, refusal
 from paddock.report import Advance, Unit
 
 if TYPE_CHECKING:
@@ -70,9 +71,44 @@ def _label(text: str, colour: str) -> str:
     return click.style(text, fg=colour, bold=True)
 
 
+def _print(text: str) -> None:
+    """Print to stdout. Raises PreflightError where it cannot be written, as on a full disk."""
+    try:
+        click.echo(text)
+    except OSError as refused:
+        _give_up(sys.stdout)
+        if refused.errno == errno.EPIPE:
+            raise ReaderGoneError("") from refused
+        raise refusal(refused, "standard output") from refused
+
+
+def _say(text: str, *, nl: bool = True) -> None:
+    """Print to stderr. Where that fails the work goes on: its result does not lie there."""
+    try:
+        click.echo(text, err=True, nl=nl)
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Drop what a stream still holds: it would be tried again, and fail, at the end of the process."""
+    with suppress(OSError):  # a stream without a file holds nothing
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def give_up_what_cannot_be_written() -> None:
+    """After a failure: drop what click itself has printed to stdout, if it cannot be written."""
+    try:
+        click.echo(nl=False)  # which flushes, and goes well where there is no stdout
+    except OSError:
+        _give_up(sys.stdout)
+
+
 def result(text: str) -> None:
     """Print one result line to stdout."""
-    click.echo(printable(text))
+    _print(printable(text))
 
 
 def result_json(value: object) -> None:
@@ -81,9 +117,7 @@ def result_json(value: object) -> None:
     What a terminal would obey is written in JSON's own escapes, so that a reader gets it as it is.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    click.echo(
-        "".join(character if _is_safe(character) else json.dumps(character)[1:-1] for character in text)
-    )
+    _print("".join(character if _is_safe(character) else json.dumps(character)[1:-1] for character in text))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -91,7 +125,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     lines = [[_on_one_line(cell) for cell in line] for line in [headings, *rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def size(count: int) -> str:
@@ -119,31 +153,31 @@ def duration(seconds: float | None) -> str:
 
 def error(failure: PaddockError) -> None:
     """Print an expected failure and its hint to stderr."""
-    click.echo(f"{_label('error:', 'red')} {_indented(failure.message)}", err=True)
+    _say(f"{_label('error:', 'red')} {_indented(failure.message)}")
     if failure.hint:
-        click.echo(f"{_label('hint:', 'cyan')} {_indented(failure.hint)}", err=True)
+        _say(f"{_label('hint:', 'cyan')} {_indented(failure.hint)}")
 
 
 def usage_error(failure: click.ClickException) -> None:
     """Print what click says about a wrong command line, and how it is used, to stderr."""
     said = io.StringIO()
     failure.show(file=said)
-    click.echo(printable(said.getvalue()), err=True, nl=False)
+    _say(printable(said.getvalue()), nl=False)
 
 
 def defect() -> None:
     """Print the traceback of the exception that is being handled, a fault of paddock's own, to stderr."""
-    click.echo(printable(traceback.format_exc()), err=True, nl=False)
+    _say(printable(traceback.format_exc()), nl=False)
 
 
 class TerminalReporter:
     """The `Reporter` of the command line."""
 
     def say(self, message: str, /) -> None:
-        click.echo(_indented(message), err=True)
+        _say(_indented(message))
 
     def warn(self, message: str, /) -> None:
-        click.echo(f"{_label('warning:', 'yellow')} {_indented(message)}", err=True)
+        _say(f"{_label('warning:', 'yellow')} {_indented(message)}")
 
     @contextmanager
     def progress(self, label: str, *, total: int | None, unit: Unit, done: int = 0) -> Iterator[Advance]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from paddock.errors import BundleError, PaddockError, PreflightError
+from paddock.errors import BundleError, PaddockError, PreflightError, quoted, step_after
 
 _WRITE_OUT_EVERY = 10  # seconds; more often, it slows down whoever writes
 _LEFT_BEHIND = 3600  # seconds without a write, after which a partial file has no writer any more
@@ -29,8 +29,14 @@ def writing(path: Path, *, raising: type[PaddockError] = BundleError) -> Iterato
     except OSError as refused:
         raise raising(
             f"{path}: cannot be written ({refused.strerror or refused})",
-            hint="see that the disk has room and can be written, then repeat the command",
+            hint=_step_of_a_writer(refused, path),
         ) from refused
+
+
+def _step_of_a_writer(refused: OSError, path: Path) -> str:
+    if isinstance(refused, FileNotFoundError):
+        return f"its folder is missing: `mkdir -p {quoted(path.parent)}`, then repeat the command"
+    return step_after(refused, path)
 
 
 def write_durably(
@@ -39,8 +45,17 @@ def write_durably(
     """Write `path` under a partial name, flush it to the disk, then rename it.
 
     The file belongs to `group`, where one is named. What a killed process left of such a write is removed.
-    Raises OSError as the system does, FileExistsError when `replace` is False and `path` exists.
+    Raises OSError as the system does, naming `path`, and FileExistsError when `replace` is False and it
+    exists.
     """
+    try:
+        _write_durably(path, data, mode=mode, group=group, replace=replace)
+    except OSError as refused:
+        refused.filename, refused.filename2 = str(path), None
+        raise
+
+
+def _write_durably(path: Path, data: bytes, *, mode: int, group: int | None, replace: bool) -> None:
     _remove_leftovers(path)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)

@@ -1,19 +1,28 @@
 """Docker: connecting to the engine, and finding the compose and buildx commands.
 
-Each refusal says what to install. The engine is reached as the `docker` command reaches it: DOCKER_HOST, else
-the current context, else the local socket. Nothing here knows stacks; `paddock.stack.containers` does.
+Each refusal says what to install. The engine is the one that the `docker` command takes: DOCKER_HOST, else
+the context, else the local socket. No connection within this machine goes through a proxy. Nothing here knows
+stacks; `paddock.stack.containers` does.
 """
 
 from __future__ import annotations
 
+import atexit
+import hashlib
+import json
 import os
 import re
 import shutil
 import socket
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from paddock import process
@@ -36,8 +45,10 @@ __all__ = [
     "MINIMUM_COMPOSE",
     "MINIMUM_ENGINE",
     "TIMEOUT",
+    "Endpoint",
     "Release",
     "address",
+    "chosen",
     "compose_argv",
     "connect",
     "docker",
@@ -54,8 +65,12 @@ MINIMUM_ENGINE = "20.10.10"
 BUILDING_ENGINE = "24.0.0"
 MINIMUM_COMPOSE = "2.0.0"
 TIMEOUT = 60  # seconds for one answer of the engine
+_LOCAL = "unix:///var/run/docker.sock"
+_LOCAL_TLS = "tcp://localhost:2376"
+_DEFAULT_CONTEXT = "default"  # the one that is none
 _PROGRAM_TIMEOUT = 60.0  # seconds for a program that prints its version
-_DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
+_THIS_MACHINE = re.compile(r"localhost|127\.[0-9.]+|::1")
+_ANY_API = "1.41"  # the requests until the engine has said which it speaks need none
 _INSTALL_HINT = "install Docker Engine (Debian: `make engine`, or the package docker.io), then try again"
 
 
@@ -72,20 +87,37 @@ class Release:
         return cls(numbers=tuple(int(number) for number in found[1].split("."))) if found else None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _TLSFiles:
+    """What a connection is secured with: files that are there, and whether the engine must prove itself."""
+
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    verify: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """An engine's address, such as unix:///run/docker.sock, tcp://host:2376 or ssh://user@host."""
+
+    address: str
+    tls: _TLSFiles | None = None
+
+
 def connect(*, timeout: float | None = TIMEOUT, minimum: str = MINIMUM_ENGINE) -> docker.DockerClient:
     """A client of an engine that answers and is not too old. Raises EngineError.
 
     `timeout` is for one answer in seconds; None for requests that take as long as an image is large.
     """
+    found = chosen()
     try:
-        _require_listener(address())
-    except OSError as failure:
-        raise _no_engine(failure) from failure
-    try:
-        client = docker.from_env(timeout=TIMEOUT, version="auto")
-        version = str(client.version()["Version"])
+        _require_listener(found.address)
+        with closing(_client(found, _ANY_API)) as asking:
+            said = asking.api.version(api_version=False)
+        client, version = _client(found, str(said["ApiVersion"])), str(said["Version"])
         client.api.timeout = timeout  # type: ignore[assignment]  # requests knows None, too
-    except (docker.errors.DockerException, OSError, KeyError) as failure:
+    except (docker.errors.DockerException, OSError, KeyError, ValueError) as failure:
         raise _no_engine(failure) from failure
     release, least = Release.of(version), Release.of(minimum)
     if release and least and release < least:
@@ -117,14 +149,8 @@ def has_image(client: docker.DockerClient, reference: str) -> bool:
 
 
 def address() -> str:
-    """Where the engine is looked for."""
-    named = os.environ.get("DOCKER_HOST")
-    if named:
-        return named
-    try:
-        return docker.ContextAPI.kwargs_from_context(environment=os.environ).get("base_url", _DEFAULT_ADDRESS)
-    except (docker.errors.DockerException, OSError):
-        return _DEFAULT_ADDRESS
+    """Where the engine is looked for. Raises EngineError for a context that is not there."""
+    return chosen().address
 
 
 def is_local() -> bool:
@@ -140,6 +166,7 @@ def host() -> str:
 @cache
 def compose_argv() -> tuple[str, ...]:
     """How Compose v2 is started: `docker compose` or the standalone `docker-compose`. Raises EngineError."""
+    chosen()  # without its context, neither would say more than that
     found = [(argv, version) for argv in _COMPOSE_COMMANDS if (version := _version_of(argv))]
     for argv, version in found:
         release, minimum = Release.of(version), Release.of(MINIMUM_COMPOSE)
@@ -155,6 +182,7 @@ def compose_argv() -> tuple[str, ...]:
 @cache
 def require_buildx() -> str:
     """The version of `docker buildx`. Raises EngineError when it is not there."""
+    chosen()
     try:
         printed = process.capture(["docker", "buildx", "version"], timeout=_PROGRAM_TIMEOUT).stdout.split()
     except ProgramError as absent:
@@ -163,6 +191,79 @@ def require_buildx() -> str:
             hint="install it (Debian: docker-buildx or `make engine`; elsewhere docker-buildx-plugin)",
         ) from absent
     return printed[1] if len(printed) > 1 else "unknown"
+
+
+# --- which engine -------------------------------------------------------------------------------------------
+
+
+def chosen() -> Endpoint:
+    """The engine that `docker` takes here, found in the order and places of docker/cli.
+
+    Raises EngineError for a context that is named and not there.
+    """
+    if os.environ.get("DOCKER_HOST"):
+        return _of_environment(os.environ["DOCKER_HOST"])
+    name = os.environ.get("DOCKER_CONTEXT") or _current_context()
+    return _of_environment("") if name in ("", _DEFAULT_CONTEXT) else _of_context(name)
+
+
+def _of_environment(host: str) -> Endpoint:
+    """The engine at DOCKER_HOST, or the local one, by DOCKER_TLS, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH."""
+    verify = bool(os.environ.get("DOCKER_TLS_VERIFY"))
+    tls = None
+    if verify or os.environ.get("DOCKER_TLS"):
+        tls = _tls_files(Path(os.environ.get("DOCKER_CERT_PATH") or _docker_folder()), verify=verify)
+    address = host.strip() or (_LOCAL_TLS if tls else _LOCAL)
+    return Endpoint(address=address if "://" in address else f"tcp://{address}", tls=tls)
+
+
+def _of_context(name: str) -> Endpoint:
+    identity = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    store = _docker_folder() / "contexts"
+    described = _json_in(store / "meta" / identity / "meta.json")
+    if not described:
+        names = [str(_json_in(path).get("Name")) for path in sorted(store.glob("meta/*/meta.json"))]
+        raise EngineError(
+            f'Docker context "{name}": found none of that name in {store}, '
+            f"expected one of {', '.join([_DEFAULT_CONTEXT, *names])}",
+            hint="`unset DOCKER_CONTEXT`, or choose one that is there with `docker context use NAME`",
+        )
+    place = (described.get("Endpoints") or {}).get("docker") or {}
+    files = _tls_files(store / "tls" / identity / "docker", verify=not place.get("SkipTLSVerify"))
+    secured = not files.verify or files.ca or files.certificate
+    return Endpoint(address=str(place.get("Host") or _LOCAL), tls=files if secured else None)
+
+
+def _tls_files(folder: Path, *, verify: bool) -> _TLSFiles:
+    present = {name: folder / name for name in ("ca.pem", "cert.pem", "key.pem") if (folder / name).is_file()}
+    return _TLSFiles(
+        ca=present.get("ca.pem"),
+        certificate=present.get("cert.pem"),
+        key=present.get("key.pem"),
+        verify=verify,
+    )
+
+
+def _docker_folder() -> Path:
+    """The folder of Docker's client configuration; it need not exist."""
+    # the function, since Path.expanduser raises for a user without a home
+    return Path(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))  # noqa: PTH111
+
+
+def _current_context() -> str:
+    return str(_json_in(_docker_folder() / "config.json").get("currentContext") or "")
+
+
+def _json_in(path: Path) -> Mapping[str, Any]:
+    """The object in a file; empty where there is none, as docker itself goes on without it."""
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+# --- reaching it --------------------------------------------------------------------------------------------
 
 
 _COMPOSE_COMMANDS = (("docker", "compose"), ("docker-compose",))
@@ -174,6 +275,39 @@ def _version_of(argv: tuple[str, ...]) -> str:
         return process.capture([*argv, "version", "--short"], timeout=_PROGRAM_TIMEOUT).stdout.strip()
     except ProgramError:
         return ""
+
+
+def _client(found: Endpoint, version: str) -> docker.DockerClient:
+    """A client that has sent nothing yet."""
+    files = found.tls
+    tls: docker.tls.TLSConfig | bool = False
+    if files is not None:
+        pair = (str(files.certificate), str(files.key)) if files.certificate and files.key else None
+        ca = str(files.ca) if files.ca else None
+        tls = docker.tls.TLSConfig(client_cert=pair, ca_cert=ca, verify=files.verify)
+    address = _relay() if found.address.startswith("ssh:") else found.address
+    client = docker.DockerClient(base_url=address, tls=tls, timeout=TIMEOUT, version=version)
+    client.api.trust_env = not _THIS_MACHINE.fullmatch(urlsplit(address).hostname or "localhost")
+    return client
+
+
+@cache
+def _relay() -> str:
+    """A socket behind which `docker` itself connects to its engine: it knows ssh with all its settings."""
+    folder = Path(tempfile.mkdtemp(prefix="paddock-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(folder / "engine"))
+    listener.listen()
+
+    def serve() -> None:
+        while True:
+            connection, _ = listener.accept()
+            argv = ["docker", "system", "dial-stdio"]
+            threading.Thread(target=process.serve, args=(argv, connection), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"unix://{folder}/engine"
 
 
 def _require_listener(where: str) -> None:

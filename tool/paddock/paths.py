@@ -6,7 +6,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from paddock.errors import ConfigurationError
+from paddock.errors import ConfigurationError, PreflightError, quoted
 
 _PACKAGE = Path(__file__).resolve().parent
 _CHECKOUT = _PACKAGE.parents[1]  # <checkout>/tool/paddock
@@ -37,7 +37,7 @@ def workspace() -> Path:
     """
     chosen = os.environ.get("PADDOCK_ROOT")
     if chosen:
-        return _chosen(Path(chosen).expanduser())
+        return _chosen(expanded(chosen))
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "images").is_dir() and (folder / "compose").is_dir():
@@ -55,11 +55,25 @@ def checkout() -> Path:
     )
 
 
+def expanded(path: str) -> Path:
+    """The path with `~` replaced by this user's home.
+
+    Raises PreflightError for a user of whom neither HOME nor the host says where that is.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise PreflightError(
+            f"{path}: found no home of the user {os.getuid()}, expected HOME to name a folder",
+            hint='`export HOME="$PWD"` takes the current folder, for this shell',
+        ) from None
+
+
 def _chosen(root: Path) -> Path:
     if not root.is_dir():
         raise ConfigurationError(
             f"PADDOCK_ROOT: found {root}, expected a folder that exists",
-            hint="create it, or unset PADDOCK_ROOT",
+            hint=f"create it (`mkdir -p {quoted(root)}`), or `unset PADDOCK_ROOT`",
         )
     return root.resolve()
 

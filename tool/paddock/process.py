@@ -6,17 +6,21 @@ Ctrl-C reaches the child, too (same process group): we wait for it to clean up, 
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
+import socket
 import subprocess
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddock.errors import Interrupted, ProgramError
+from paddock.errors import Interrupted, ProgramError, step_after
 
 LAST_LINES = 25
 LONGEST_LINE = 1 << 20  # characters that are handed over at once
@@ -60,10 +64,8 @@ def capture(
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except FileNotFoundError as absent:
-        raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
-    except OSError as refused:  # no execute permission, or for another machine
-        raise ProgramError(f"{argv[0]}: cannot be run: {refused.strerror}") from refused
+    except OSError as refused:
+        raise _not_started(argv, refused) from refused
     except subprocess.TimeoutExpired as late:
         raise ProgramError(f"{command_line(argv)}: no end after {timeout:.0f} s") from late
     if check and done.returncode != 0:
@@ -99,8 +101,8 @@ def stream(
             errors="replace",
             bufsize=1,
         )
-    except FileNotFoundError as absent:
-        raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+    except OSError as refused:
+        raise _not_started(argv, refused) from refused
     with child:
         assert child.stdout is not None  # noqa: S101 - PIPE was asked for
         try:
@@ -118,18 +120,27 @@ def stream(
         raise _failed(argv, status, last)
 
 
+def serve(argv: Sequence[str], connection: socket.socket) -> None:
+    """Let a program talk over a connection until it ends; without such a program the connection just ends."""
+    talk = connection.fileno()
+    with connection, suppress(OSError):
+        subprocess.run(
+            argv, stdin=talk, stdout=talk, stderr=subprocess.DEVNULL, start_new_session=True, check=False
+        )
+
+
 class Background:
     """A program that runs in the background, in a session of its own: Ctrl-C does not reach it."""
 
     def __init__(self, argv: Sequence[str], *, log: Path) -> None:
         """Start it; its output is appended to the file `log`. Raises ProgramError when it is not there."""
-        try:
-            with log.open("ab") as output:
+        with log.open("ab") as output:
+            try:
                 self._child = subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
-        except FileNotFoundError as absent:
-            raise ProgramError(f"{argv[0]}: no such program on PATH") from absent
+            except OSError as refused:
+                raise _not_started(argv, refused) from refused
 
     @property
     def pid(self) -> int:
@@ -146,6 +157,69 @@ class Background:
     def wait(self) -> None:
         """Wait for its end."""
         self._child.wait()
+
+
+class Conversation:
+    """A program that is asked and answers, in a session of its own: Ctrl-C does not reach it or its children.
+
+    They end with this object, or by `end`.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start it. Raises ProgramError where it cannot be started."""
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as refused:
+            raise _not_started(argv, refused) from refused
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101 - PIPE was asked for
+        self._child, self._input, self._output = child, child.stdin.fileno(), child.stdout.fileno()
+        self._end = weakref.finalize(self, _end_session, child)
+
+    def say(self, words: bytes) -> None:
+        """Send `words`; a program that has ended does not hear them."""
+        _write(self._input, words)
+
+    def hear(self, *, until: float) -> bytes:
+        """Return what it says next; nothing once it has ended.
+
+        Raises TimeoutError when it says nothing before `until`, a time of time.monotonic().
+        """
+        heard = select.poll()
+        heard.register(self._output, select.POLLIN)
+        if not heard.poll(max(0.0, until - time.monotonic()) * 1000):
+            raise TimeoutError
+        return os.read(self._output, LONGEST_LINE)
+
+    def kill(self) -> None:
+        """Kill it and its children; whoever is hearing it hears its end."""
+        _kill_session(self._child)
+
+    def end(self, *, grace: float = 0) -> int:
+        """Kill it, unless it ends within `grace` seconds, and its children.
+
+        Returns its exit status, negative for the signal that ended it.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(grace)
+        self._end()
+        return self._child.returncode
+
+
+def _kill_session(leader: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):  # all of it has ended
+        os.killpg(leader.pid, signal.SIGKILL)
+
+
+def _end_session(leader: subprocess.Popen[bytes]) -> None:
+    _kill_session(leader)
+    with leader:  # waits for it and closes the pipes
+        pass
 
 
 @contextmanager
@@ -191,6 +265,15 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _merged(environment: Mapping[str, str] | None) -> dict[str, str] | None:
     return None if environment is None else {**os.environ, **environment}
+
+
+def _not_started(argv: Sequence[str], refused: OSError) -> ProgramError:
+    """The error for a program that is not there, may not be run, is for another machine, or in no folder."""
+    if isinstance(refused, FileNotFoundError) and refused.filename == argv[0]:
+        return ProgramError(f"{argv[0]}: no such program on PATH")
+    place = str(refused.filename or "")
+    hint = step_after(refused, place) if os.sep in place else ""  # a mere name was looked for on PATH
+    return ProgramError(f"{argv[0]}: cannot be run: {refused.strerror}", hint=hint)
 
 
 def _failed(argv: Sequence[str], status: int, lines: Sequence[str] | deque[str]) -> ProgramError:

@@ -56,13 +56,13 @@ def main() -> None:
     listed, stand_ins = read(options.list)
     if options.stand_in:
         # In the place of the vendor's package, and without the libraries of NVIDIA's that only that one wants.
-        listed = [each for each in listed if each.name != options.vendor and not each.name.startswith("nvidia-")]
+        listed = [found for found in listed if found.name != options.vendor and not found.name.startswith("nvidia-")]
         stand_in = stand_ins.get(options.stand_in) or package(options.stand_in)
-        listed = [each for each in listed if each.name != stand_in.name] + [stand_in]
+        listed = [found for found in listed if found.name != stand_in.name] + [stand_in]
     held = wheels(options.wheels)
     chosen: dict[str, list[str]] = {}
-    for each in listed:
-        place, line = choice(each, held.get(canonicalize_name(each.name), []), vendor=each.name == options.vendor)
+    for wanted in listed:
+        place, line = choice(wanted, held.get(canonicalize_name(wanted.name), []), vendor=wanted.name == options.vendor)
         chosen.setdefault(place, []).append(line)
     options.into.mkdir(parents=True)
     for place, lines in chosen.items():
@@ -74,7 +74,7 @@ def read(path: Path) -> tuple[list[Package], dict[str, Package]]:
     lines = [line for line in path.read_text().splitlines() if line]
     listed = [package(line) for line in lines if not line.startswith("#")]
     stand_ins = [package(line.removeprefix(STAND_IN)) for line in lines if line.startswith(STAND_IN)]
-    return listed, {f"{each.name}=={each.version}": each for each in stand_ins}
+    return listed, {f"{found.name}=={found.version}": found for found in stand_ins}
 
 
 def package(line: str) -> Package:

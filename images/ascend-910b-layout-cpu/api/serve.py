@@ -104,22 +104,27 @@ def load(configuration: dict[str, Any], predictors: Any) -> tuple[Any, list[str]
     import drawing
     import parsing
 
+    def made(configuration: dict[str, Any]) -> Any:
+        pipeline = create_pipeline(config=configuration, device=DEVICE)
+        parsing.watch(pipeline)
+        return pipeline
+
     predictors.install()
     parsing.fair_questions(configuration["SubModules"]["VLRecognition"]["genai_config"].get("max_concurrency", 200))
     drawing.install()
     here = parsing.preprocessors(configuration)
     if not here or configuration.get("use_doc_preprocessor"):
-        return create_pipeline(config=configuration, device=DEVICE), here
+        return made(configuration), here
     preprocessor = configuration["SubPipelines"]["DocPreprocessor"]
     preprocessor["use_doc_orientation_classify"] = "orientation" in here
     preprocessor["use_doc_unwarping"] = "unwarping" in here
     try:
-        return create_pipeline(config={**configuration, "use_doc_preprocessor": True}, device=DEVICE), here
+        return made({**configuration, "use_doc_preprocessor": True}), here
     except Exception:
         logging.getLogger("uvicorn.error").exception(
             "%s: the weights cannot be loaded; going on without: no request can ask for them", ", ".join(here)
         )
-        return create_pipeline(config=configuration, device=DEVICE), []
+        return made(configuration), []
 
 
 def main() -> None:

@@ -24,14 +24,14 @@ MOMENT = 315532800  # seconds: 1980-01-01, as the layers of weights have it
 
 def main(rules: Sequence[str]) -> None:
     """Fill /layers, and leave no /opt/venv."""
-    patterns = {layer: each.split(",") for layer, _, each in (rule.partition("=") for rule in rules)}
+    patterns = {layer: names.split(",") for layer, _, names in (rule.partition("=") for rule in rules)}
     for layer in (*patterns, REST):
         (LAYERS / layer / "opt").mkdir(parents=True)
     installed = distributions(path=[sysconfig.get_path("purelib")])
-    for found in sorted(installed, key=lambda each: each.name):
+    for found in sorted(installed, key=lambda package: package.name):
         name = found.name.lower().replace("_", "-")
         layer = next(
-            (layer for layer, wanted in patterns.items() if any(fnmatchcase(name, each) for each in wanted)), REST
+            (layer for layer, wanted in patterns.items() if any(fnmatchcase(name, pattern) for pattern in wanted)), REST
         )
         for path in files(found) if layer != REST else ():
             os.renames(path, LAYERS / layer / path.relative_to("/"))
@@ -43,8 +43,8 @@ def main(rules: Sequence[str]) -> None:
 
 def files(found: Distribution) -> Iterator[Path]:
     """What a distribution has in the environment, with its byte code; two may share a file."""
-    for each in found.files or ():
-        path = Path(os.path.normpath(found.locate_file(each)))
+    for file in found.files or ():
+        path = Path(os.path.normpath(found.locate_file(file)))
         compiled = [Path(cache_from_source(str(path)))] if path.suffix == ".py" else []
         yield from (path for path in (path, *compiled) if os.path.lexists(path) and path.is_relative_to(VENV))
 

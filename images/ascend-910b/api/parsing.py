@@ -13,19 +13,25 @@ import contextlib
 import importlib.util
 import inspect
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import cutting
 import decoder
 import links
 import options
+import problems
 from documents import Document, Reader
 from limits import Limits, Refusal
+from problems import Problem, noted
+from reading import Size, Unreadable
 from turns import Budget, Request, Turns, here, working_for
 
 PIECES_AT_ONCE = 3  # of a document: layouts are found while the VLM server reads, and its batches stay full
@@ -33,7 +39,9 @@ PAGES = {"cpu": 2}  # of a piece, by device: small where one page takes long, so
 MOST_PAGES = 8
 NAME = "{key}"  # of a picture, in PaddleX's templates of names
 WEIGHTS = {"orientation": "PP-LCNet_x1_0_doc_ori", "unwarping": "UVDoc"}
+MOST_REASONS = 3  # of pages that failed, in one message
 Answer = list[bytes]
+log = logging.getLogger("uvicorn.error")
 
 
 class Parser:
@@ -51,13 +59,13 @@ class Parser:
         preprocessors: list[str],
         preprocesses: bool,
     ) -> None:
-        from paddlex.inference.serving.schemas import paddleocr_vl
+        import schemas  # loads PaddleX
 
         self._pipeline = pipeline
         self._limits = limits
         self._allowed = allowed
         self._reader = reader
-        self._schemas = paddleocr_vl
+        self._schemas = schemas
         self._pages_at_once = PAGES.get(device.partition(":")[0], MOST_PAGES)
         self._threads = ThreadPoolExecutor(limits.parallel_requests + 2, "piece")
         self._turns = Turns(limits.parallel_requests)
@@ -91,6 +99,7 @@ class Parser:
                     422, f"fileType: found {asked.fileType}, and a document that is a {document.kind.upper()}"
                 )
             pages, info = await self._pages(request, document, asked, settings)
+        require_some(pages)
         if asked.restructurePages:
             pages = await self._run(self._restructured, request, pages, asked)
         return wrapped(request.log_id, [page.encoded for page in pages], info)
@@ -113,8 +122,8 @@ class Parser:
         async def work(number: int, first: int, last: int) -> None:
             area = sum(width * height for width, height in document.sizes[first:last])
             async with own, self._pixels.held(area), self._turns.held_in_loop(request):
-                images = await document.pages(first, last)
-                done[number] = await self._run(self._read, request, images, first, asked, settings)
+                images = dict(enumerate(await document.pages(first, last), first))
+                done[number] = await self._run(self._read, request, document, images, asked, settings)
 
         tasks = [asyncio.ensure_future(work(number, *piece)) for number, piece in enumerate(pieces)]
         try:
@@ -125,49 +134,103 @@ class Parser:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         pages = [page for piece in done for page in piece]
-        sizes = [{"width": page.width, "height": page.height} for page in pages]
+        sizes = [{"width": width, "height": height} for width, height in (page.size for page in pages)]
         if document.kind in ("pdf", "tiff") and (document.kind == "pdf" or len(pages) > 1):
             return pages, {"numPages": len(pages), "pages": sizes, "type": document.kind}
         return pages, {**sizes[0], "type": "image"}
 
     def _read(
-        self, request: Request, images: list[np.ndarray[Any, Any]], first: int, asked: Any, settings: dict[str, Any]
+        self,
+        request: Request,
+        document: Document,
+        images: dict[int, np.ndarray[Any, Any] | str],
+        asked: Any,
+        settings: dict[str, Any],
     ) -> list[Page]:
-        """In a thread: have the pipeline read some pages."""
+        """In a thread: have the pipeline read some pages, by their numbers; a page may be the reason why it is none."""
         if request.over:
             return []
+        readable = {number: image for number, image in images.items() if not isinstance(image, str)}
         with working_for(request):
+            bounds = [document.bounds[number] for number in readable]
+            read = iter(self._predicted(request, list(readable.values()), bounds, settings))
+        pages = []
+        for number, image in images.items():
+            if isinstance(image, str):
+                outcome = Outcome(problems=[Problem("unreadable", "failed", image)])
+            else:
+                outcome = next(read)
+            if outcome.result is None:
+                outcome.result = self._nothing(document.sizes[number], settings)
+            pages.append(self._page(request, outcome, number, asked))
+        return pages
+
+    def _predicted(
+        self, request: Request, images: list[np.ndarray[Any, Any]], bounds: list[int], settings: dict[str, Any]
+    ) -> list[Outcome]:
+        """What PaddleX makes of each page; one that it cannot read alone has no result."""
+        if not images:
+            return []
+        noted.begin()
+        cutting.bounds.left = bounds
+        try:
             results = list(self._pipeline.predict(images, use_queues=False, **settings))
+        except Exception as wrong:
+            if request.over or is_of_server(wrong):
+                raise
+            if len(images) > 1:
+                alone = zip(images, bounds)  # noqa: B905
+                return [one for image, bound in alone for one in self._predicted(request, [image], [bound], settings)]
+            log.exception("a page cannot be read")
+            told = f"the page cannot be read ({type(wrong).__name__}: {wrong})"
+            return [Outcome(problems=[Problem("failed", "failed", told)])]
         for result in results:
             if isinstance(result, dict) and result.keys() == {"error"}:
                 raise Refusal(422, str(result["error"]))
-        return [
-            self._page(request, image, result, number, asked)
-            for number, (image, result) in enumerate(zip(images, results), first)  # noqa: B905
-        ]
+        found = []
+        for number, (image, result) in enumerate(zip(images, results)):  # noqa: B905
+            texts = [block.content for block in result["parsing_res_list"]]
+            troubles = problems.problems_of(image, texts, noted.of_page(number))
+            found.append(Outcome(image=image, result=result, problems=troubles))
+        return found
 
-    def _page(self, request: Request, image: np.ndarray[Any, Any], result: Any, number: int, asked: Any) -> Page:
+    def _nothing(self, size: Size, settings: dict[str, Any]) -> Any:
+        """PaddleX's result of a page on which nothing was found."""
+        from paddlex.inference.pipelines.paddleocr_vl.result import PaddleOCRVLResult
+
+        asked = self._pipeline._pipeline.get_model_settings
+        model_settings = asked(**{name: settings.get(name) for name in inspect.signature(asked).parameters})
+        nothing: dict[str, Any] = {"input_path": None, "page_index": None, "page_count": None}
+        nothing |= {"width": size[0], "height": size[1], "model_settings": model_settings}
+        nothing |= {"layout_det_res": {"boxes": []}, "doc_preprocessor_res": {}, "spotting_res": {}}
+        return PaddleOCRVLResult(nothing | {"table_res_list": [], "parsing_res_list": [], "imgs_in_doc": []})
+
+    def _page(self, request: Request, outcome: Outcome, number: int, asked: Any) -> Page:
         from paddlex.inference.serving.basic_serving._pipeline_apps._common import common
 
+        image, result = outcome.image, outcome.result
         pictures = {"log_id": request.log_id, "max_img_size": self._largest_picture}
         markdown = result._to_markdown(pretty=asked.prettifyMarkdown, show_formula_number=asked.showFormulaNumber)
         entry: dict[str, Any] = {
             "prunedResult": common.prune_result(result.json["res"]),
             "markdown": {"text": markdown["markdown_texts"], "images": None},
         }
+        if outcome.problems:
+            entry["problems"] = [problem.said() for problem in outcome.problems]
         if returns_pictures(asked):
             template = f"markdown_{number}/" + NAME
             images = common.postprocess_images(markdown["markdown_images"], filename_template=template, **pictures)
             entry["markdown"]["images"] = images
-        if self._visualize if asked.visualize is None else asked.visualize:
+        if image is not None and (self._visualize if asked.visualize is None else asked.visualize):
             drawn = {"input_img": image, **result.img}
             shown = common.postprocess_images(drawn, filename_template=f"{NAME}_{number}.jpg", **pictures)
             entry["inputImage"] = shown.pop("input_img")
             entry["outputImages"] = shown
         if asked.outputFormats and not asked.restructurePages:  # else once the pages are joined
             entry["exports"] = exports(result, asked.outputFormats, request.log_id)
-        height, width = image.shape[:2]
-        return Page(self._schemas, entry, width=width, height=height, kept=asked.restructurePages)
+        size = (image.shape[1], image.shape[0]) if image is not None else (result["width"], result["height"])
+        failed = "; ".join(problem.message for problem in outcome.problems if problem.severity == "failed")
+        return Page(self._schemas, entry, size=size, kept=asked.restructurePages, failed=failed)
 
     def _settings(self, asked: Any) -> dict[str, Any]:
         """What the pipeline is to be told: PaddleX's own names for the options of the request."""
@@ -218,12 +281,15 @@ class Parser:
         entries = []
         for number, result in enumerate(joined):
             of_page = together if asked.concatenatePages else pictures[number]
+            of_entry = asked.pages if asked.concatenatePages else [asked.pages[number]]
             entry = self._text_again(result, asked)
             entry["markdown"]["images"] = of_page if returns_pictures(asked) else None
             if asked.outputFormats:
                 refill(result, of_page)
                 entry["exports"] = exports(result, asked.outputFormats, request.log_id)
-            entries.append(Page(self._schemas, entry, width=0, height=0, kept=False).encoded)
+            if found := [problem for page in of_entry for problem in page.problems or []]:
+                entry["problems"] = [problem.model_dump() for problem in found]
+            entries.append(Page(self._schemas, entry, kept=False).encoded)
         return entries
 
     def _restructured(self, request: Request, pages: list[Page], asked: Any) -> list[Page]:
@@ -236,7 +302,7 @@ class Parser:
             if asked.outputFormats:
                 refill(result, entry["markdown"]["images"] or {})
                 entry["exports"] = exports(result, asked.outputFormats, request.log_id)
-            made.append(Page(self._schemas, entry, width=page.width, height=page.height, kept=False))
+            made.append(Page(self._schemas, entry, size=page.size, kept=False))
         return made
 
     def _restructure(self, pruned: Sequence[Any], asked: Any, *, concatenate: bool) -> list[Any]:
@@ -283,17 +349,45 @@ class Parser:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
+@dataclass
+class Outcome:
+    """A page as PaddleX's pipeline leaves it."""
+
+    image: np.ndarray[Any, Any] | None = None  # (height, width, BGR)
+    result: Any = None
+    problems: list[Problem] = field(default_factory=list)
+
+
 class Page:
     """A page of the answer: encoded at once, and as objects only where it is needed again."""
 
-    def __init__(self, schemas: Any, entry: dict[str, Any], *, width: int, height: int, kept: bool) -> None:
-        self.width = width
-        self.height = height
+    def __init__(
+        self, schemas: Any, entry: dict[str, Any], *, size: Size = (0, 0), kept: bool, failed: str = ""
+    ) -> None:
+        self.size = size  # in pixels
+        self.failed = failed  # why there is nothing; empty where it was read
         self.entry = entry if kept else {}
         self.encoded = b"" if kept else schemas.LayoutParsingResult(**entry).model_dump_json(exclude_none=True).encode()
 
 
-def pieces_of(sizes: Sequence[decoder.Size], most: int, area: int) -> Iterable[tuple[int, int]]:
+def require_some(pages: Sequence[Page]) -> None:
+    """Refuse a document of which no page could be read."""
+    reasons = list(dict.fromkeys(page.failed for page in pages))
+    if pages and all(reasons):
+        more = f" (and {len(reasons) - MOST_REASONS} reasons more)" if len(reasons) > MOST_REASONS else ""
+        raise Refusal(422, "; ".join(reasons[:MOST_REASONS]) + more)
+
+
+def is_of_server(wrong: Exception) -> bool:
+    """Whether a failure is the VLM server's, and says nothing about the page: it is away, or failed inside."""
+    import openai
+
+    return isinstance(wrong, openai.APIConnectionError) or (
+        isinstance(wrong, openai.APIStatusError) and wrong.status_code not in (400, 413, 422)
+    )
+
+
+def pieces_of(sizes: Sequence[Size], most: int, area: int) -> Iterable[tuple[int, int]]:
     """First page and the one after the last of each piece: `most` pages and `area` pixels unless one page has more."""
     first, held = 0, 0
     for number, (width, height) in enumerate(sizes):
@@ -356,9 +450,9 @@ def require_pictures(pictures: dict[str, str], limits: Limits) -> None:
         data = options.bytes_of(encoded, f"markdownImages.{name[:80]}", limits.max_bytes)
         try:
             if decoder.kind_of(data) not in ("png", "jpeg"):
-                raise decoder.Unreadable("it is no PNG or JPEG")
+                raise Unreadable("it is no PNG or JPEG")
             decoder.open_document(data, max_pages=1, max_pixels=limits.max_pixels)
-        except decoder.Unreadable as wrong:
+        except Unreadable as wrong:
             raise Refusal(422, f"markdownImages: {name[:80]!r}: {wrong}") from wrong
 
 
@@ -369,14 +463,26 @@ def fair_questions(at_once: int) -> None:
     turns = Turns(at_once)
 
     def create_chat_completion(self: Any, messages: Any, *, return_future: bool = False, **settings: Any) -> Any:
-        request = here.request
+        request, question = here.request, noted.ask()
 
         async def ask() -> Any:
             async with turns.held_in_loop(request):
                 if request.over:
                     raise asyncio.CancelledError
-                return await self._client.chat.completions.create(model=self._model_name, messages=messages, **settings)
+                completion = await self._client.chat.completions.create(
+                    model=self._model_name, messages=messages, **settings
+                )
+                question.answered(completion)
+                return completion
 
         return genai.run_async(ask(), return_future=return_future)
 
     genai.GenAIClient.create_chat_completion = create_chat_completion
+
+
+def watch(pipeline: Any) -> None:
+    """Have a pipeline of PaddleX's look at large pages in pieces, and note what its questions are about."""
+    inner = pipeline._pipeline  # the one around it is for several devices
+    problems.note_pages(inner)
+    if hasattr(inner, "layout_det_model"):
+        inner.layout_det_model = cutting.Piecewise(inner.layout_det_model)

@@ -27,6 +27,7 @@ READ_IDLE = 60.0  # seconds in which a client must take a piece of the answer
 PIECE = 1 << 18  # bytes of an answer sent at once
 BODIES = 5  # largest bodies that may be held at the same time
 RETRY_AFTER = 10  # seconds
+JUDGED = (b"x-paddock-pages", b"judged")  # a page without problems has none; others' services do not look
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -120,7 +121,7 @@ class Door:
             finally:
                 request.over = True
                 self._open -= 1
-        await answer(send, 200, done)
+        await answer(send, 200, done, [JUDGED])
 
     def _require_place(self) -> None:
         if self._open >= self._limits.open_requests:

@@ -11,8 +11,9 @@ VERSION = "3.1.0"
 def description(*, keys: bool) -> bytes:
     """The document for `GET /openapi.json`; with `keys`, operations ask for one."""
     from paddlex.inference.serving.infra.models import AIStudioNoResultResponse, AIStudioResultResponse
-    from paddlex.inference.serving.schemas import paddleocr_vl as schemas
     from pydantic.json_schema import models_json_schema
+
+    import schemas
 
     operations = {
         "/layout-parsing": ("infer", schemas.InferRequest, AIStudioResultResponse[schemas.InferResult]),

@@ -5,6 +5,7 @@ Needs root and a loop device. The stick is pulled by killing its driver: what th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from bundle_folders import contents_of, manifest_of
 from layer_files import noise, text
 from paddock.bundle.format.manifest import Carried
 from paddock.door import run
+from pipeline_api import Maker, PipelineApi
 from programs import PADDOCK, require_failure, succeeded
 from site_engine import Load
 from site_host import Site
@@ -163,3 +165,32 @@ def test_a_key_on_the_stick(stick: Stick, capsys: pytest.CaptureFixture[str]) ->
     assert run(["keygen", str(key)]) == 7
     assert "exists, expected a new file" in capsys.readouterr().err
     assert {path.name for path in stick.folder.iterdir()} == {"workshop.key", "workshop.key.pub"}
+
+
+def test_results_whose_names_differ_only_in_case(
+    stick: Stick, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One result never takes the place of another: the second is refused, in one run and in two."""
+    folder, out = tmp_path / "in", stick.folder / "out"
+    maker, api = Maker(folder), PipelineApi()
+    for shade, name in enumerate(("Scan.png", "scan.png", "x/Other.png", "y/other.png")):
+        maker.image(name, shade=shade)
+
+    def parse(*names: str) -> tuple[int, dict[str, str]]:
+        files = [str(folder / name) for name in names]
+        status = run(["parse", *files, "-o", str(out), "--url", api.url, "--json"])
+        documents = json.loads(capsys.readouterr().out)["documents"]
+        return status, {Path(one["source"]).name: one["status"] for one in documents}
+
+    try:
+        assert parse("Scan.png", "scan.png") == (2, {"Scan.png": "done", "scan.png": "failed"})
+        assert parse("scan.png") == (2, {"scan.png": "failed"})
+        assert parse("Scan.png") == (0, {"Scan.png": "skipped"})
+        assert parse("x/Other.png", "y/other.png") == (0, {"Other.png": "done", "other.png": "done"})
+    finally:
+        api.stop()
+    assert sorted(path.relative_to(out).as_posix() for path in out.glob("**/document.md")) == [
+        "Scan.png/document.md",
+        "x/Other.png/document.md",
+        "y/other.png/document.md",
+    ]

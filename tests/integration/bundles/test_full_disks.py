@@ -16,7 +16,7 @@ from paddock.bundle.check import trust
 from paddock.bundle.format import signature
 from paddock.bundle.format.manifest import Carried, parse
 from paddock.bundle.format.reader import OpenBundle
-from paddock.bundle.site.loadplan import STAGING
+from paddock.bundle.imagestore.tags import STAGING
 from paddock.door import run
 from samples import bundles
 from site_engine import Load, SiteEngine

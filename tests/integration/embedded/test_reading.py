@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from embedded_stack import Reader
 from paddock.smoke.reading import error_rate
 from paddock.weights.markers import NOTICE
-from samples.drawn import PAGE, Document, document, ruled
+from samples.drawn import PAGE, Document, document, roll, ruled
 
 # Pages of each document: enough to show that the pipeline still reads as it did when fifty were measured
 # (docs/reference/embedded-model.md). vLLM gives the same text as llama.cpp (test_same_text.py).
@@ -61,6 +61,18 @@ def test_unseen_pages_are_read_in_order(reader: Reader) -> None:
     print(f"{whole:.0f} of {pages} pages with a block a line")
     assert wrong / length <= CHARACTERS_WRONG
     assert whole >= 0.9 * pages  # nothing is missing, nothing doubled
+
+
+@with_llama
+def test_a_picture_far_longer_than_wide_is_read_to_its_end(reader: Reader) -> None:
+    """It is cut for the layout network, which would see no line of it."""
+    made = roll(random.Random(20261201), 60)
+    ((found,), (expected,)) = reader.pages(made.file("PNG")), made.lines
+    assert (
+        error_rate("\n".join(block["block_content"] for block in found), "\n".join(expected))
+        <= CHARACTERS_WRONG
+    )
+    assert max(block["block_bbox"][3] for block in found) > made.pages[0].height - 180  # of the whole page
 
 
 @with_llama

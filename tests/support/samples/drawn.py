@@ -99,6 +99,17 @@ def ruled(r: random.Random, columns: int, rows: int) -> tuple[Image.Image, tuple
     return page, tuple(lines)
 
 
+def roll(r: random.Random, count: int) -> Document:
+    """One page like a receipt: so many lines, far longer than wide."""
+    font, size, lines = ImageFont.truetype(FONTS / KNOWN[0], 28), 44, []
+    page = Image.new("L", (900, 2 * MARGIN + count * size), 255)
+    draw = ImageDraw.Draw(page)
+    for number in range(count):
+        lines.append(sentence(r, LONGEST))
+        draw.text((MARGIN // 2, MARGIN + number * size), lines[-1], font=font, fill=0)
+    return Document(pages=(page,), lines=(tuple(lines),))
+
+
 def document(r: random.Random, pages: int) -> Document:
     made = [drawn(r) for _ in range(pages)]
     return Document(pages=tuple(page for page, _ in made), lines=tuple(lines for _, lines in made))

@@ -85,6 +85,6 @@ def test_a_line_that_is_none(path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file") as refused:
         accepted.names(tmp_path / "keys")
-    assert f"`paddock keys add NAME --file {tmp_path}/keys`" in refused.value.hint
+    assert f"`mkdir -p {tmp_path} && paddock keys add NAME --file {tmp_path}/keys`" in refused.value.hint
     with pytest.raises(ConfigurationError, match="cannot be written"):
         accepted.add(tmp_path / "absent" / "keys", "one")

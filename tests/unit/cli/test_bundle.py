@@ -154,7 +154,7 @@ def test_diff_shows_images_software_files_and_layers(paddock: Paddock) -> None:
     assert not any(row[0] == "layer" for row in rows)
     made("fewer", images={"paddock/cpu-api:0.1.0": bundles.LAYERS[:2]})
     _, out, _ = paddock("bundle", "diff", "old", "fewer", "--json")
-    assert [each["diff_id"] for each in json.loads(out)["removed"]] == [digest(bundles.LAYERS[2])]
+    assert [layer["diff_id"] for layer in json.loads(out)["removed"]] == [digest(bundles.LAYERS[2])]
     assert json.loads(out)["added"] == []
 
 

@@ -26,3 +26,11 @@ def test_the_fields_of_a_stack(fake_engine: FakeEngine) -> None:
         "notice",
         "services",
     }
+
+
+def test_memory_that_ran_out_is_said_with_the_setting(fake_engine: FakeEngine) -> None:
+    container = inspected(RestartCount=1)
+    fake_engine.containers = [container]
+    fake_engine.events = [{"Type": "container", "Action": "oom", "Actor": {"ID": container["Id"]}}]
+    done = CliRunner().invoke(status)
+    assert "memory ran out; its limit is 8g: `paddock config set /srv/cpu VLM_MEMORY=12g`" in done.stdout

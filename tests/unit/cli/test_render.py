@@ -16,7 +16,7 @@ def test_check_names_each_file_and_exits_4(tmp_path: Path, capsys: pytest.Captur
     assert run(["render", "--check", "--output", str(tmp_path)]) == 4
     printed = capsys.readouterr()
     assert printed.out == "missing compose/cpu/pipeline.yaml\n"
-    assert "hint: paddock render" in printed.err
+    assert f"hint: `paddock render --output {tmp_path}` writes them" in printed.err
 
 
 def test_a_stack_with_another_model_is_rendered_and_kept_current(

@@ -81,7 +81,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-SITE = ["import", "verify", "trust", "receipt", "rollback", "up", "down", "status", "logs", "parse", "smoke"]
+SITE = [
+    "import",
+    "verify",
+    "trust",
+    "receipt",
+    "rollback",
+    "up",
+    "down",
+    "status",
+    "config",
+    "logs",
+    "parse",
+    "smoke",
+]
 
 
 @pytest.mark.parametrize("arguments", [[], *([command] for command in SITE)], ids=" ".join)
@@ -105,6 +118,7 @@ def test_help_needs_nothing_but_the_command_line(folder: Path, arguments: list[s
         ("status", 5, "Docker Engine"),
         ("status ./stack", 5, "Docker Engine"),
         ("logs ./stack", 5, "Docker Compose"),
+        ("config list ./stack", 0, ""),
         ("parse absent.pdf -o out --url http://127.0.0.1:9", 2, "absent.pdf"),
         ("smoke ./stack", 5, "Docker Compose"),
         ("smoke http://127.0.0.1:9", 8, "127.0.0.1:9"),

@@ -39,7 +39,7 @@ KNOWN = Advisories(
 def test_versions_in_the_range_are_found_with_the_reason_that_is_theirs() -> None:
     images = {"one-x": {("a", "1.5"), ("b", "1.5")}, "two": {("a-cpu", "1.9+cpu")}, "three": {("a", "2.0")}}
     found = list(advisories.findings(KNOWN, images))
-    assert [(each.image, each.version, each.id, each.held) for each in found] == [
+    assert [(entry.image, entry.version, entry.id, entry.held) for entry in found] == [
         ("one-x", "1.5", "CVE-1", KNOWN.held[0]),
         ("one-x", "1.5", "CVE-2", None),
         ("two", "1.9+cpu", "CVE-1", KNOWN.held[1]),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from paddock.door import run
-from paddock.parse.batch import Summary, collect, parse_all
+from paddock.parse.batch import Summary, parse_all
+from paddock.parse.collecting import collect
 from paddock.parse.wire import ParseOptions
 from pipeline_api import Command, Faults, Maker, PipelineApi, Work, quick_client
 from recording import Recorder

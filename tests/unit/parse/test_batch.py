@@ -1,13 +1,15 @@
-"""The batch: what is collected, how many are sent at once, how failures end, and Ctrl-C."""
+"""The batch: how many are sent at once, how failures and losses end, and Ctrl-C."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,123 +17,17 @@ import pytest
 
 from paddock.door import run
 from paddock.errors import Interrupted, PreflightError, UsageError
-from paddock.parse.batch import Input, collect, parse_all
+from paddock.parse.batch import parse_all
 from paddock.parse.client import Client
+from paddock.parse.collecting import Input, collect
 from paddock.parse.wire import ParseOptions
 from paddock.report import Advance, Unit
-from pipeline_api import Command, Faults, Handler, Maker, PipelineApi, Work, statuses
+from pipeline_api import Answer, Command, Faults, Handler, Maker, PipelineApi, Work, error_of, statuses
 from programs import PADDOCK
 from programs import run as run_program
 from recording import Recorder
 
 LIMIT = 300  # seconds that a step of another process may take on a busy machine
-
-
-def names(*paths: str) -> list[str]:
-    collected = collect([Path(path) for path in paths], output=Path("out"))
-    return [document.name.as_posix() for document in collected.inputs]
-
-
-# --- collecting ---------------------------------------------------------------------------------------------
-
-
-def test_folders_are_searched_by_content_and_sorted(
-    make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("in/b.png", "in/a", "in/sub/c.png", "in/.hidden.png", "in/.git/d.png"):
-        make.image(name)
-    make.pdf("in/z.bin", pages=1)
-    make.data("in/notes.txt", b"text")
-    make.data("in/fake.png", b"text")
-    (tmp_path / "in" / "dangling.jpg").symlink_to("nowhere")
-    (tmp_path / "in" / "dangling").symlink_to("nowhere")
-    assert names("in") == ["a", "b.png", "dangling.jpg", "fake.png", "z.bin", "sub/c.png"]
-    assert collect([Path("in")], output=Path("out")).ignored == 2
-
-
-def test_each_file_once(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make.image("in/a.png")
-    assert names("in/a.png", "in", "./in/../in/a.png") == ["a.png"]
-
-
-def test_equal_names_are_told_apart(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("x/a.png", "y/a.png", "x/b.png", "x/a.pdf", "x/deep/one/c.png", "y/one/c.png"):
-        make.image(name)
-    assert names("x", "y/a.png") == ["a.pdf", "x/a.png", "b.png", "deep/one/c.png", "y/a.png"]
-    assert names("x/deep/one/c.png", "y/one/c.png") == ["deep/one/c.png", "y/one/c.png"]
-
-
-def test_no_result_lies_inside_another(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make.image("d/x.png")
-    make.image("e/x.png/pages")
-    assert names("d/x.png", "e") == ["d/x.png", "e/x.png/pages"]
-
-
-def test_names_never_leave_the_output(make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "deep").mkdir()
-    monkeypatch.chdir(tmp_path / "deep")
-    make.image("a.png")
-    make.image("deep/a.png")
-    assert names("../a.png", "a.png") == [f"{tmp_path.name}/a.png", "deep/a.png"]
-
-
-def test_results_are_not_parsed_again(make: Maker, work: Work, tmp_path: Path) -> None:
-    make.image("a.png")
-    assert statuses(work(".")) == ["done"]
-    assert names(".") == ["a.png"]
-    (tmp_path / "out").rename(tmp_path / "elsewhere")
-    assert names(".") == ["a.png"]
-
-
-def test_nothing_to_parse(
-    make: Maker, command: Command, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    make.data("in/notes.txt", b"text")
-    assert command("in") == 2
-    assert (
-        "in: found no documents (1 other files there), expected PDF, PNG, JPEG or TIFF"
-        in capsys.readouterr().err
-    )
-    assert not (tmp_path / "out").exists()
-    assert command() == 2
-
-
-def test_links_are_followed_within_a_folder_only(
-    make: Maker, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whoever may write into a folder of scans does not choose what else of this host is sent."""
-    make.image("in/a.png")
-    make.image("secret/b.png")
-    make.image("c.png")
-    for name, target in {
-        "in/within.png": "a.png",
-        "in/innocent.png": "../secret/b.png",
-        "in/folder": "../secret",
-        "in/absolute.png": str(tmp_path / "secret/b.png"),
-        "in/itself.png": "itself.png",
-        "in-link": "in",
-        "c-link.png": "c.png",
-    }.items():
-        (tmp_path / name).symlink_to(target)
-    assert names("in") == ["a.png", "itself.png", "within.png"]
-    assert names("in-link") == ["a.png", "itself.png", "within.png"]
-    assert names("c-link.png") == ["c-link.png"]  # it was named
-    (tmp_path / "in/itself.png").unlink()
-    assert command("in") == 0
-    shown = capsys.readouterr()
-    assert "in/innocent.png: left out: it is a link that leads out of the folder that was named" in shown.err
-    assert "in/folder: left out" in shown.err
-    assert command("in", "--json") == 0
-    left_out = json.loads(capsys.readouterr().out)["left_out"]
-    assert [entry["source"] for entry in left_out] == ["in/absolute.png", "in/innocent.png", "in/folder"]
-    for link in ("in/a.png", "in/within.png"):
-        (tmp_path / link).unlink()
-    assert command("in") == 2
-    assert "in: found no documents (3 links that lead out of it)" in capsys.readouterr().err
 
 
 # --- several at once, and failures --------------------------------------------------------------------------
@@ -169,12 +65,12 @@ def test_one_bad_file_does_not_stop_the_rest(
     assert command("good.png", "text.png", "empty.pdf", "corrupt.pdf", "blank.pdf", "gone.png") == 2
     shown = capsys.readouterr()
     assert shown.out.splitlines() == ["STATUS  PAGES  RESULT", "done    1      out/good.png/document.md"]
-    assert "1 done, 0 skipped, 5 failed, 0 unsent" in shown.err
+    assert "1 done, 0 partly, 0 skipped, 5 failed, 0 unsent, 0 with warnings, 0 left out" in shown.err
     assert "5 of 6 failed:" in shown.err
-    assert "  text.png: found text, expected PDF, PNG, JPEG or TIFF" in shown.err
+    assert "  text.png: found text, expected a PDF" in shown.err
     assert "  empty.pdf: the file is empty" in shown.err
     assert "  corrupt.pdf: the PDF is damaged" in shown.err
-    assert "  blank.pdf: found 0 pages" in shown.err
+    assert "  blank.pdf: " in shown.err
     assert "  gone.png: no such file" in shown.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.png"]
 
@@ -203,6 +99,9 @@ def test_the_api_fails_for_one(
         "status": "done",
         "folder": "out/b.png",
         "pages": 1,
+        "converted_from": None,
+        "notes": [],
+        "problems": [],
         "reason": None,
         "hint": None,
     }
@@ -217,9 +116,9 @@ def test_an_api_that_is_not_there_stops_the_batch(
     api.stop()
     assert command("in", "--jobs", "1") == 8
     shown = capsys.readouterr().err
-    assert "0 done, 0 skipped, 1 failed, 7 unsent" in shown
+    assert "0 done, 0 partly, 0 skipped, 1 failed, 7 unsent" in shown
     assert "7 more were not sent" in shown
-    assert "hint: start a stack with `paddock up`" in shown
+    assert "hint: start a stack with `paddock up TARGET`" in shown
 
 
 def test_an_api_that_wants_a_key_stops_the_batch(
@@ -229,7 +128,7 @@ def test_an_api_that_wants_a_key_stops_the_batch(
         make.image(f"in/{number}.png")
     api.refusal = (401, b"")
     assert command("in", "--jobs", "1") == 8
-    assert "0 done, 0 skipped, 1 failed, 2 unsent" in capsys.readouterr().err
+    assert "0 done, 0 partly, 0 skipped, 1 failed, 2 unsent" in capsys.readouterr().err
     api.refusal = None
     key = make.data("key", b"pk_secret_of_mine\n")
     assert command("in", "--key-file", str(key), "--json") == 0
@@ -272,6 +171,99 @@ def test_pages_that_are_missing_are_an_error(
     assert len(list((tmp_path / "out/a.pdf/pages").iterdir())) == 11
 
 
+# --- pages that were not read, or not well ------------------------------------------------------------------
+
+FAILED = {"kind": "failed", "severity": "failed", "message": "the VLM server refused it"}
+UNREADABLE = {"kind": "unreadable", "severity": "failed", "message": "the page's box is empty"}
+CUT = {"kind": "cut-short", "severity": "warning", "message": "it stopped at its limit"}
+
+
+def judged(api: PipelineApi, *problems: Sequence[Mapping[str, str]]) -> Answer:
+    """An answer with a page for each list of problems."""
+    pages = [
+        api.page(number, pictures=False) | ({"problems": list(found)} if found else {})
+        for number, found in enumerate(problems, 1)
+    ]
+    answer = {"errorCode": 0, "result": {"layoutParsingResults": pages, "dataInfo": {"type": "pdf"}}}
+    return lambda handler, _request: handler.write(200, json.dumps(answer).encode(), X_Paddock_Pages="judged")
+
+
+@pytest.mark.parametrize(("problem", "status"), [(FAILED, 8), (UNREADABLE, 2)])
+def test_a_page_that_was_not_read_is_a_failure_and_tried_again(
+    command: Command,
+    make: Maker,
+    api: PipelineApi,
+    problem: Mapping[str, str],
+    status: int,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    make.pdf("a.pdf", pages=3)
+    api.answer = judged(api, [], [problem], [problem, CUT])
+    assert command("a.pdf") == status
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1:] == ["partly  3      out/a.pdf/document.md"]
+    assert "warning: a.pdf: page 3: it stopped at its limit\n" in shown.err
+    assert "0 done, 1 partly, 0 skipped, 0 failed, 0 unsent, 1 with warnings, 0 left out" in shown.err
+    message = f"a.pdf: 2 of 3 pages were not read: page 2: {problem['message']}; and 1 more"
+    assert f"error: 1 of 1 failed:\n  {message}\n" in shown.err
+    assert "# Page 1" in (tmp_path / "out/a.pdf/document.md").read_text()
+    entries = json.loads((tmp_path / "out/a.pdf/document.json").read_text())["layoutParsingResults"]
+    assert [entry.get("problems") for entry in entries] == [None, [problem], [problem, CUT]]
+    assert command("a.pdf", "--json") == status
+    (document,) = json.loads(capsys.readouterr().out)["documents"]
+    assert (document["status"], document["pages"], document["reason"]) == ("partly", 3, message)
+    assert document["problems"] == [{"page": 2, **problem}, {"page": 3, **problem}, {"page": 3, **CUT}]
+    api.answer, before = api.parse, len(api.requests)
+    assert [command("a.pdf"), command("a.pdf")] == [0, 0]
+    assert len(api.requests) == before + 1
+    assert "skipped  3      out/a.pdf/document.md" in capsys.readouterr().out
+
+
+def test_warnings_are_failures_only_with_strict(
+    command: Command, make: Maker, api: PipelineApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make.pdf("in/a.pdf", pages=2)
+    api.answer = judged(api, [CUT], [CUT])
+    assert command("in") == 0
+    assert "warning: in/a.pdf: page 1: it stopped at its limit; and 1 more" in capsys.readouterr().err
+    assert command("in", "--json") == 0  # what is finished keeps them
+    (document,) = json.loads(capsys.readouterr().out)["documents"]
+    assert (document["status"], [found["page"] for found in document["problems"]]) == ("skipped", [1, 2])
+    assert command("in", "--strict") == 8
+    assert (
+        "1 of 1 failed:\n  in/a.pdf: page 1: it stopped at its limit; and 1 more" in capsys.readouterr().err
+    )
+    assert len(api.requests) == 1
+
+
+def test_links_that_are_left_out_are_failures_only_with_strict(
+    command: Command, make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make.image("in/a.png")
+    (tmp_path / "in/b.png").symlink_to(make.image("b.png"))
+    assert command("in") == 0
+    assert command("in", "--strict") == 2
+    assert "1 link(s) were left out, expected none with --strict" in capsys.readouterr().err
+
+
+def test_what_a_document_was_made_of_is_said(
+    work: Work, make: Maker, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make.image("a.bmp", kind="BMP")
+    assert command("a.bmp") == 0
+    assert "a.bmp: " in capsys.readouterr().err
+    assert command("a.bmp", "--json") == 0
+    (document,) = json.loads(capsys.readouterr().out)["documents"]
+    assert document["status"] == "skipped"
+    assert "BMP" in document["converted_from"]
+    assert document["notes"]
+    assert statuses(work("a.bmp", force=True)) == ["done"]
+
+
+# --- places that cannot be written --------------------------------------------------------------------------
+
+
 def test_an_output_that_is_a_file(
     command: Command, make: Maker, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -280,7 +272,7 @@ def test_an_output_that_is_a_file(
     assert command("a.png") == 2
     make.image("sub/a.png")
     assert run(["parse", "a.png", "-o", "out/below"]) == 9
-    assert "out/below: cannot be written: Not a directory" in capsys.readouterr().err
+    assert "out/below: leads through a file, expected folders only" in capsys.readouterr().err
 
 
 def test_a_result_that_cannot_be_written(work: Work, make: Maker, tmp_path: Path) -> None:
@@ -289,6 +281,90 @@ def test_a_result_that_cannot_be_written(work: Work, make: Maker, tmp_path: Path
     summary = work("in")
     assert isinstance(summary.outcomes[0].error, (PreflightError, UsageError))
     assert (tmp_path / "out/sub").is_file()
+
+
+# What is run in a process of its own, in which the system refuses to make folders of results.
+REFUSING = """
+import os, sys
+from paddock.door import run
+
+def refuse(event, arguments):
+    if event == "os.mkdir" and "partial" in str(arguments[0]):
+        raise OSError(int(sys.argv[1]), os.strerror(int(sys.argv[1])), arguments[0])
+
+sys.addaudithook(refuse)
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "failed", "unsent"), [(errno.ENOSPC, 1, 3), (errno.EROFS, 1, 3), (errno.ENAMETOOLONG, 4, 0)]
+)
+def test_a_disk_that_is_full_stops_the_batch(
+    api: PipelineApi, make: Maker, tmp_path: Path, number: int, failed: int, unsent: int
+) -> None:
+    for name in range(4):
+        make.image(f"in/{name}.png")
+    command = ["parse", "in", "-o", "out", "--url", api.url, "--jobs", "1", "--json"]
+    done = run_program(sys.executable, "-c", REFUSING, str(number), *command, cwd=tmp_path)
+    assert done.returncode == 9, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["failed"], summary["unsent"]) == (failed, unsent)
+    assert "Traceback" not in done.stderr
+    assert "hint: " in done.stderr
+    assert len(api.requests) == failed
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.needs("setpriv")
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sent(
+    api: PipelineApi, make: Maker, tmp_path: Path
+) -> None:
+    make.image("a.png")
+    (tmp_path / "out").mkdir(0o555)
+    as_anybody = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    command = ("parse", "a.png", "-o", "out", "--url", api.url)
+    done = run_program(*as_anybody, *PADDOCK, *command, cwd=tmp_path)
+    assert done.returncode == 9
+    assert done.stderr.splitlines()[0] == "error: out: this user may not use it"
+    assert api.requests == []
+
+
+@pytest.mark.needs("prlimit")
+@pytest.mark.parametrize(("files", "status"), [(6, 9), (64, 0)])
+def test_few_files_may_be_open(
+    api: PipelineApi, make: Maker, tmp_path: Path, files: int, status: int
+) -> None:
+    """Fewer documents are sent at a time; where it is too few for one, no document is blamed."""
+    for name in range(12):
+        make.image(f"in/{name}.png")
+    command = ("parse", "in", "-o", "out", "--url", api.url, "--jobs", "12")
+    done = run_program("prlimit", f"--nofile={files}:{files}", *PADDOCK, *command, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    if status:
+        assert "this process may not open more files" in done.stderr
+        assert done.stderr.count("hint: ") == 1
+        return
+    assert "warning: --jobs 5, not 12: this process may open 64 files at most (`ulimit -n`)" in done.stderr
+    assert api.most_together <= 5
+
+
+def test_a_result_never_takes_the_place_of_one_whose_name_only_differs_in_case(
+    work: Work, make: Maker, tmp_path: Path
+) -> None:
+    """As on a disk on which the folder of one is there under the name of the other."""
+    make.image("Scan.png")
+    make.image("scan.png", shade=1)
+    assert statuses(work("Scan.png")) == ["done"]
+    (tmp_path / "out/Scan.png").rename(tmp_path / "out/scan.png")
+    before = (tmp_path / "out/scan.png/.paddock.json").read_bytes()
+    summary = work("scan.png")
+    message = error_of(summary).message
+    assert message.startswith(
+        "out/scan.png: is there already as the result of Scan.png: this disk takes both"
+    )
+    assert (tmp_path / "out/scan.png/.paddock.json").read_bytes() == before
 
 
 def test_two_runs_do_not_write_to_one_folder(
@@ -390,8 +466,14 @@ def test_an_interrupt_while_documents_are_handed_out_leaves_no_thread_waiting(
     """Ctrl-C may come before the last document is handed to the pool, while others already wait."""
 
     class Interrupting(list[Input]):
+        looked_at = False  # before any is handed out, the names of all are looked at
+
         def __iter__(self) -> Iterator[Input]:
             yield self[0]
+            if not self.looked_at:
+                self.looked_at = True
+                yield from self[1:]
+                return
             assert api.received.acquire(timeout=LIMIT)
             raise KeyboardInterrupt
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from paddock.errors import UnhealthyError, UnknownClientError, UnreachableError, UsageError
+from paddock.errors import Interrupted, UnhealthyError, UnknownClientError, UnreachableError, UsageError
 from paddock.parse.client import Client
 from paddock.parse.document import Document, Kind, inspect
 from paddock.parse.wire import ParseOptions
 from pipeline_api import Answer, Faults, Maker, PipelineApi, failure, parse, quick_client
 
 
-def test_the_api_refuses_the_document(api: PipelineApi, make: Maker) -> None:
-    path = make.data("a.png", make.image("b.png").read_bytes()[:40])
+def test_the_api_refuses_the_document(api: PipelineApi, make: Maker, faults: type[Faults]) -> None:
+    path = make.image("a.png")
+    api.answer = faults.fails(422, "Invalid input file")
     error = failure(api, path)
     assert isinstance(error, UsageError)
     assert error.message == f"{path}: the pipeline API refused it (422: Invalid input file)"
@@ -33,39 +36,82 @@ def test_a_failure_inside_the_api(api: PipelineApi, make: Maker, faults: type[Fa
     assert len(api.requests) == 1  # not sent again
 
 
-def test_a_failure_while_the_vlm_server_is_down_says_so(
-    api: PipelineApi, make: Maker, faults: type[Faults]
-) -> None:
-    api.answer = faults.fails(500, "Internal server error")
-    api.readiness = {
-        "ready": False,
-        "model": "M",
-        "reason": "the VLM server does not answer at http://vlm:8080",
-    }
-    error = failure(api, make.image("a.png"))
-    assert error.message.endswith(
-        "(500: Internal server error): the VLM server does not answer at http://vlm:8080"
-    )
-
-
 def test_a_failure_while_the_vlm_server_answers_points_to_the_document(
     api: PipelineApi, make: Maker, faults: type[Faults]
 ) -> None:
+    """Once more it is sent: a server that restarted may be back by the time it is asked about."""
     api.answer = faults.fails(500, "Internal server error")
     api.readiness = {"ready": True, "model": "M", "reason": ""}
     error = failure(api, make.image("a.png"))
     assert "although its VLM server answers: it is this document" in error.message
-    assert "`paddock logs`" in error.hint
+    assert "`paddock logs TARGET`" in error.hint
+    assert len(api.requests) == 2
 
 
 @pytest.mark.parametrize("said", ["Exception from the 'vlm' worker: Connection error.", "Request timed out."])
 def test_the_api_says_that_its_vlm_server_is_gone(
     api: PipelineApi, make: Maker, faults: type[Faults], said: str
 ) -> None:
+    """An API that cannot be asked when that is back."""
     api.answer = faults.fails(500, said)
-    error = failure(api, make.image("a.png"))
+    error = failure(api, make.image("a.png"), timeout=1.0)
     assert f"the pipeline API could not reach its VLM server (500: {said})" in error.message
-    assert "`paddock logs`" in error.hint
+    assert "`paddock logs TARGET`" in error.hint
+    gone = "Connection" in said
+    assert isinstance(error, UnreachableError) is gone  # then the others need not be sent
+    assert (len(api.requests) > 1) is gone
+
+
+# --- a VLM server that restarts -----------------------------------------------------------------------------
+
+AWAY = {"ready": False, "model": "M", "reason": "the VLM server does not answer at http://vlm:8080"}
+THERE = {"ready": True, "model": "M", "reason": ""}
+
+
+@pytest.mark.parametrize("how", ["500", "503", "a reset"])
+def test_a_vlm_server_that_restarts_is_waited_for(
+    api: PipelineApi, make: Maker, faults: type[Faults], how: str
+) -> None:
+    """Longer than an API is waited for that does not answer itself, and said once, by however many wait."""
+    fault = {
+        "500": faults.fails(500, "Internal server error"),
+        "503": faults.says(503, b"no server is available"),
+        "a reset": faults.resets,
+    }[how]
+    said: list[str] = []
+    api.readiness = AWAY
+    api.next.extend([fault, fault])
+    client = Client(api.url, timeout=60, pause=0.01, patience=0.1, say=said.append)
+    document = inspect(make.image("a.png"))
+    threading.Timer(0.5, lambda: setattr(api, "readiness", THERE)).start()
+    with ThreadPoolExecutor(2) as pool:
+        parsed = [pool.submit(client.parse, document, ParseOptions()) for _ in range(2)]
+        assert [future.result().problems for future in parsed] == [(), ()]
+    assert said == [f"{api.url}: the VLM server does not answer at http://vlm:8080; waiting for it"]
+    assert len(api.requests) == 4
+
+
+def test_a_vlm_server_that_stays_away_ends_the_wait_with_the_time_of_the_document(
+    api: PipelineApi, make: Maker, faults: type[Faults]
+) -> None:
+    api.answer, api.readiness = faults.fails(500, "Internal server error"), AWAY
+    error = failure(api, make.image("a.png"), timeout=0.5)
+    assert isinstance(error, UnreachableError)
+    assert error.message.endswith(
+        "is not ready after 0.5 s: the VLM server does not answer at http://vlm:8080"
+    )
+    assert "`paddock status`" in error.hint
+    assert len(api.requests) == 1
+
+
+def test_abort_ends_the_wait_for_a_vlm_server(api: PipelineApi, make: Maker, faults: type[Faults]) -> None:
+    api.answer, api.readiness = faults.fails(500, "Internal server error"), AWAY
+    client = Client(api.url, timeout=60, pause=0.01, say=lambda _message: client.abort())
+    with pytest.raises(Interrupted):
+        client.parse(inspect(make.image("a.png")), ParseOptions())
+
+
+# --- connections that break ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["resets", "resets_midway", "ends_short"])
@@ -86,7 +132,7 @@ def test_a_document_that_breaks_every_connection(
     error = failure(api, make.image("a.png"))
     assert type(error) is UnhealthyError  # the API is there: other documents may pass
     assert "the connection was cut before the answer was complete" in error.message
-    assert "`paddock logs`" in error.hint
+    assert "`paddock logs TARGET`" in error.hint
     assert len(api.requests) == 3
 
 

@@ -42,6 +42,6 @@ def test_parsing_is_imported_without_the_libraries_that_load_slowly() -> None:
     """`paddock parse --help`, `up` and `status` must not wait for them."""
     program = (
         "import sys, paddock.parse.batch, paddock.parse.readiness; "
-        "assert not {'requests', 'urllib3', 'pypdf', 'concurrent.futures'} & set(sys.modules)"
+        "assert not {'requests', 'urllib3', 'pypdfium2', 'PIL', 'concurrent.futures'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -26,7 +26,7 @@ def test_nobody_listens(make: Maker) -> None:
     with pytest.raises(UnreachableError) as caught:
         client.parse(inspect(make.image("a.png")), ParseOptions())
     assert caught.value.message == f"{url}: no pipeline API answers there: Connection refused"
-    assert "`paddock up`" in caught.value.hint
+    assert "`paddock up TARGET`" in caught.value.hint
 
 
 def test_a_slow_server(api: PipelineApi, make: Maker) -> None:
@@ -69,15 +69,62 @@ def test_a_proxy_is_not_asked_about_this_machine(
     assert len(parse(api, make.image("a.png")).pages) == 1
 
 
-def test_a_proxy_that_does_not_answer_is_named(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    client = Client("http://pipeline.invalid", timeout=60)
+@pytest.fixture
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("http://127.0.0.1:PORT", "Connection refused"),
+        ("127.0.0.1:PORT", "Connection refused"),
+        ("socks5h://me:secret@127.0.0.1:PORT", "found socks5h://127.0.0.1:PORT, expected an HTTP proxy"),
+        ("socks4://127.0.0.1", "found socks4://127.0.0.1, expected an HTTP proxy"),
+        ("ftp://127.0.0.1", "found ftp://127.0.0.1, expected an HTTP proxy"),
+        ("http://", "found http://, expected an HTTP proxy"),
+        ("http://host:port", "its address is not a URL"),
+        ("http://[::1", "its address is not a URL"),
+        ("http://host:99999", "its address is not a URL"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, name: str, address: str, found: str
+) -> None:
+    port = str(free_port())
+    monkeypatch.setenv(name, address.replace("PORT", port))
+    began = time.monotonic()
     with pytest.raises(UnreachableError) as caught:
-        client.check_health()
-    assert "the proxy did not connect" in caught.value.message
-    assert "NO_PROXY" in caught.value.hint
+        Client("http://pipeline.invalid", timeout=60).check_health()
+    assert time.monotonic() - began < 1
+    assert f"the proxy did not connect: {found.replace('PORT', port)}" in caught.value.message
+    assert "secret" not in caught.value.message
+    assert "unset it, name an HTTP proxy there, or list the API's host in NO_PROXY" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_proxy_that_cannot_be_used_does_not_matter_where_none_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5h://127.0.0.1:1")
+    for name, value in {"NO_PROXY": "pipeline.invalid", "no_proxy": ".invalid", "http_proxy": ""}.items():
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            with pytest.raises(UnreachableError) as caught:
+                Client("http://pipeline.invalid", timeout=60).check_health()
+        assert ("proxy" in caught.value.message) is (name == "http_proxy")
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("host", ["a..b", "*.example", "x" * 70, "a b"])
+def test_a_name_that_no_host_can_have(make: Maker, host: str) -> None:
+    client = Client(f"http://{host}", timeout=60)
+    with pytest.raises(UnreachableError, match="no pipeline API can be there"):
+        client.parse(inspect(make.image("a.png")), ParseOptions())
 
 
 # --- servers that mean harm ---------------------------------------------------------------------------------

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
+from typing import Any
 
 import pytest
 
 from paddock.errors import UnhealthyError, UsageError
 from paddock.parse.document import Document, Kind, inspect
 from paddock.parse.wire import ParseOptions
-from pipeline_api import IMAGE_NAME, Faults, Maker, PipelineApi, failure, jpeg, parse, quick_client
+from pipeline_api import IMAGE_NAME, Answer, Faults, Maker, PipelineApi, failure, jpeg, parse, quick_client
 
 
 @pytest.mark.parametrize("extra", [0, 1, 2, 3 * 256 * 1024, 3 * 256 * 1024 + 1])
@@ -105,6 +107,51 @@ def test_an_answer_that_does_not_fit(
     error = failure(api, make.image("a.png"))
     assert isinstance(error, UnhealthyError)
     assert complaint in error.message
+
+
+def answers(*pages: dict[str, Any], judged: bool = True) -> Answer:
+    """An answer of these pages; `judged` as paddock's API sends it."""
+    result = {"layoutParsingResults": list(pages), "dataInfo": {"type": "pdf"}}
+    data = json.dumps({"errorCode": 0, "errorMsg": "Success", "result": result}).encode()
+    if judged:
+        return lambda handler, _request: handler.write(200, data, X_Paddock_Pages="judged")
+    return lambda handler, _request: handler.write(200, data)
+
+
+def page(api: PipelineApi, text: str, *problems: dict[str, str]) -> dict[str, Any]:
+    entry = api.page(1, pictures=False)
+    entry["markdown"] = {"text": text, "images": {}}
+    return entry | ({"problems": list(problems)} if problems else {})
+
+
+def test_what_the_api_says_of_its_pages(api: PipelineApi, make: Maker) -> None:
+    cut = {"kind": "cut-short", "severity": "warning", "message": "it stopped at its limit"}
+    api.answer = answers(page(api, ""), page(api, "so so " * 300, cut))
+    parsed = parse(api, make.pdf("a.pdf", pages=2))
+    assert [str(problem) for problem in parsed.problems] == ["page 2: it stopped at its limit"]
+    assert [len(one.problems) for one in parsed.pages] == [0, 1]
+
+
+def test_pages_that_the_api_does_not_judge(api: PipelineApi, make: Maker) -> None:
+    api.answer = answers(page(api, "good"), page(api, " \n"), page(api, "so so " * 300), judged=False)
+    parsed = parse(api, make.pdf("a.pdf", pages=3))
+    assert [str(problem) for problem in parsed.problems] == [
+        "page 2: no text came back; the page may be blank",
+        "page 3: its text repeats itself without end",
+    ]
+
+
+def test_more_pages_than_the_document_has(api: PipelineApi, make: Maker) -> None:
+    api.answer = answers(page(api, "one"), page(api, "two"))
+    (problem,) = parse(api, make.image("a.png")).problems
+    assert str(problem) == "found 2 pages in the answer, expected 1"
+
+
+def test_problems_that_are_none(api: PipelineApi, make: Maker) -> None:
+    api.answer = answers(page(api, "one") | {"problems": None})
+    assert parse(api, make.image("a.png")).problems == ()
+    api.answer = answers(page(api, "one") | {"problems": "many"})
+    assert "problems: found str, expected list" in failure(api, make.image("a.png")).message
 
 
 def test_no_pages_at_all(api: PipelineApi, make: Maker, faults: type[Faults]) -> None:

@@ -111,3 +111,20 @@ def test_meanings_go_into_sentences() -> None:
 def test_no_meaning_is_written_twice() -> None:
     meanings = [meaning.what for meaning in diagnosis.meanings()]
     assert len(set(meanings)) == len(meanings)
+
+
+@pytest.mark.parametrize(("size", "words"), [(8 << 30, "8g"), (256 << 20, "256m"), (1536 << 20, "1536m")])
+def test_sizes_are_written_as_in_the_settings(size: int, words: str) -> None:
+    assert diagnosis.memory(size) == words
+
+
+@pytest.mark.parametrize(
+    ("service", "limit", "setting"),
+    [
+        ("vlm", 8 << 30, "VLM_MEMORY=12g"),
+        ("api", 256 << 20, "API_MEMORY=1g"),
+        ("api", 3 << 30, "API_MEMORY=5g"),
+    ],
+)
+def test_the_setting_that_gives_more_memory(service: str, limit: int, setting: str) -> None:
+    assert diagnosis.more_memory(service, limit) == setting

@@ -43,9 +43,9 @@ def test_commands_can_be_pasted(program: MakeProgram, folder: Path, monkeypatch:
     monkeypatch.chdir(folder.parent)
     stack = StackFolder(path=folder, name="cpu")
     assert stack.command_line("down") == "(cd cpu && docker compose down)"
-    other = StackFolder(path=folder, name="cpu", project="other", environment={"API_PORT": "8081"})
+    other = StackFolder(path=folder, name="cpu", project="other", environment={"API_PORT": "80 81"})
     assert other.command_line("up", "--detach") == (
-        "(cd cpu && API_PORT=8081 docker compose --project-name other up --detach)"
+        "(cd cpu && API_PORT='80 81' docker compose --project-name other up --detach)"
     )
 
 
@@ -103,3 +103,36 @@ def test_settings_reach_compose(program: MakeProgram, folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"compose\.yaml: Compose refuses it: port 8099") as refused:
         stack.read()
     assert "config --quiet" in refused.value.hint
+
+
+def test_dollars_are_as_docker_compose_has_them(program: MakeProgram, folder: Path) -> None:
+    """`docker compose config` prints two for one, so that its output could be read as a file again."""
+    volume = {"type": "bind", "source": "/srv/d$$/models", "target": "/models"}
+    service = {"image": "x", "volumes": [volume], "environment": {"A": "$$$$"}}
+    (folder / "answer.json").write_text(json.dumps({"name": "x", "services": {"vlm": service}}))
+    program("docker", 'case "$*" in *version*) echo 2.26.1;; *) cat answer.json;; esac')
+    (vlm,) = StackFolder(path=folder, name="cpu").read().services
+    assert vlm.binds[0].source == Path("/srv/d$/models")
+    assert vlm.environment == {"A": "$$"}
+
+
+def test_settings_are_read_as_compose_reads_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIRS", "shell")
+    monkeypatch.delenv("OURS", raising=False)
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfexport OURS = '$x' # c\nTHEIRS=file\nNAME=caf\xe9\n")
+    stack = StackFolder(path=folder, name="cpu")
+    assert stack.setting("OURS", "default") == "$x"
+    assert stack.setting("THEIRS", "default") == "shell"
+    assert stack.setting("ABSENT", "default") == "default"
+    assert stack.with_environment({"OURS": "option"}).setting("OURS", "default") == "option"
+
+
+def test_commands_of_paddock_can_be_pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    stack = StackFolder(path=Path("/srv/a b"), name="x", project="other")
+    assert stack.paddock("up") == "paddock up '/srv/a b' --project other"
+    assert stack.paddock("config set", "A=b c") == "paddock config set '/srv/a b' 'A=b c'"
+    assert (
+        StackFolder(path=folder, name="x", options="cpu --offline").paddock("up")
+        == "paddock up cpu --offline"
+    )

@@ -34,6 +34,26 @@ def test_all_is_there(cpu: Configuration) -> None:
     preflight.require_weights(FOLDER, weightsinuse.in_use(cpu))
 
 
+def test_what_only_its_owner_may_read_is_refused(
+    cpu: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As git leaves a checkout that was made under umask 077."""
+    monkeypatch.delenv("RUN_AS", raising=False)
+    path = tmp_path / "stack/vlm.yaml"
+    stack = StackFolder(path=tmp_path / "stack", name="cpu")
+    preflight.require_readable(stack, cpu)
+    path.chmod(0o600)
+    with pytest.raises(
+        PreflightError, match=r"vlm\.yaml: found the mode 0600, expected .* 10001 may"
+    ) as refused:
+        preflight.require_readable(stack, cpu)
+    assert f"`chmod -R a+rX {path}`" in refused.value.hint
+    preflight.require_readable(stack.with_environment({"RUN_AS": f"{path.stat().st_uid}:0"}), cpu)
+    if path.stat().st_gid == 0:
+        path.chmod(0o640)
+        preflight.require_readable(stack, cpu)
+
+
 def test_weights_inside_an_image_are_not_looked_for(tmp_path: Path) -> None:
     (tmp_path / "vlm.yaml").write_text("model: /models/PaddleOCR-VL-1.6\n")
     offline = service("vlm", binds=(Bind.of(tmp_path / "vlm.yaml", "/etc/paddock/vlm.yaml"),))

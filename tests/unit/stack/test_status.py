@@ -65,3 +65,13 @@ def test_services_that_are_not_there(fake_engine: FakeEngine) -> None:
     half = status_of(client, stack, folder="/srv/cpu")
     assert (half.ready, half.reason) == (False, "api is absent")
     client.close()
+
+
+def test_memory_that_ran_out_before_a_restart(fake_engine: FakeEngine) -> None:
+    container = inspected(RestartCount=1)
+    fake_engine.containers = [container]
+    fake_engine.events = [{"Type": "container", "Action": "oom", "Actor": {"ID": container["Id"]}}]
+    client = engine.connect()
+    (found,) = status_of_all(client)
+    client.close()
+    assert found.services[0].oom_killed

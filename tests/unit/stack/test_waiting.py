@@ -209,3 +209,61 @@ def test_an_api_that_wants_a_key_is_up_when_it_is_ready(
     assert waiting.wait(watch, report=report, timeout=30.0, key="pk_of_mine") == (api.url, "M")
     assert api.headers[-1]["Authorization"] == "Bearer pk_of_mine"
     watch.client.close()
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+def oom_event(identity: str) -> dict[str, Any]:
+    return {"Type": "container", "Action": "oom", "Actor": {"ID": identity}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines", "what"),
+    [
+        (
+            {"State__Status": "running", "RestartCount": 2},
+            b"loading\n",
+            "ran out of memory, and is started again",
+        ),
+        ({"State__Status": "exited", "State__ExitCode": 1}, b"Traceback\n", "because it ran out of memory"),
+    ],
+)
+def test_out_of_memory_is_said_after_a_restart_too(
+    fake_engine: FakeEngine, program: MakeProgram, changes: dict[str, Any], lines: bytes, what: str
+) -> None:
+    """The state of a container that was started again has forgotten it; the engine's events have not."""
+    program("docker", "echo 2.26.1")
+    container = inspected(Config__Tty=True, State__OOMKilled=False, **changes)
+    fake_engine.containers, fake_engine.logs = [container], lines
+    fake_engine.events = [oom_event(container["Id"])]
+    client = engine.connect()
+    with pytest.raises(UnhealthyError, match=what) as refused:
+        watch_of(client).healthy()
+    client.close()
+    assert "vlm may use 8g of memory (VLM_MEMORY)" in refused.value.message
+    assert "`paddock config set /srv/cpu VLM_MEMORY=12g`, then `paddock up /srv/cpu`" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "exit_code"),
+    [
+        ("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}", 1),
+        ("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace", 1),
+        ("loading", 137),
+    ],
+)
+def test_what_may_be_memory_names_the_limit_and_the_setting(
+    program: MakeProgram, line: str, exit_code: int
+) -> None:
+    program("docker", "echo 2.26.1")
+    ended = containers.read(inspected(State__Status="exited", State__ExitCode=exit_code))
+    folder = StackFolder(path=Path("/srv/a b"), name="x", project="other")
+    failure = failure_of(folder, Fault(container=ended, what="ended"), [line])
+    assert "memory" in failure.message
+    assert "(VLM_MEMORY)" in failure.message
+    assert "`paddock config set '/srv/a b' VLM_MEMORY=12g`, then `paddock up '/srv/a b' --project other`" in (
+        failure.hint
+    )
+    unlimited = containers.read(inspected(State__ExitCode=exit_code, HostConfig__Memory=0))
+    assert "may use" not in failure_of(folder, Fault(container=unlimited, what="ended"), [line]).message

@@ -239,7 +239,7 @@ def test_roles_choose_sets(sets: type[Sets]) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(fetch: Fetch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(PreflightError, match="expected a directory"):
+    with pytest.raises(PreflightError, match="leads through a file, expected folders only"):
         fetch(to=tmp_path / "file" / "models")
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paddock import durable
-from paddock.errors import ConfigurationError, DataError, UsageError
+from paddock.errors import ConfigurationError, DataError, UsageError, quoted
 
 MODE = 0o640
 PREFIX = "pk_"
@@ -57,7 +57,8 @@ def add(path: Path, name: str) -> str:
         if any(entry.name == name for entry in entries):
             raise UsageError(
                 f"{path}: has a key named {name} already",
-                hint=f"choose another name, or take the old key away first: `paddock keys revoke {name}`",
+                hint="choose another name, or take the old key away first:"
+                f" `paddock keys revoke {name} --file {quoted(path)}`",
             )
         line = f"sha256:{hashlib.sha256(key.encode()).hexdigest()} {name}"
         _write(path, (*entries, Accepted(line=line, name=name)))
@@ -81,7 +82,8 @@ def _read(path: Path) -> tuple[Accepted, ...]:
     except OSError as failure:
         raise ConfigurationError(
             f"{path}: cannot be read: {failure.strerror}",
-            hint=f"`paddock keys add NAME --file {path}` makes it; API_KEYS_DIR in .env names its folder",
+            hint=f"`mkdir -p {quoted(path.parent)} && paddock keys add NAME --file {quoted(path)}` makes it;"
+            " API_KEYS_DIR in .env names its folder",
         ) from failure
     return tuple(_entry(path, number, line) for number, line in enumerate(lines, 1))
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddock.errors import UsageError
+from paddock.errors import UsageError, quoted
 
 _LARGEST = 4096  # bytes that are read of the file
 _KEY = re.compile(r"[!-~]{8,512}")  # what a header can carry
@@ -34,7 +34,11 @@ def read(path: Path) -> Sent:
     key = lines[0].strip()
     if not _KEY.fullmatch(key) or any(line.strip() for line in lines[1:]):
         raise UsageError(f"{path}: found something else, expected one line with an API key", hint=_HINT)
-    readable = f"{path}: others on this machine can read this key: `chmod 600 {path}`" if mode & 0o077 else ""
+    readable = (
+        f"{path}: others on this machine can read this key: `chmod 600 {quoted(path)}`"
+        if mode & 0o077
+        else ""
+    )
     return Sent(key=key, warning=readable)
 
 

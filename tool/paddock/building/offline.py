@@ -13,16 +13,17 @@ from paddock.report import Reporter
 
 def require_weights(stack: Stack, models_dir: Path) -> None:
     """Raise WeightsError unless every weight set that the stack's images serve is in `models_dir`."""
-    fetch = f"paddock models fetch {stack.model.name}"
+    wanted = stack.model.name
     if stack.backend.weights_role is not WeightsRole.VLM:
-        fetch += f" --backend {stack.backend.name}"
+        wanted += f" --backend {stack.backend.name}"
     for image in stack_images(stack):
         for weights in image.weights:
             if not (models_dir / weights.name).is_dir():
                 raise WeightsError(
                     f"{models_dir}: found no {weights.name}, "
                     "expected the weights that the offline image holds",
-                    hint=f"`{fetch}` brings them; for a trial, `paddock models make-test` makes small ones",
+                    hint=f"`paddock models fetch {wanted}` brings them; for a trial,"
+                    f" `paddock models make-test {stack.model.name}` makes small ones",
                 )
 
 

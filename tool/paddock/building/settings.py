@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dotenv
 
+from paddock import paths
 from paddock.errors import ConfigurationError
 from paddock.matrix.records import IMAGE_PREFIX
 
@@ -60,12 +61,13 @@ class BuildSettings:
 
 def variables(workspace: Path) -> dict[str, str]:
     """The workspace's `.env`, overridden by the environment of this process."""
-    return {name: value for name, value in {**_dotenv(workspace / ".env"), **os.environ}.items() if value}
+    settings = {**dotenv.dotenv_values(workspace / ".env"), **os.environ}
+    return {name: value for name, value in settings.items() if value}
 
 
 def models_dir(workspace: Path, found: Mapping[str, str]) -> Path:
     """The folder of weight sets: MODELS_DIR, relative to the workspace, or `models` in it."""
-    return workspace / Path(found.get("MODELS_DIR", "models")).expanduser()
+    return workspace / paths.expanded(found.get("MODELS_DIR", "models"))
 
 
 def build_settings(workspace: Path, options: Mapping[str, str | None]) -> BuildSettings:
@@ -89,10 +91,6 @@ def build_settings(workspace: Path, options: Mapping[str, str | None]) -> BuildS
     )
 
 
-def _dotenv(path: Path) -> dict[str, str]:
-    return {name: value for name, value in dotenv.dotenv_values(path).items() if value is not None}
-
-
 def _value(found: Mapping[str, str], name: str) -> str:
     names = (name, *SAME_AS.get(name, ()))
     return next((found[same] for same in names if same in found), "")
@@ -100,7 +98,7 @@ def _value(found: Mapping[str, str], name: str) -> str:
 
 def _wheelhouse(found: Mapping[str, str], workspace: Path) -> Path | None:
     if "WHEELHOUSE" in found:
-        folder = workspace / Path(found["WHEELHOUSE"]).expanduser()
+        folder = workspace / paths.expanded(found["WHEELHOUSE"])
         if not folder.is_dir():
             raise ConfigurationError(f"WHEELHOUSE: found {folder}, expected a folder of wheels")
         return folder
@@ -113,7 +111,7 @@ def _ca_bundle(found: Mapping[str, str], workspace: Path) -> Path | None:
     chosen = _value(found, "CA_BUNDLE")
     if not chosen:
         return None
-    path = workspace / Path(chosen).expanduser()
+    path = workspace / paths.expanded(chosen)
     if not path.is_file():
         raise ConfigurationError(f"CA_BUNDLE: found {path}, expected a file with PEM certificates")
     return path

@@ -40,6 +40,7 @@ COMMANDS: dict[str, _Command] = {
     "up": _Command("launch", "Start a stack and wait until it has parsed a page."),
     "down": _Command("launch", "Stop a stack."),
     "status": _Command("operate", "Show state, health, ports, model, versions and memory of a stack."),
+    "config": _Command("config", "Show and change the settings of a stack, each with its origin."),
     "smoke": _Command("smoke", "Ask a running stack for every task and compare what it reads."),
     "logs": _Command("operate", "Show what the containers of a stack print."),
     "doctor": _Command("doctor", "Check what a build needs here, and whether every base image can be had."),

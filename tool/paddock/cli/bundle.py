@@ -62,7 +62,7 @@ def keygen(key: Path) -> None:
     required=True,
     metavar="KEY",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Secret key, made by `paddock keygen` or `minisign -G -W`.",
+    help="Secret key, made by `paddock keygen KEY` or `minisign -G -W`.",
 )
 @click.option(
     "--sequence",
@@ -169,9 +169,9 @@ def verify(
         if not demanded:
             report.warn(
                 "no key is pinned here or given, so nobody vouches for this bundle;"
-                " `paddock import` takes it with --unsigned only"
+                f" only `paddock import --unsigned {bundle.folders}` takes it"
             )
-        sequences.check(bundle.manifest, signed, state)
+        sequences.check(bundle.manifest, signed, state, folders=bundle.folders)
 
         def found_good(name: str) -> None:
             good.append(site_state.GoodPart.read(name, bundle.path(name)))

@@ -61,7 +61,7 @@ _SMALLEST_PART = 1 << 20
     "--sign",
     metavar="KEY",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Sign the bundle with this secret key (`paddock keygen`).",
+    help="Sign the bundle with this secret key (`paddock keygen KEY`).",
 )
 @click.option(
     "--revoke",

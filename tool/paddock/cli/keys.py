@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from paddock import console
+from paddock.errors import quoted
 
 if TYPE_CHECKING:
     from paddock.report import Reporter
@@ -72,7 +73,7 @@ def add(name: str, path: Path) -> None:
     report = console.TerminalReporter()
     report.say(f"{path}: has the key {name} now; what follows is shown this once")
     if path.stat().st_gid != 0:
-        report.warn(f"{path}: the pipeline API reads it as the group 0: `sudo chgrp 0 {path}`, once")
+        report.warn(f"{path}: the pipeline API reads it as the group 0: `sudo chgrp 0 {quoted(path)}`, once")
     console.result(key)
 
 

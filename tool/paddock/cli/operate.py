@@ -89,7 +89,22 @@ def _show(stacks: Sequence[StackStatus], *, as_json: bool) -> None:
         for service in stack.services:
             if service.health_message:
                 console.result(f"  {service.service}: {service.health_message}")
+            if service.oom_killed:
+                console.result(f"  {service.service}: {_out_of_memory(stack, service)}")
         console.table(_HEADINGS, [_row(service) for service in stack.services])
+
+
+def _out_of_memory(stack: StackStatus, service: ServiceStatus) -> str:
+    """That memory ran out, and how to give the container more where it has a limit."""
+    from paddock.errors import quoted
+    from paddock.stack.diagnosis import memory, more_memory
+
+    said = "the kernel ended a process of it, now or before a restart, because memory ran out"
+    if not service.memory_limit:
+        return said
+    more = more_memory(service.service, service.memory_limit)
+    limit = memory(service.memory_limit)
+    return f"{said}; its limit is {limit}: `paddock config set {quoted(stack.folder)} {more}` raises it"
 
 
 def _headline(stack: StackStatus) -> str:

@@ -15,7 +15,8 @@ from paddock.cli.keys import key_file_option, key_in
 from paddock.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
-    from paddock.parse.batch import Collected, Outcome, Summary
+    from paddock.parse.batch import Outcome, Summary
+    from paddock.parse.collecting import Collected
     from paddock.parse.readiness import Readiness
     from paddock.report import Reporter
 
@@ -49,13 +50,15 @@ def _running_apis() -> list[str]:
 
 
 @click.command("parse")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(  # one that cannot be read costs only itself
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False)
+)
 @click.option(
     "-o",
     "--output",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
     help="Folder for the results; made when it is not there.",
 )
 @click.option(
@@ -92,6 +95,7 @@ def _running_apis() -> list[str]:
     is_flag=True,
     help="Keep Markdown without HTML: tables become pipe tables, links lead to the web only.",
 )
+@click.option("--strict", is_flag=True, help="Let warnings and links that are left out count as failures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def parse(
     *,
@@ -105,24 +109,27 @@ def parse(
     restructure: bool,
     no_pictures: bool,
     plain_markdown: bool,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Send documents to a pipeline API; keep Markdown, JSON and layout pictures.
 
-    FILES are PDF, PNG, JPEG and TIFF files, told by their content, and folders of them. Each becomes a folder
-    below DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged documents are
-    not sent again, so an interrupted run goes on when it is repeated. Links that lead out of a folder are
-    left out.
+    FILES are PDFs, pictures and office documents, told by their content, and folders of them. Each becomes a
+    folder below DIR with document.md, document.json and pages/001/ and so on. Finished and unchanged
+    documents are not sent again, so an interrupted run goes on when it is repeated, also with those of which
+    a page failed. Links that lead out of a folder are left out; --json names all that is left out.
 
     What a page says is not to be trusted: its Markdown holds HTML, which may run in who shows it. Show it
     without HTML, or keep it so with --plain-markdown.
 
-    Exit status: 0 all parsed; 2 some FILES cannot be parsed, or there are none; 8 the API failed or left
-    pages out; 9 a result could not be written; 130 interrupted.
+    Exit status: 0 all parsed; 2 some FILES, or pages of them, cannot be parsed, or there are none; 8 the API
+    failed, or left pages out, or with --strict a page came back without a word, cut short or repeating
+    itself; 9 a result could not be written; 130 interrupted.
     """
     from paddock.parse import readiness
-    from paddock.parse.batch import Status, collect, parse_all
+    from paddock.parse.batch import Status, parse_all
     from paddock.parse.client import Client
+    from paddock.parse.collecting import Reason, collect
     from paddock.parse.connection import read_url
     from paddock.parse.wire import ParseOptions
 
@@ -133,9 +140,9 @@ def parse(
             f"{address.shown}: a key or password goes there unencrypted; https, or a tunnel, hides it"
         )
     collected = collect(files, output=output)
-    if collected.ignored:
-        report.say(f"left out: {collected.ignored} other file(s) in these folders")
-    client = Client(url, key=key, timeout=timeout)
+    if others := collected.left_out_as(Reason.OTHER):
+        report.say(f"left out: {len(others)} other file(s) in these folders")
+    client = Client(url, key=key, timeout=timeout, say=report.say)
     summary = parse_all(
         collected.inputs,
         client=client,
@@ -146,10 +153,16 @@ def parse(
         jobs=jobs,
     )
     _show(summary, collected, url=client.url, output=output, as_json=as_json)
-    if summary.count()[Status.DONE]:
+    counts = summary.count()
+    if counts[Status.DONE] or counts[Status.PARTLY]:
         _warn_of_the_model(readiness.ask(client.base), report)
-    if failure := summary.failure():
+    if failure := summary.failure(strict=strict):
         raise failure
+    if strict and (links := collected.left_out_as(Reason.LEADS_OUT)):
+        raise UsageError(
+            f"{len(links)} link(s) were left out, expected none with --strict",
+            hint="name what they lead to on the command line, or remove them",
+        )
 
 
 def _warn_of_the_model(answer: Readiness, report: Reporter) -> None:
@@ -162,37 +175,55 @@ def _warn_of_the_model(answer: Readiness, report: Reporter) -> None:
 
 
 def _show(summary: Summary, collected: Collected, *, url: str, output: Path, as_json: bool) -> None:
-    from paddock.parse.batch import LEADS_OUT, Status
+    from paddock.parse.batch import counted
+    from paddock.parse.collecting import Reason
     from paddock.parse.document import shown
     from paddock.parse.results import MARKDOWN
 
-    left_out = [{"source": shown(link), "reason": LEADS_OUT} for link in collected.leading_out]
     if as_json:
-        documents = [_outcome_record(outcome) for outcome in summary.outcomes]
-        record = {"url": url, "output": shown(output), **summary.count(), "documents": documents}
-        console.result_json(record | {"left_out": left_out})
+        console.result_json(
+            {
+                "url": url,
+                "output": shown(output),
+                **summary.count(),
+                "documents": [_outcome_record(outcome) for outcome in summary.outcomes],
+                "left_out": [
+                    {"source": shown(entry.path), "reason": entry.reason} for entry in collected.left_out
+                ],
+            }
+        )
         return
     report = console.TerminalReporter()
-    for link in left_out:
-        report.warn(f"{link['source']}: left out: {link['reason']}")
-    whole = [outcome for outcome in summary.outcomes if outcome.pages is not None]
-    if whole:
-        rows = [
-            [outcome.status.value, str(outcome.pages), shown(outcome.folder / MARKDOWN)] for outcome in whole
-        ]
+    for link in collected.left_out_as(Reason.LEADS_OUT):
+        report.warn(f"{shown(link)}: left out: {Reason.LEADS_OUT}")
+    rows = list[list[str]]()
+    for outcome in summary.outcomes:
+        if outcome.result is None:
+            continue
+        rows.append([outcome.status, str(outcome.result.pages), shown(outcome.folder / MARKDOWN)])
+        if outcome.result.notes:
+            report.say(f"{outcome.source}: {'; '.join(outcome.result.notes)}")
+        if outcome.warnings:
+            report.warn(f"{outcome.source}: {counted(outcome.warnings)}")
+    if rows:
         console.table(["STATUS", "PAGES", "RESULT"], rows)
-    counts = summary.count()
-    report.say(", ".join(f"{counts[status]} {status.value}" for status in Status))
+    counts = {**summary.count(), "with warnings": sum(bool(outcome.warnings) for outcome in summary.outcomes)}
+    counts["left out"] = len(collected.left_out)
+    report.say(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 
 def _outcome_record(outcome: Outcome) -> dict[str, object]:
     from paddock.parse.document import shown
 
+    result = outcome.result
     return {
         "source": outcome.source,
         "status": outcome.status.value,
-        "folder": shown(outcome.folder) if outcome.pages is not None else None,
-        "pages": outcome.pages,
+        "folder": shown(outcome.folder) if result else None,
+        "pages": result.pages if result else None,
+        "converted_from": result.converted_from if result else None,
+        "notes": result.notes if result else (),
+        "problems": [problem.recorded() for problem in result.problems] if result else [],
         "reason": outcome.error.message if outcome.error else None,
         "hint": (outcome.error.hint or None) if outcome.error else None,
     }

@@ -9,7 +9,7 @@ import click
 
 from paddock import console
 from paddock.cli.stackoptions import StackChoice, stack_options
-from paddock.errors import OutOfDateError
+from paddock.errors import OutOfDateError, quoted
 
 if TYPE_CHECKING:
     from paddock.render.workspace import Difference
@@ -38,7 +38,7 @@ def render(*, choice: StackChoice, check: bool, output: Path | None) -> None:
         also.append(choice.stack(data))
     files = Renderer(templates).all(data, also=also)
     if check:
-        _refuse_differences(differences(files, workspace), len(files))
+        _refuse_differences(differences(files, workspace), len(files), _command(choice, output))
         return
     done = {Fault.MISSING: "created", Fault.DIFFERENT: "updated", Fault.STALE: "removed"}
     for change in write_files(files, workspace):
@@ -46,12 +46,20 @@ def render(*, choice: StackChoice, check: bool, output: Path | None) -> None:
     console.TerminalReporter().say(f"{len(files)} files are current in {workspace}")
 
 
-def _refuse_differences(found: list[Difference], count: int) -> None:
+def _command(choice: StackChoice, output: Path | None) -> str:
+    """What writes the files that a check with these options looks at."""
+    options = [("--backend", choice.backend), ("--model", choice.model), ("--output", output)]
+    words = ["paddock", "render", *([choice.target] if choice.target else [])]
+    words += [str(word) for option in options if option[1] for word in option]
+    return " ".join(map(quoted, [*words, *(["--offline"] if choice.offline else [])]))
+
+
+def _refuse_differences(found: list[Difference], count: int, command: str) -> None:
     for difference in found:
         console.result(f"{difference.fault} {difference.path}")
     if found:
         raise OutOfDateError(
             f"{len(found)} generated files are not current, expected all {count} to equal a fresh render",
-            hint="paddock render",
+            hint=f"`{command}` writes them",
         )
     console.TerminalReporter().say(f"{count} generated files are current")

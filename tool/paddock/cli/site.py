@@ -85,13 +85,16 @@ def import_(
     if not abandon and not directories:
         raise UsageError("DIR: found none, expected the folder of a bundle")
 
-    from paddock.bundle.site import importing
+    from paddock.bundle.site import abandoning, importing
     from paddock.bundle.site.incoming import ImportRequest
 
     report = console.TerminalReporter()
     if abandon:
-        for bundle in importing.abandon(report=report):
+        abandoned = abandoning.abandon(report=report)
+        for bundle in abandoned:
             console.result(bundle)
+        if not abandoned:
+            report.say("no import was cut short here")
         return
     request = ImportRequest(
         directories=tuple(directory.absolute() for directory in directories),

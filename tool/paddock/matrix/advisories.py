@@ -90,7 +90,7 @@ def contents(templates: Path, targets: Iterable[Target]) -> dict[str, set[tuple[
             name = f"{target.name}-{program}"
             lists = sorted((templates / "locks").glob(f"{name}.*64.txt"))
             listed = itertools.chain.from_iterable(locks.read(path) for path in lists)
-            packages = {(each.name, each.version) for each in listed if not each.stand_in}
+            packages = {(package.name, package.version) for package in listed if not package.stand_in}
             held[name] = packages | set(image.base.provides.items())
     return held
 

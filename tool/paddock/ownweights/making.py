@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from paddock import engine
-from paddock.errors import PreflightError
+from paddock.errors import PreflightError, refusal
 from paddock.matrix.records import WeightSet
 from paddock.process import stream
 from paddock.report import Reporter
@@ -82,9 +82,7 @@ def _make_directory(models_dir: Path) -> None:
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
     except OSError as refused:
-        raise PreflightError(
-            f"{models_dir}: cannot be made ({refused.strerror}), expected a directory"
-        ) from refused
+        raise refusal(refused, models_dir) from refused
 
 
 def make_layout(name: str, tree: Path, image: str, *, program: Path) -> None:
@@ -102,7 +100,7 @@ def _require_image(image: str) -> None:
             raise PreflightError(
                 f"{image}: found no such image, "
                 "expected the pipeline API image in which layout models are made",
-                hint="build the images first: paddock build TARGET",
+                hint="build the images first, for example `paddock build cpu`",
             )
 
 

@@ -1,18 +1,20 @@
-"""The batch: from files and folders to folders of results, several at a time; it can be resumed.
+"""The batch: documents become folders of results, several at a time; it can be resumed.
 
-`collect` lists what is to be parsed and where each result goes, `parse_all` does it. A document that fails
-does not stop the others; an API that is gone does, because all the others would only fail too.
+A document that fails does not stop the others; an API that is gone or a disk that is full does, because all
+the others would only fail too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
+import resource
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,56 +27,53 @@ from paddock.errors import (
     UnhealthyError,
     UnreachableError,
     UsageError,
+    causes,
+    is_of_this_host,
+    refusal,
 )
-from paddock.parse import results
+from paddock.parse import document as documents
+from paddock.parse import names, results
 from paddock.parse.client import Client
-from paddock.parse.document import EXPECTED, inspect, looks_parsable, require_file, shown
+from paddock.parse.collecting import Input
+from paddock.parse.document import inspect, require_file, shown
+from paddock.parse.problems import UNREADABLE, Problem, Severity
+from paddock.parse.results import Result
 from paddock.parse.wire import ParseOptions
 from paddock.report import Reporter
 
 DEFAULT_JOBS = 4
-LEADS_OUT = "it is a link that leads out of the folder that was named"
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Input:
-    """One file to parse; its result goes to the folder `name`, relative to the output folder."""
-
-    path: Path
-    name: Path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Collected:
-    """The documents that there are; `ignored` counts the other files in the folders.
-
-    `leading_out` are links in a folder to something outside of it, which are not followed: whoever may put a
-    file into a folder of scans is not to choose what else of this host is sent and kept.
-    """
-
-    inputs: tuple[Input, ...]
-    ignored: int
-    leading_out: tuple[Path, ...] = ()
+# Files, pipes and connections that are open at most; 13 were enough for one document at a time.
+_FILES_OF_A_JOB = 8
+_FILES_OF_ALL = 24  # the terminal, the output folder, the judge of files
+_DISK_IS_GONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class Status(StrEnum):
     """What became of one input."""
 
     DONE = "done"
+    PARTLY = "partly"  # some pages were not read; the next run sends the document again
     SKIPPED = "skipped"  # finished by an earlier run, from the same bytes and options
     FAILED = "failed"
-    UNSENT = "unsent"  # the API was gone before its turn came
+    UNSENT = "unsent"  # the API was gone, or the disk full, before its turn came
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """The end of one input. `pages` is set when `folder` is complete, `error` when the input failed."""
+    """The end of one input: `result` where `folder` is complete, `error` where it failed, or pages of it."""
 
     source: str
     folder: Path
     status: Status
-    pages: int | None = None
+    result: Result | None = None
     error: PaddockError | None = None
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What may be wrong with pages that were read."""
+        found = self.result.problems if self.result else ()
+        return tuple(problem for problem in found if problem.severity is Severity.WARNING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,54 +91,29 @@ class Summary:
         counts = Counter(outcome.status for outcome in self.outcomes)
         return {status.value: counts[status] for status in Status}
 
-    def failure(self) -> PaddockError | None:
-        """Return one error for all that failed, None when nothing did.
+    def failure(self, *, strict: bool = False) -> PaddockError | None:
+        """Return one error for all that failed, in whole or in part, None when nothing did.
 
-        Its exit code is 8 when the API or its VLM server had a part in it, else 9 when a result could not be
-        written, else 2: only the inputs were wrong, and trying again will not help.
+        With `strict`, a document with warnings has failed, too. Its exit code is 8 when the API or its VLM
+        server had a part in it, else 9 when this host could not read or write what it must, else 2: only the
+        inputs were wrong, and trying again will not help.
         """
-        errors = [outcome.error for outcome in self.outcomes if outcome.error is not None]
+        failed = [(outcome, _failure_of(outcome, strict=strict)) for outcome in self.outcomes]
+        errors = [error for _, error in failed if error is not None]
         if not errors:
             return None
         lines = [f"{len(errors)} of {len(self.outcomes)} failed:"]
-        lines += [f"  {_blamed(outcome.source, outcome.error)}" for outcome in self.outcomes if outcome.error]
+        lines += [f"  {_blamed(outcome.source, error)}" for outcome, error in failed if error]
         if unsent := self.of(Status.UNSENT):
             lines.append(f"  {len(unsent)} more were not sent")
         hints = dict.fromkeys(error.hint for error in errors if error.hint)
         return _kind_of(errors)("\n".join(lines), hint="\n      ".join(hints))
 
 
-def collect(paths: Sequence[Path], *, output: Path) -> Collected:
-    """Return the documents among `paths`: files as named, folders with all that is below them, each once.
-
-    In folders the content decides what is a document; hidden entries, `output` and earlier results are left
-    out. The result of a file is named as the file, that of a file from a folder by its path in that folder;
-    equal names get as much of their paths in front as makes them distinct. Raises UsageError when nothing is
-    left.
-    """
-    inputs: dict[Path, Input] = {}
-    ignored, leading_out = 0, list[Path]()
-    for path in paths:
-        if not path.is_dir():
-            inputs.setdefault(_absolute(path), Input(path=path, name=Path(path.name)))
-            continue
-        for inner in _walk(path, output.resolve()):
-            if inner.is_symlink() and not _leads_into(path, inner):
-                leading_out.append(inner)
-            elif looks_parsable(inner):
-                inputs.setdefault(_absolute(inner), Input(path=inner, name=inner.relative_to(path)))
-            else:
-                ignored += 1
-    if not inputs:
-        where = ", ".join(shown(path) for path in paths)
-        others = f" ({ignored} other files there)" if ignored else ""
-        others += f" ({len(leading_out)} links that lead out of it)" if leading_out else ""
-        raise UsageError(f"{where}: found no documents{others}, {EXPECTED}")
-    return Collected(
-        inputs=tuple(_with_distinct_names(list(inputs.values()))),
-        ignored=ignored,
-        leading_out=tuple(leading_out),
-    )
+def _failure_of(outcome: Outcome, *, strict: bool) -> PaddockError | None:
+    if outcome.error is None and strict and outcome.warnings:
+        return UnhealthyError(f"{outcome.source}: {counted(outcome.warnings)}")
+    return outcome.error
 
 
 def parse_all(
@@ -159,7 +133,40 @@ def parse_all(
     """
     with _locked(output):
         batch = _Batch(client=client, output=output, options=options, force=force)
-        return batch.run(inputs, report=report, jobs=jobs)
+        return batch.run(_placed(inputs, output), report=report, jobs=_affordable(jobs, report))
+
+
+def _placed(inputs: Sequence[Input], output: Path) -> Sequence[Input]:
+    """The inputs; those whose result would take the place of another's on this disk are refused."""
+    try:
+        taken = names.taken([document.name for document in inputs], output)
+    except OSError as refused:
+        raise refusal(refused, shown(output)) from refused
+    if not taken:
+        return inputs
+    return [_refused(one, output) if index in taken else one for index, one in enumerate(inputs)]
+
+
+def _refused(document: Input, output: Path) -> Input:
+    what = f"the disk of {shown(output)} does not tell its name from that of another file"
+    hint = "rename one of the two, or choose another folder for it with -o"
+    error = UsageError(f"{shown(document.path)}: its result would take another's place: {what}", hint=hint)
+    return replace(document, refused=error)
+
+
+def _affordable(jobs: int, report: Reporter) -> int:
+    """As many documents at a time as this process may open files for: `jobs` at most, and one at least."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # Linux has no infinite one of these
+    wanted = _FILES_OF_ALL + jobs * _FILES_OF_A_JOB
+    if soft < wanted:
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    possible = max((soft - _FILES_OF_ALL) // _FILES_OF_A_JOB, 1)
+    if possible < jobs:
+        report.warn(
+            f"--jobs {possible}, not {jobs}: this process may open {soft} files at most (`ulimit -n`)"
+        )
+    return min(jobs, possible)
 
 
 class _Batch:
@@ -187,6 +194,7 @@ class _Batch:
         except BaseException as stopped:
             self._gone.set()
             self._client.abort()
+            documents.abort()
             executor.shutdown(wait=True, cancel_futures=True)
             if isinstance(stopped, KeyboardInterrupt):
                 raise _interrupted(len(inputs)) from None
@@ -205,95 +213,56 @@ class _Batch:
         if self._gone.is_set():
             return Outcome(source=source, folder=folder, status=Status.UNSENT)
         try:
-            return self._parse(document.path, source, folder)
-        except UnreachableError as error:
-            self._gone.set()
-            return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
-        except PaddockError as error:
-            return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
-        except (OSError, MemoryError) as failure:
-            reason = getattr(failure, "strerror", None) or str(failure) or "this host has too little memory"
-            unwritten = PreflightError(f"{shown(folder)}: cannot be written: {reason}")
-            return Outcome(source=source, folder=folder, status=Status.FAILED, error=unwritten)
+            return self._parse(document, source, folder)
+        except PaddockError as failure:
+            error = _shortage(failure, source) or failure
+            if isinstance(error, UnreachableError):
+                self._gone.set()
+        except MemoryError:
+            error = PreflightError(f"{source}: this host has too little memory", hint="lower --jobs")
+        except OSError as refused:
+            error = refusal(refused, shown(folder))
+            if refused.errno in _DISK_IS_GONE:
+                self._gone.set()
+        return Outcome(source=source, folder=folder, status=Status.FAILED, error=error)
 
-    def _parse(self, path: Path, source: str, folder: Path) -> Outcome:
-        require_file(path)
-        if not self._force:
-            pages = results.finished_pages(folder, path, self._options)
-            if pages is not None:
-                return Outcome(source=source, folder=folder, status=Status.SKIPPED, pages=pages)
+    def _parse(self, found: Input, source: str, folder: Path) -> Outcome:
+        if found.refused is not None:
+            raise found.refused
+        require_file(found.path)
+        if not self._force and (there := results.finished(folder, found.path, self._options)):
+            return Outcome(source=source, folder=folder, status=Status.SKIPPED, result=there)
         results.require_replaceable(folder)
-        parsed = self._client.parse(inspect(path), self._options, spool_in=self._output)
-        results.write(folder, parsed, source=source, options=self._options)
-        return Outcome(source=source, folder=folder, status=Status.DONE, pages=len(parsed.pages))
+        document = inspect(found.path)
+        parsed = self._client.parse(document, self._options, spool_in=self._output)
+        result = results.write(folder, parsed, document=document, options=self._options)
+        error = _failed_in_part(source, result)
+        status = Status.DONE if error is None else Status.PARTLY
+        return Outcome(source=source, folder=folder, status=status, result=result, error=error)
 
 
-def _leads_into(top: Path, link: Path) -> bool:
-    """Whether a link leads to something in the folder `top`."""
-    try:
-        return link.resolve().is_relative_to(top.resolve())
-    except (OSError, RuntimeError):  # it leads to itself: nothing is there to be sent
-        return True
+def _shortage(failure: PaddockError, source: str) -> PaddockError | None:
+    """The error of a document that failed because this host has no more of something; None for any other."""
+    for cause in causes(failure):
+        if isinstance(cause, OSError) and is_of_this_host(cause):
+            return refusal(cause, source)
+    return None
 
 
-def _absolute(path: Path) -> Path:
-    # Not resolve(), which would call a link by the name of what it leads to.
-    return Path(os.path.abspath(path))  # noqa: PTH100
+def _failed_in_part(source: str, result: Result) -> PaddockError | None:
+    failed = [problem for problem in result.problems if problem.severity is Severity.FAILED]
+    if not failed:
+        return None
+    what = f"{source}: {result.failed_pages} of {result.pages} pages were not read: {counted(failed)}"
+    if all(problem.kind == UNREADABLE for problem in failed):
+        return UsageError(what, hint="mend these pages, or export the document anew")
+    return UnhealthyError(what, hint="`paddock logs TARGET` says why; the same command sends it again")
 
 
-def _walk(top: Path, output: Path) -> Iterator[Path]:
-    """Yield the regular files below `top`, sorted, and every folder that cannot be read."""
-    unreadable: list[Path] = []
-    for at, folders, files in os.walk(top, onerror=lambda failure: unreadable.append(Path(failure.filename))):
-        here = Path(at)
-        folders[:] = sorted(name for name in folders if _is_input_folder(here / name, output))
-        for name in sorted(files):
-            if not name.startswith(".") and _is_file(here / name):
-                yield here / name
-        yield from (
-            here / name
-            for name in folders
-            if (here / name).is_symlink() and not _leads_into(top, here / name)
-        )
-    yield from unreadable
-
-
-def _is_input_folder(folder: Path, output: Path) -> bool:
-    """Whether a folder may hold documents: not a hidden one, an earlier result or `output`."""
-    if folder.name.startswith(".") or (folder / results.RECORD).exists():
-        return False
-    return folder.resolve() != output
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return True  # a broken link: reported when its turn comes, if its name promises a document
-
-
-def _with_distinct_names(inputs: list[Input]) -> Iterator[Input]:
-    """Yield the inputs with names of which none equals another or lies inside another."""
-    depths = [len(document.name.parts) for document in inputs]
-    paths = [_absolute(document.path).parts[1:] for document in inputs]
-    while clashing := _clashing([parts[-depth:] for parts, depth in zip(paths, depths, strict=True)]):
-        for index in clashing:
-            depths[index] = min(depths[index] + 1, len(paths[index]))
-    for document, parts, depth in zip(inputs, paths, depths, strict=True):
-        yield Input(path=document.path, name=Path(*parts[-depth:]))
-
-
-def _clashing(names: Sequence[tuple[str, ...]]) -> set[int]:
-    """Return the indexes of names that occur twice, or of which one lies inside the other."""
-    holders: dict[tuple[str, ...], list[int]] = {}
-    for index, name in enumerate(names):
-        holders.setdefault(name, []).append(index)
-    clashing = {index for indexes in holders.values() if len(indexes) > 1 for index in indexes}
-    for index, name in enumerate(names):
-        for length in range(1, len(name)):
-            if outer := holders.get(name[:length]):
-                clashing.update((index, *outer))
-    return clashing
+def counted(problems: Sequence[Problem]) -> str:
+    """The first of some problems, and how many more there are, on one line."""
+    others = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f"{problems[0]}{others}"
 
 
 @contextmanager
@@ -301,9 +270,10 @@ def _locked(output: Path) -> Iterator[None]:
     """Keep other runs out of `output` while this one writes there."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(output, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as failure:
-        raise PreflightError(f"{shown(output)}: cannot be written: {failure.strerror}") from failure
+        with tempfile.TemporaryFile(dir=output):
+            descriptor = os.open(output, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as refused:
+        raise refusal(refused, shown(output)) from refused
     try:
         _lock(descriptor, output)
         yield

@@ -8,8 +8,9 @@ ways. Folders and batches are `paddock.parse.batch`'s. A client may be used by m
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -53,11 +54,15 @@ PAUSE = 1.0
 _BUSY = frozenset({429, 503})  # with Retry-After: it has enough to do, and says when to come again
 _TRANSIENT = _BUSY | {502, 504}  # what a balancer says while its API restarts
 _REFUSED = frozenset({400, 413, 415, 422})  # it is this document
-_START_HINT = "start a stack with `paddock up`, or name another pipeline API with --url or PADDOCK_URL"
+_START_HINT = "start a stack with `paddock up TARGET`, or name another pipeline API with --url or PADDOCK_URL"
 _LOOK_HINT = (
-    "`paddock status` shows which part is down, `paddock logs` says why; then run the same command again"
+    "`paddock status` shows which part is down, `paddock logs TARGET` says why; "
+    "then run the same command again"
 )
-_PROXY_HINT = "the proxy comes from HTTP_PROXY or HTTPS_PROXY; list the API's host in NO_PROXY"
+_PROXY_HINT = (
+    "the proxy comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: unset it, name an HTTP proxy there, "
+    "or list the API's host in NO_PROXY"
+)
 _SLOW_HINT = (
     "give a slow machine or a long document more time with --timeout; "
     "`paddock status` shows whether the stack still works"
@@ -79,6 +84,10 @@ class _LostError(Exception):
         self.error = error
 
 
+class _FailedError(_LostError):
+    """The API failed inside."""
+
+
 class _BusyError(_LostError):
     """The API has no room for the document now, and asks for `pause` seconds."""
 
@@ -92,9 +101,12 @@ class Client:
 
     `timeout` is in seconds and for one document, whatever happens to it. After a connection that broke the
     client waits up to `patience` seconds until the API is healthy again and sends the document once more,
-    `resends` times at most; an API that is busy is asked again when it said. Proxies of the environment are
-    used, except for an API on this machine. `key` is sent with every request, and shown nowhere. `base` is
-    where requests go; `url` is the same without a password, for people to read.
+    `resends` times at most; an API that is busy is asked again when it said. While the VLM server of an API
+    of paddock is away, as it is when it restarts, documents wait for it as long as their time lasts, and
+    `say` is told once. Proxies of the environment are used, except for an API on this machine. `key` is sent
+    with every request, and shown nowhere. `base` is where requests go; `url` is the same without a password,
+    for people to read. Raises UsageError for what is no URL, UnreachableError for a proxy that is no HTTP
+    proxy.
     """
 
     def __init__(
@@ -106,6 +118,7 @@ class Client:
         resends: int = RESENDS,
         patience: float = PATIENCE,
         pause: float = PAUSE,
+        say: Callable[[str], None] = lambda _message: None,
     ) -> None:
         from paddock.parse.transport import Transport  # noqa: PLC0415 - loads requests
 
@@ -113,7 +126,11 @@ class Client:
         self.base, self.url = address.base, address.shown
         self._timeout, self._resends, self._patience, self._pause = timeout, resends, patience, pause
         self._answered, self._has_key = False, bool(key)
-        self._transport = Transport(address, key=key)
+        self._say, self._said = say, threading.Lock()  # held from what was said until the server is back
+        try:
+            self._transport = Transport(address, key=key)
+        except NoAnswerError as failure:
+            raise self._no_answer(failure, timeout) from failure
 
     def abort(self) -> None:
         """End every wait of this client, in whatever thread: each call under way raises Interrupted."""
@@ -133,8 +150,9 @@ class Client:
         """Return every page of `document`; they lie in a file without a name in the folder `spool_in`.
 
         Raises UsageError when the API refuses the document, UnreachableError when it does not answer (any
-        more) or wants a key, UnhealthyError when it fails, takes too long, sends what is no answer, or leaves
-        pages out, Interrupted after `abort`, OSError when the answer cannot be kept.
+        more), wants a key, or is without its VLM server until the time is over, UnhealthyError when it fails,
+        takes too long, sends what is no answer, or leaves pages out, Interrupted after `abort`, OSError when
+        the answer cannot be kept. A page that failed does not raise: it is among the problems.
         """
         until = time.monotonic() + self._timeout
         resends = self._resends
@@ -151,6 +169,8 @@ class Client:
                     raise lost.error from None
                 resends -= 1
                 self._wait_until_healthy(until)
+                if not self._waited_for_vlm(until) and isinstance(lost, _FailedError):
+                    resends = 0  # everything is there, so one more attempt shows whether it is the document
 
     def _parse_once(
         self, document: Document, options: ParseOptions, spool: Spool, until: float
@@ -163,7 +183,7 @@ class Client:
             *request.split(), timeout=self._timeout, until=until, body=body, limit=limit
         ) as answer:
             try:
-                reader = AnswerReader(answer.read, document, spool)
+                reader = AnswerReader(answer.read, document, spool, judged=answer.judged)
                 envelope = reader.envelope() if answer.status == 200 else read_envelope(answer.whole())
                 self._judge(answer, envelope, request, document)
                 return reader.parsed(body.sha256, url=self.url)
@@ -224,11 +244,35 @@ class Client:
                 if time.monotonic() >= until:
                     raise self._late(self._timeout) from error
 
+    def _waited_for_vlm(self, until: float) -> bool:
+        """Return once the VLM server of an API of paddock is there; whether it was away.
+
+        Raises UnreachableError where it is still away at `until`: other documents would fail like this one.
+        """
+        state, waited, speaker = readiness.ask(self.base), False, False
+        try:
+            while state.model and not state.ready:
+                if not speaker and (speaker := self._said.acquire(blocking=False)):
+                    summary = state.reason.partition(": ")[0]  # without the sockets behind it
+                    self._say(f"{self.url}: {summary}; waiting for it")
+                if time.monotonic() >= until:
+                    what = f"the pipeline API is not ready after {self._timeout:g} s: {state.reason}"
+                    raise UnreachableError(f"{self.url}: {what}", hint=_LOOK_HINT)
+                waited = True
+                self._rest(self._pause)
+                state = readiness.ask(self.base)
+        finally:
+            if speaker:
+                self._said.release()
+        return waited
+
     def _no_answer(self, failure: NoAnswerError, timeout: float) -> PaddockError | _LostError:  # noqa: PLR0911
         where, reason = self.url, failure.reason
         match failure.breakdown:
             case Breakdown.ABORTED:
                 return Interrupted("interrupted")
+            case Breakdown.NO_ADDRESS:
+                return UnreachableError(f"{where}: no pipeline API can be there: {reason}", hint=_START_HINT)
             case Breakdown.TLS:
                 return UnhealthyError(f"{where}: no TLS connection: {reason}")
             case Breakdown.PROXY:
@@ -289,28 +333,30 @@ class Client:
             f"{self.url}: the pipeline API {what} (answer {status}{in_brackets})", hint=hint
         )
 
-    def _failed(self, status: int, message: str) -> UnhealthyError:
-        if _VLM_SIGNS.search(message):
-            return UnhealthyError(
-                f"{self.url}: the pipeline API could not reach its VLM server ({status}: {message})",
-                hint=_LOOK_HINT,
-            )
-        # PaddleX hides the reason of every failure inside behind the same words, also when its VLM server is
-        # down; an API of paddock can be asked about that.
+    def _failed(self, status: int, message: str) -> UnhealthyError | _LostError:
+        """PaddleX hides the reason of most failures behind the same words; an API of paddock can be asked."""
         what = f"{self.url}: the pipeline API failed inside ({status}: {message})"
         state = readiness.ask(self.base)
         if state.ready:
-            return UnhealthyError(
-                f"{what}, although its VLM server answers: "
-                "it is this document, or a request that came too early",
-                hint="`paddock logs` shows the reason; a region many times longer than wide is a common one",
+            return _FailedError(
+                UnhealthyError(
+                    f"{what}, although its VLM server answers: "
+                    "it is this document, or a request that came too early",
+                    hint="`paddock logs TARGET` shows the reason",
+                )
             )
         if state.model:
-            return UnhealthyError(f"{what}: {state.reason}", hint=_LOOK_HINT)
-        return UnhealthyError(
-            f"{what}; it names no reason, and the usual one is that it could not reach its VLM server",
-            hint=_LOOK_HINT,
-        )
+            return _FailedError(UnhealthyError(f"{what}: {state.reason}", hint=_LOOK_HINT))
+        if not _VLM_SIGNS.search(message):
+            return UnhealthyError(
+                f"{what}; it names no reason, and the usual one is that it could not reach its VLM server",
+                hint=_LOOK_HINT,
+            )
+        what = f"{self.url}: the pipeline API could not reach its VLM server ({status}: {message})"
+        if "connect" not in message.lower():
+            return UnhealthyError(what, hint=_LOOK_HINT)
+        # It cannot be asked when that is back, so it is asked for the document itself from time to time.
+        return _BusyError(UnreachableError(what, hint=_LOOK_HINT), self._patience / 2)
 
 
 def _pause(retry_after: str) -> float | None:

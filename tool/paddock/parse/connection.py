@@ -28,8 +28,9 @@ class Breakdown(Enum):
     """Where a request ended that got no answer."""
 
     ABORTED = auto()  # by us
+    NO_ADDRESS = auto()  # the name of the host cannot be one
     TLS = auto()
-    PROXY = auto()
+    PROXY = auto()  # it did not connect, or is none that can be used
     CONNECT_TIMEOUT = auto()
     NOT_CONNECTED = auto()
     READ_TIMEOUT = auto()

@@ -4,7 +4,7 @@
     document.json          the API's result, images replaced by the paths of their files
     pages/001/page.md      one page, pages/001/imgs/ the images that it refers to
     pages/001/layout.jpg   the page with the regions that were found
-    .paddock.json          from which bytes and options it was made; written last
+    .paddock.json          from which bytes and options it was made, and what is wrong with it; written last
 
 It is written beside its final name and renamed, so it is there whole or not at all.
 """
@@ -17,15 +17,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paddock import durable
 from paddock.errors import UnhealthyError, UsageError
-from paddock.jsonvalues import MalformedError, decoded, field, typed
-from paddock.parse.document import Kind, kind_of, shown
+from paddock.jsonvalues import MalformedError, decoded, field, optional, typed
+from paddock.parse import names, problems
+from paddock.parse.document import Document, Kind, kind_of, shown
 from paddock.parse.plainmarkdown import plain
+from paddock.parse.problems import Problem
 from paddock.parse.spool import Kept
 from paddock.parse.wire import Page, ParsedDocument, ParseOptions
 
@@ -37,7 +39,23 @@ _FORMAT = 1  # of the record and the layout of the folder: another number means 
 _LAYOUT = "layout_det_res"
 _IMAGE_KINDS = {Kind.JPEG: "jpg", Kind.PNG: "png"}
 _IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+_ELSEWHERE = "move it away, or choose another folder with -o"
 _LINK = re.compile(r"""(\bsrc\s*=\s*["']?|\]\(\s*<?)([^"'\s<>()]+)(?=["'\s>)])""")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a folder holds: its pages, what is wrong with them, and what was done to the file beforehand."""
+
+    pages: int
+    problems: tuple[Problem, ...]
+    converted_from: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def failed_pages(self) -> int:
+        """How many pages were not read."""
+        return problems.failed_pages(self.problems)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,54 +65,112 @@ class _Record:
     format: int
     source: str
     sha256: str
-    pages: int
+    result: Result
     options: Mapping[str, bool]
     files: tuple[str, ...]
 
+    def json(self) -> str:
+        found = {
+            "format": self.format,
+            "source": self.source,
+            "sha256": self.sha256,
+            "pages": self.result.pages,
+            "problems": [problem.recorded() for problem in self.result.problems],
+            "converted_from": self.result.converted_from,
+            "notes": self.result.notes,
+            "options": self.options,
+            "files": self.files,
+        }
+        return _json(found, 0) + "\n"
 
-def finished_pages(folder: Path, source: Path, options: ParseOptions) -> int | None:
-    """Return the number of pages in `folder` if it need not be made again.
 
-    None where it must be: it is not there or not whole, or was made from other bytes than `source` holds now
-    or with other options.
+def finished(folder: Path, source: Path, options: ParseOptions) -> Result | None:
+    """Return what is in `folder` if it need not be made again.
+
+    None where it must be: it is not there or not whole, a page of it was not read, or it was made from other
+    bytes than `source` holds now or with other options. Raises UsageError where `source` cannot be read.
     """
     record = _read_record(folder)
     if record is None or record.format != _FORMAT or record.options != options.recorded():
         return None
+    if record.result.failed_pages:
+        return None
     if not all((folder / name).is_file() for name in record.files):
         return None
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return record.pages if sha256 == record.sha256 else None
+    return record.result if _digest_of(source) == record.sha256 else None
+
+
+def _digest_of(source: Path) -> str:
+    try:
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as failure:
+        raise UsageError(f"{shown(source)}: cannot be read: {failure.strerror}") from failure
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise UsageError when `folder` holds something that was not written here and must stay."""
+    """Raise UsageError when `folder` holds something that was not written here and must stay.
+
+    That is also the result of a file with a name that this disk takes for the same.
+    """
     if not folder.exists():
         return
-    if folder.is_dir() and (_read_record(folder) is not None or not any(folder.iterdir())):
-        return
-    raise UsageError(
-        f"{shown(folder)}: is there already and was not written by `paddock parse`",
-        hint="move it away, or choose another folder with -o",
-    )
+    record = _read_record(folder)
+    if record is not None:
+        there, wanted = record.source.rpartition("/")[2], shown(folder.name)
+        if there == wanted or not names.alike(there, wanted):
+            return
+        raise UsageError(
+            f"{shown(folder)}: is there already as the result of {record.source}: this disk takes both names "
+            "for one",
+            hint=_ELSEWHERE,
+        )
+    if not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(
+            f"{shown(folder)}: is there already and was not written by `paddock parse`", hint=_ELSEWHERE
+        )
 
 
-def write(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
-    """Make `folder`, in place of an older one.
+def write(
+    folder: Path,
+    parsed: ParsedDocument,
+    *,
+    document: Document,
+    options: ParseOptions,
+) -> Result:
+    """Make `folder`, in place of an older one, and return what it holds.
 
     Raises UnhealthyError for an image whose name would lead out of the folder.
     """
+    result = Result(
+        pages=len(parsed.pages),
+        problems=parsed.problems,
+        converted_from=document.converted_from,
+        notes=document.notes,
+    )
     folder.parent.mkdir(parents=True, exist_ok=True)
     tag = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]  # the name may be as long as names can be
     partial, older = folder.with_name(f".partial-{tag}"), folder.with_name(f".older-{tag}")
     _remove(partial)
     try:
-        _write_files(partial, parsed, source=source, options=options)
+        _write_files(partial, parsed, options)
+        record = _Record(
+            format=_FORMAT,
+            source=document.name,
+            sha256=document.source_sha256 or parsed.sha256,
+            result=result,
+            options=options.recorded(),
+            files=tuple(
+                sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+            ),
+        )
+        _write(partial / RECORD, [_encoded(record.json())])
+        _flush(partial)
         _exchange(folder, partial, older)
         durable.flush_folder(folder.parent)
     finally:
         _remove(partial)
+    return result
 
 
 def _exchange(folder: Path, partial: Path, older: Path) -> None:
@@ -110,7 +186,7 @@ def _exchange(folder: Path, partial: Path, older: Path) -> None:
     _remove(older)
 
 
-def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: ParseOptions) -> None:
+def _write_files(folder: Path, parsed: ParsedDocument, options: ParseOptions) -> None:
     folder.mkdir()
     with (folder / MARKDOWN).open("xb") as markdown, (folder / JSON).open("xb") as answer:
         answer.write(b'{\n "layoutParsingResults": [')
@@ -134,18 +210,6 @@ def _write_files(folder: Path, parsed: ParsedDocument, *, source: str, options: 
             )
         markdown.write(b"\n" if markdown.tell() else b"")
         answer.write(b'\n ],\n "dataInfo": ' + _encoded(_json(parsed.info, 1)) + b"\n}\n")
-    record = _Record(
-        format=_FORMAT,
-        source=source,
-        sha256=parsed.sha256,
-        pages=len(parsed.pages),
-        options=options.recorded(),
-        files=tuple(
-            sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        ),
-    )
-    _write(folder / RECORD, [_encoded(_json(asdict(record), 0) + "\n")])
-    _flush(folder)
 
 
 def page_folder(number: int, total: int) -> str:
@@ -154,11 +218,14 @@ def page_folder(number: int, total: int) -> str:
 
 
 def _entry(page: Page, text: str, images: Mapping[str, str], pictures: Mapping[str, str]) -> dict[str, Any]:
-    return {
+    entry: dict[str, Any] = {
         "prunedResult": page.result,
         "markdown": {"text": text, "images": images},
         "outputImages": pictures,
     }
+    if page.problems:
+        entry["problems"] = [problem.told() for problem in page.problems]
+    return entry
 
 
 def _relinked(markdown: str, images: Mapping[str, str]) -> str:
@@ -251,7 +318,12 @@ def _read_record(folder: Path) -> _Record | None:
             format=field(found, "format", int),
             source=field(found, "source", str),
             sha256=field(found, "sha256", str),
-            pages=field(found, "pages", int),
+            result=Result(
+                pages=field(found, "pages", int),
+                problems=problems.read(optional(found, "problems", list) or []),
+                converted_from=optional(found, "converted_from", str),
+                notes=tuple(typed(note, str, "notes") for note in optional(found, "notes", list) or ()),
+            ),
             options={name: typed(value, bool, name) for name, value in field(found, "options", dict).items()},
             files=tuple(typed(name, str, "files") for name in field(found, "files", list)),
         )

@@ -13,14 +13,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ReadTimeoutError
 
 from paddock.errors import causes
 from paddock.parse.connection import CONNECT_TIMEOUT, SMALL_ANSWER, Address, Breakdown, NoAnswerError
+from paddock.parse.problems import JUDGED, JUDGED_BY_API
 
 _CHUNK = 1 << 18  # bytes read at a time
 
@@ -37,6 +40,7 @@ class Answer:
         self.status = response.status_code
         self.reason = response.reason or ""
         self.retry_after = response.headers.get("Retry-After", "")
+        self.judged = response.headers.get(JUDGED) == JUDGED_BY_API
         self._raw, self._call, self._limit, self._size = response.raw, call, limit, 0
 
     def read(self, size: int = _CHUNK) -> bytes:
@@ -63,12 +67,14 @@ class Transport:
 
     A parse takes seconds, and a connection that is kept may be closed by the API just as the next request is
     sent. Proxies of the environment are used with `proxies`, except for an API on this machine. `key` goes
-    with every request.
+    with every request. Raises NoAnswerError for a proxy of the environment that cannot be used.
     """
 
     def __init__(self, address: Address, *, key: str = "", proxies: bool = True) -> None:
         self._address, self._key = address, key
         self._environment = proxies and not address.local
+        if self._environment:
+            _require_usable(select_proxy(address.base, get_environ_proxies(address.base)))
         self._lock = threading.Lock()
         self._calls: set[_Call] = set()
         self.aborted = threading.Event()  # set once `abort` was called
@@ -253,16 +259,43 @@ def _pool_classes(call: _Call) -> dict[str, type[urllib3.HTTPConnectionPool]]:
     return {"http": PlainPool, "https": TlsPool}
 
 
+def _require_usable(proxy: str | None) -> None:
+    """Raise NoAnswerError unless the proxy of the environment is an HTTP proxy, as far as its address says.
+
+    requests takes SOCKS proxies with a package of its own, which paddock does not have, and then over
+    connections that nobody could shut down.
+    """
+    if not proxy:
+        return
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        raise NoAnswerError(Breakdown.PROXY, "its address is not a URL") from None
+    if not known:
+        where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # without a password
+        raise NoAnswerError(
+            Breakdown.PROXY, f"found {where}, expected an HTTP proxy such as http://host:3128"
+        )
+
+
+# In this order: what a proxy cannot do comes before what an address cannot be.
+_BY_FAILURE: dict[Breakdown, tuple[type[Exception], ...]] = {
+    Breakdown.PROXY: (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL),
+    Breakdown.NO_ADDRESS: (requests.exceptions.InvalidURL, LocationValueError),
+    Breakdown.CONNECT_TIMEOUT: (requests.exceptions.ConnectTimeout,),
+}
+
+
 def _breakdown(failure: Exception, chain: Sequence[BaseException]) -> Breakdown:
     def among(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in chain)
 
     if among(requests.exceptions.SSLError):
         return Breakdown.TLS
-    if isinstance(failure, requests.exceptions.ProxyError):
-        return Breakdown.PROXY
-    if isinstance(failure, requests.exceptions.ConnectTimeout):
-        return Breakdown.CONNECT_TIMEOUT
+    for breakdown, kinds in _BY_FAILURE.items():
+        if isinstance(failure, kinds):
+            return breakdown
     if among(NewConnectionError):
         return Breakdown.NOT_CONNECTED
     if among(TimeoutError, ReadTimeoutError, requests.ReadTimeout):

@@ -14,8 +14,10 @@ from typing import Any
 
 from paddock.errors import UnhealthyError, UsageError
 from paddock.jsonvalues import MalformedError, decoded, typed
+from paddock.parse import problems
 from paddock.parse.document import Document, Kind
 from paddock.parse.jsonstream import Budget, JsonStream
+from paddock.parse.problems import Problem
 from paddock.parse.spool import Kept, Spool
 from paddock.report import clipped
 
@@ -57,13 +59,15 @@ class Page:
     """One page of the answer, in the spool.
 
     `images` are named as the Markdown refers to them (`imgs/img_in_image_box_40_792_360_1045.jpg`),
-    `pictures` as the API names them (`layout_det_res`); both hold encoded image files.
+    `pictures` as the API names them (`layout_det_res`); both hold encoded image files. `problems` are what
+    the API says of it, or what it shows where the API does not judge its pages.
     """
 
     text: Kept
     images: Mapping[str, Kept]
     pictures: Mapping[str, Kept]
     pruned: Kept
+    problems: tuple[Problem, ...] = ()
 
     @property
     def markdown(self) -> str:
@@ -79,12 +83,14 @@ class Page:
 class ParsedDocument:
     """The whole answer: every page in order.
 
-    `sha256` is of the bytes that were sent; `info` is `dataInfo` as it came.
+    `sha256` is of the bytes that were sent; `info` is `dataInfo` as it came; `problems` are those of all
+    pages and of the whole.
     """
 
     sha256: str
     pages: tuple[Page, ...]
     info: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
 
 
 class Body:
@@ -165,11 +171,16 @@ def _in_words(message: str) -> str:
 
 
 class AnswerReader:
-    """Reads the answer to `document` from `receive` into `spool`."""
+    """Reads the answer to `document` from `receive` into `spool`.
 
-    def __init__(self, receive: Callable[[int], bytes], document: Document, spool: Spool) -> None:
+    `judged` says that the API has judged its pages: one of which it says nothing is good.
+    """
+
+    def __init__(
+        self, receive: Callable[[int], bytes], document: Document, spool: Spool, *, judged: bool
+    ) -> None:
         self._stream = JsonStream(receive)
-        self._document, self._spool = document, spool
+        self._document, self._spool, self._judged = document, spool, judged
         self._pages: list[Page] = []
         self._info: Mapping[str, Any] | None = None
         self._found_result = "NoneType"
@@ -210,7 +221,10 @@ class AnswerReader:
                 f"found {len(self._pages)}, expected {expected}",
                 hint=_LIMIT_HINT,
             )
-        return ParsedDocument(sha256=sha256, pages=tuple(self._pages), info=self._info)
+        found = [problem for page in self._pages for problem in page.problems]
+        if len(self._pages) > self._document.pages:
+            found.append(problems.surplus(len(self._pages), self._document.pages))
+        return ParsedDocument(sha256=sha256, pages=tuple(self._pages), info=self._info, problems=tuple(found))
 
     def _read_result(self) -> None:
         if self._found_result != "dict":
@@ -240,6 +254,7 @@ class AnswerReader:
         images: Mapping[str, Kept] = {}
         pictures: Mapping[str, Kept] = {}
         text = pruned = None
+        told: tuple[Problem, ...] = ()
         for name in self._stream.members(budget):
             if name == "markdown":
                 text, images = self._read_markdown(where, budget)
@@ -249,12 +264,16 @@ class AnswerReader:
                 raw = self._stream.raw(budget)
                 typed(decoded(raw), dict, name)
                 pruned = self._spool.keep(raw)
+            elif name == "problems" and self._stream.kind() != "NoneType":
+                told = problems.read(self._stream.value(budget), number)
             else:
                 self._stream.skip(budget)
         if text is None or pruned is None:
             missing = "markdown" if text is None else "prunedResult"
             raise MalformedError(f"{missing}: found NoneType, expected dict")
-        self._pages.append(Page(text=text, images=images, pictures=pictures, pruned=pruned))
+        if not (told or self._judged):
+            told = tuple(problems.judged(text.read().decode(), images=bool(images), page=number))
+        self._pages.append(Page(text=text, images=images, pictures=pictures, pruned=pruned, problems=told))
 
     def _read_markdown(self, where: str, budget: Budget) -> tuple[Kept, Mapping[str, Kept]]:
         text: Kept | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from paddock.durable import write_durably
+from paddock.errors import DataError
 from paddock.matrix.images import TOOL, stack_images
 from paddock.matrix.records import Stack
 from paddock.matrix.registry import Registry
@@ -56,9 +60,11 @@ def write_files(files: Files, workspace: Path, *, remove: bool = True) -> list[D
             path.unlink()
             _remove_empty_parents(path.parent, workspace)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = _with_kept_settings(path, files[difference.path])
-            write_durably(path, text.encode(), mode=0o666)  # less what the umask takes away
+            _make_folder(path.parent)
+            data, mode = _with_kept_settings(path, files[difference.path]), _mode(path)
+            write_durably(path, data, mode=mode)
+            with suppress(PermissionError):  # disks without modes
+                path.chmod(mode)
     return changed
 
 
@@ -101,7 +107,7 @@ def _include(files: Files, folders: Collection[str], workspace: Path) -> list[Di
 def _fault(path: Path, text: str) -> Fault | None:
     if not path.is_file():
         return Fault.MISSING
-    return None if path.read_text("utf-8") == _with_kept_settings(path, text) else Fault.DIFFERENT
+    return None if path.read_bytes() == _with_kept_settings(path, text) else Fault.DIFFERENT
 
 
 def _present(workspace: Path) -> Iterator[PurePosixPath]:
@@ -111,13 +117,45 @@ def _present(workspace: Path) -> Iterator[PurePosixPath]:
                 yield PurePosixPath(path.relative_to(workspace).as_posix())
 
 
-def _with_kept_settings(path: Path, text: str) -> str:
-    """What to write to `path`: an .env keeps the settings in it, and a tuned file stays as it is."""
+def _with_kept_settings(path: Path, text: str) -> bytes:
+    """What to write to `path`: an .env keeps what is in it, and a tuned file stays as it is.
+
+    So does an .env that Compose refuses: `paddock up` says where the fault is.
+    """
     if is_tuned(path):
-        return path.read_text("utf-8")
+        return path.read_bytes()
     if path.name != ".env" or not path.is_file():
-        return text
-    return keep_settings(text, path.read_text("utf-8"))
+        return text.encode()
+    try:
+        return keep_settings(text.encode(), path.read_bytes(), path)
+    except DataError:
+        return path.read_bytes()
+
+
+def _mode(path: Path) -> int:
+    """The mode of a file: that of an .env that is there, since a password may stand in it; else by the umask.
+
+    Whatever the umask, everybody may read the others: images keep these modes, and containers run as other
+    users than whoever renders.
+    """
+    if path.name == ".env":
+        return stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o666 & ~_umask()
+    return 0o666 & ~_umask() | 0o444
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, for everybody to look into."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        with suppress(PermissionError):
+            folder.chmod(0o777 & ~_umask() | 0o555)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _remove_empty_parents(folder: Path, workspace: Path) -> None:

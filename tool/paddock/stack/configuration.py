@@ -113,13 +113,25 @@ class Configuration:
 
 
 def read_configuration(document: Mapping[str, Any]) -> Configuration:
-    """The records of what `docker compose config --format json` printed."""
+    """The records of what `docker compose config --format json` printed, after `resolved`."""
     services = document.get("services") or {}
     return Configuration(
         project=str(document["name"]),
         services=tuple(_service(name, service) for name, service in services.items()),
         host=_host_needs(document.get("x-host") or {}),
     )
+
+
+def resolved(printed: Any) -> Any:  # noqa: ANN401 - any part of a JSON document
+    """What `docker compose config` printed, with the `$$` that it writes for each `$` as one again."""
+    match printed:
+        case str():
+            return printed.replace("$$", "$")
+        case dict():
+            return {key: resolved(value) for key, value in printed.items()}
+        case list():
+            return [resolved(value) for value in printed]
+    return printed
 
 
 def _host_needs(document: Mapping[str, Any]) -> HostNeeds | None:

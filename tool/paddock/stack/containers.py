@@ -23,6 +23,9 @@ SERVICE = "com.docker.compose.service"
 FOLDER = "com.docker.compose.project.working_dir"
 OURS = "io.paddock.target"
 BACKEND = "io.paddock.backend"
+# Where a container sees how often that happened to it: control groups 2, and 1.
+_MEMORY_EVENTS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+_MICROSECONDS = re.compile(r"(\.\d{6})\d*")
 _NEVER = "0001-01-01T00:00:00Z"
 # Health checks, and the marks below a line of a Python traceback.
 _NOISE = re.compile(r'"GET /(health|v1/models|health/ready) HTTP|^\s*(\([^)]*\) )?[\s~^]+$')
@@ -99,6 +102,41 @@ def last_lines(client: docker.DockerClient, container: Container, count: int = 2
         raise _refused(failure) from failure
     lines = [line.rstrip() for line in raw.decode("utf-8", "replace").splitlines()]
     return [line for line in lines if line and not _NOISE.search(line)][-count:]
+
+
+def ran_out_of_memory(client: docker.DockerClient, project: str, since: str = "0") -> frozenset[str]:
+    """The ids of a project's containers of which the kernel ended a process for want of memory.
+
+    Unlike the state of a container, the engine's events outlive a restart. It keeps the last 256 of
+    all kinds; those before `since`, a time of the engine's, do not count.
+    """
+    wanted = {"type": ["container"], "event": ["oom"], "label": [f"{PROJECT}={project}"]}
+    try:
+        # as text: the SDK's own types of a time lose what is less than a second
+        until: Any = now(client)
+        begin: Any = since
+        events = client.api.events(since=begin, until=until, filters=wanted, decode=True)
+        return frozenset(str(event["Actor"]["ID"]) for event in events)
+    except (docker.errors.DockerException, OSError, KeyError):
+        return frozenset()  # what it would have added to other words is not worth an error
+
+
+def now(client: docker.DockerClient) -> str:
+    """The time by the engine's clock, as its events have it."""
+    moment = datetime.fromisoformat(_MICROSECONDS.sub(r"\1", str(client.info()["SystemTime"])))
+    return f"{moment.timestamp():.6f}"
+
+
+def killed_for_memory(client: docker.DockerClient, container: Container) -> int:
+    """How many processes of a running container the kernel ended for want of memory, by its control group."""
+    if container.state != "running":
+        return 0
+    try:
+        created = client.api.exec_create(container.id, ["cat", *_MEMORY_EVENTS], stderr=False)
+        printed: bytes = client.api.exec_start(created["Id"])
+    except (docker.errors.DockerException, OSError):
+        return 0
+    return sum(int(count) for count in re.findall(rb"^oom_kill (\d+)$", printed, re.MULTILINE))
 
 
 def holds(client: docker.DockerClient, container: Container, path: str) -> bool:
@@ -187,8 +225,7 @@ def _moment(text: str) -> datetime | None:
     """A time of the engine's (RFC 3339, nanoseconds); None for the year 1, which means never."""
     if text.startswith("0001-"):
         return None
-    whole = re.sub(r"(\.\d{6})\d*", r"\1", text)
-    return datetime.fromisoformat(whole).astimezone(UTC)
+    return datetime.fromisoformat(_MICROSECONDS.sub(r"\1", text)).astimezone(UTC)
 
 
 def _is_done(state: Mapping[str, Any], host: Mapping[str, Any]) -> bool:

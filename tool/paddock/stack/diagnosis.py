@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Meaning:
 
     what: str
     step: str
+    memory: bool = False  # a container with more memory may do
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,11 +34,22 @@ def _cause(pattern: str, what: str, step: str) -> _Cause:
 # The kernel says so by the container's state, programs in their own words.
 _OUT_OF_MEMORY = Meaning(
     what="it ran out of memory: it needs more than its container may use, or than the host has",
-    step="raise API_MEMORY or VLM_MEMORY in the stack's .env, or give the model less in its configuration",
+    step="raise API_MEMORY or VLM_MEMORY (`paddock config set TARGET VLM_MEMORY=12g`), or give the model "
+    "less in its configuration",
+    memory=True,
 )
 _KILLED = Meaning(
-    what="it was killed from outside (SIGKILL)",
-    step="look into `dmesg`: the host may have run out of memory",
+    what="it was killed from outside (SIGKILL), most often because there was no memory left",
+    step="look into `dmesg` for `Out of memory`, and raise API_MEMORY or VLM_MEMORY where it is that",
+    memory=True,
+)
+# vLLM's words where the process that holds the model ended without a word of its own
+_ENGINE_DIED = Meaning(
+    what="the server's process that holds the model was ended and could not say why, as happens when memory "
+    "runs out",
+    step="raise VLM_MEMORY (`paddock config set TARGET VLM_MEMORY=12g`); `dmesg` says `Out of memory` where "
+    "it is that",
+    memory=True,
 )
 
 # In order: the first that matches counts, so the more specific ones stand first.
@@ -117,7 +130,7 @@ _CAUSES = (
     _cause(
         r"no api key after",
         "the VLM server's container did not write the API key",
-        "look at `paddock logs` of the service vlm: it says why that container does not start",
+        "`paddock logs TARGET vlm` says why that container does not start",
     ),
     _cause(
         r"(certificate verify failed|temporary failure in name resolution|max retries exceeded.*huggingface"
@@ -135,7 +148,7 @@ _CAUSES = (
     _cause(
         r"permission denied|permissionerror|read-only file system|operation not permitted",
         "it may not read or write a file",
-        "make the weights and the stack's folder readable for everybody (`chmod -R a+rX FOLDER`); "
+        "make the weights and the stack's folder readable for everybody, as `chmod -R a+rX` does; "
         "RUN_AS in .env needs the group 0",
     ),
     _Cause(
@@ -157,6 +170,10 @@ _CAUSES = (
         "a configuration file is not YAML",
         "correct pipeline.yaml or vlm.yaml in the stack's folder",
     ),
+    _Cause(
+        pattern=re.compile(r"engine ?core (initialization failed|encountered an issue|died)", re.IGNORECASE),
+        meaning=_ENGINE_DIED,
+    ),
 )
 
 
@@ -174,6 +191,16 @@ def explain(lines: Iterable[str], *, exit_code: int = 0, oom_killed: bool = Fals
         if any(cause.pattern.search(line) for line in text):
             return cause.meaning
     return _KILLED if exit_code == SIGKILL_STATUS else None
+
+
+def memory(size: int) -> str:
+    """So many bytes as the settings have them: 8g, 256m."""
+    return f"{size >> 30}g" if size % 2**30 == 0 else f"{size >> 20}m"
+
+
+def more_memory(service: str, limit: int) -> str:
+    """The setting that gives a container half as much again as its `limit` in bytes, in whole GiB."""
+    return f"{service.upper()}_MEMORY={math.ceil(limit * 1.5 / 2**30)}g"
 
 
 def explained(failure: ProgramError) -> ProgramError:

@@ -10,15 +10,18 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from paddock import engine, process
-from paddock.errors import ConfigurationError, UsageError
+from paddock import engine, paths, process
+from paddock.errors import ConfigurationError, UsageError, quoted
 from paddock.matrix.fieldtypes import FrozenDict
-from paddock.stack.configuration import Configuration, read_configuration
+from paddock.stack import dotenv
+from paddock.stack.configuration import Configuration, read_configuration, resolved
 
 COMPOSE_FILE = "compose.yaml"
+ENV_FILE = ".env"
 FETCH_FILE = "fetch.yaml"  # beside it: an optional part, switched on by COMPOSE_FILE in .env
 OVERRIDE_FILES = ("compose.override.yaml", "compose.override.yml")  # a user's own; Compose reads them
 IMAGES_FOLDER = "images"  # beside it: the files that compose.yaml extends
@@ -56,12 +59,31 @@ class StackFolder:
 
     def command_line(self, *arguments: str) -> str:
         """The same command, ready to paste into a shell."""
-        settings = "".join(f"{name}={value} " for name, value in self.environment.items())
+        settings = "".join(f"{name}={quoted(value)} " for name, value in self.environment.items())
         cd = process.command_line(["cd", str(short(self.path))])
         return f"({cd} && {settings}{process.command_line(self.argv(*arguments))})"
 
+    def paddock(self, command: str, *arguments: str) -> str:
+        """A command of paddock's for this stack, ready to paste into a shell.
+
+        One that only reads and writes its folder (`config`) takes no name of a project.
+        """
+        stack = self.options or quoted(short(self.path))
+        words = ["paddock", command, stack, *map(quoted, arguments)]
+        if self.project and not command.startswith("config"):
+            words += ["--project", self.project]
+        return " ".join(words)
+
+    def with_environment(self, environment: Mapping[str, str]) -> StackFolder:
+        """The same stack with these variables, which take precedence over `.env`."""
+        return replace(self, environment=FrozenDict({**self.environment, **environment}))
+
     def read(self) -> Configuration:
         """What the stack resolves to. Raises ConfigurationError with Compose's reason where it is invalid."""
+        return read_configuration(self.document())
+
+    def document(self) -> Mapping[str, Any]:
+        """What Compose makes of the stack. Raises ConfigurationError as `read` does."""
         argv = self.argv("config", "--format", "json")
         done = process.capture(
             argv, cwd=self.path, environment=self.environment, check=False, timeout=_CONFIG_TIMEOUT
@@ -72,7 +94,8 @@ class StackFolder:
                 f"{short(self.path / COMPOSE_FILE)}: Compose refuses it: {reason}",
                 hint=f"correct compose.yaml or .env; `{self.command_line('config', '--quiet')}` checks them",
             )
-        return read_configuration(json.loads(done.stdout))
+        document: Mapping[str, Any] = resolved(json.loads(done.stdout))
+        return document
 
     def _wrong_images(self, reason: str) -> ConfigurationError | None:
         """The error in plain words where the value of IMAGES is what Compose refuses."""
@@ -89,17 +112,16 @@ class StackFolder:
             )
         return None
 
+    def settings(self) -> Mapping[str, str]:
+        """What `.env` sets, as Compose reads it. Raises DataError where Compose refuses it."""
+        return dotenv.values_in(self.path / ENV_FILE, {**os.environ, **self.environment})
+
     def setting(self, name: str, default: str) -> str:
         """A setting as Compose would read it: from the environment, else from `.env`, else the default."""
-        import dotenv  # noqa: PLC0415 - needed for a bundle's export only
-
-        written = dotenv.dotenv_values(self.path / ".env").get(name)
-        return self.environment.get(name) or os.environ.get(name) or written or default
+        return {**self.settings(), **os.environ, **self.environment}.get(name) or default
 
     def _files(self) -> list[str]:
-        import dotenv  # noqa: PLC0415 - needed for a COMPOSE_FILE in the shell only
-
-        chosen = dotenv.dotenv_values(self.path / ".env").get("COMPOSE_FILE")
+        chosen = self.settings().get("COMPOSE_FILE")
         if chosen:
             return chosen.split(os.pathsep)
         names = (COMPOSE_FILE, *OVERRIDE_FILES)
@@ -118,7 +140,7 @@ def open_folder(
             f'--project: found "{project}", expected lowercase letters, digits, - and _, '
             "starting with a letter or digit"
         )
-    path = Path(target_or_dir).expanduser()
+    path = paths.expanded(target_or_dir)
     if (path / COMPOSE_FILE).is_file():
         settings = FrozenDict(environment or {})
         return StackFolder(path=path.resolve(), name=target_or_dir, project=project, environment=settings)

@@ -19,7 +19,7 @@ from paddock.stack.configuration import Configuration
 from paddock.stack.containers import PROJECT
 from paddock.stack.diagnosis import explained
 from paddock.stack.folder import StackFolder
-from paddock.stack.waiting import READ_LINES, Fault, Watch, failed, failure_of
+from paddock.stack.waiting import Fault, Watch, failed
 from paddock.stack.weightsinuse import WeightsInUse
 from paddock.weights.markers import EMBEDDED_MARKER, TEST_MARKER
 
@@ -79,7 +79,13 @@ def _up(
     project = configuration.project
     preflight.check(folder, configuration, client=client, report=report)
     before = _StateBefore.of(client, project)
-    watch = Watch(client=client, folder=folder, project=project, restarts_before=before.restarts)
+    watch = Watch(
+        client=client,
+        folder=folder,
+        project=project,
+        restarts_before=before.restarts,
+        began=containers.now(client),
+    )
     try:
         for service in configuration.services:
             if service.once:
@@ -125,8 +131,7 @@ def _run_once(watch: Watch, service: str, *, report: Reporter) -> None:
         if ended is None or not ended.exit_code:
             raise
         fault = Fault(container=ended, what=failed(ended, ended.restarts, loading=False))
-        lines = containers.last_lines(watch.client, ended, READ_LINES)
-        raise failure_of(watch.folder, fault, lines) from None
+        raise watch.failure(fault) from None
 
 
 def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> None:

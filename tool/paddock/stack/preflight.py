@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from paddock import engine
 from paddock.engine import docker
-from paddock.errors import PreflightError
+from paddock.errors import PreflightError, quoted, step_after
 from paddock.matrix.images import TOOL
 from paddock.report import Reporter
 from paddock.stack import containers, hostcards
@@ -28,6 +29,7 @@ _PULLED = frozenset({"always", "missing", "if_not_present", "build", ""})  # pol
 _GB = 10**9
 _PROGRAMS = "/opt/paddock"  # where upstream's images get the programs that ours hold
 _API_KEYS = "/etc/paddock/api-keys"  # where the pipeline API gets the folder of its clients' keys
+_USER, _GROUP = "10001:0", 0  # whom our processes run as; RUN_AS changes the user, never the group
 _NOTHING = Path("/dev/null")  # mounted there while no key is asked for
 _CARD_NODE = re.compile(r"([a-z]+)[0-9]+")  # nodes without a number serve all cards
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
@@ -43,7 +45,7 @@ def check(
 ) -> None:
     """Raise PreflightError for the first thing that would stop the stack from starting."""
     if engine.is_local():
-        _check_host(folder, configuration)
+        check_host(folder, configuration)
     elif configuration.host is not None:
         report.say(
             f"files, cards and driver: not looked at, the engine is on another machine ({engine.address()})"
@@ -56,15 +58,17 @@ def check(
         report.warn(warning)
 
 
-def _check_host(folder: StackFolder, configuration: Configuration) -> None:
+def check_host(folder: StackFolder, configuration: Configuration) -> None:
+    """Raise PreflightError for what is missing on this host itself: files, devices, weights, cards."""
     try:
         require_files(configuration)
+        require_readable(folder, configuration)
         require_devices(configuration)
         require_weights(folder, in_use(configuration))
     except PermissionError as failure:
         raise PreflightError(
             f"{failure.filename}: this user may not look at it, expected a path that everybody can read",
-            hint="make it readable for everybody (`chmod -R a+rX FOLDER`)",
+            hint=step_after(failure, failure.filename),
         ) from failure
     hostcards.require(configuration)
 
@@ -93,6 +97,27 @@ def require_files(configuration: Configuration) -> None:
                 f"{models.source}: found a file, expected the weights folder (MODELS_DIR)",
                 hint=_MODELS_HINT,
             )
+
+
+def require_readable(folder: StackFolder, configuration: Configuration) -> None:
+    """Raise PreflightError for a file of the stack's that only its owner may read, as umask 077 leaves it."""
+    user = folder.setting("RUN_AS", _USER).partition(":")[0]
+    for service in configuration.services:
+        for bind in service.binds:
+            if bind.target.startswith((CONFIGURATION, _PROGRAMS)) and not service.upstream:
+                _require_readable(bind, user)
+
+
+def _require_readable(bind: Bind, user: str) -> None:
+    found = bind.here.stat()
+    wanted = stat.S_IROTH | (stat.S_IXOTH if bind.here.is_dir() else 0)
+    given = found.st_mode | (found.st_mode >> 3 if found.st_gid == _GROUP else 0)
+    if given & wanted != wanted and str(found.st_uid) != user:
+        raise PreflightError(
+            f"{bind.source}: found the mode {stat.S_IMODE(found.st_mode):04o}, expected one by which the "
+            f"container's user {user} may read it",
+            hint=f"`chmod -R a+rX {quoted(bind.source)}` lets everybody read it",
+        )
 
 
 def _mount_hint(bind: Bind) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
@@ -118,9 +118,20 @@ def _status(
         asked = pool.submit(readiness.ask, url) if url is not None and answers else None
         memory = [pool.submit(_memory, client, container) for container in present]
         packages = [pool.submit(_packages, client, container) for container in present]
+        killed = [pool.submit(containers.killed_for_memory, client, container) for container in present]
+        restarted = pool.submit(containers.ran_out_of_memory, client, present[0].project)
         services = [
-            _service(container, used.result(), versions.result())
-            for container, used, versions in zip(present, memory, packages, strict=True)
+            _service(
+                replace(
+                    container,
+                    oom_killed=container.oom_killed
+                    or bool(kills.result())
+                    or container.id in restarted.result(),
+                ),
+                used.result(),
+                versions.result(),
+            )
+            for container, used, versions, kills in zip(present, memory, packages, killed, strict=True)
         ]
         answer = asked.result() if asked is not None else None
     have_container = {container.service for container in present}

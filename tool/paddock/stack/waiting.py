@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from paddock.parse.wire import ParsedDocument, ParseOptions
 from paddock.report import Reporter
 from paddock.stack import containers, diagnosis, testpage
 from paddock.stack.containers import Container
+from paddock.stack.diagnosis import Meaning
 from paddock.stack.folder import StackFolder
 
 if TYPE_CHECKING:
@@ -54,12 +56,15 @@ def fault_in(present: Sequence[Container], restarts_before: Mapping[str, int]) -
 
 def failed(container: Container, restarts_before: int, *, loading: bool) -> str:
     """How a container failed; empty where it did not."""
-    if container.oom_killed and container.state != "running":
-        return "was ended because it ran out of memory"
+    again = container.restarts > restarts_before
+    if container.oom_killed and (again or container.state != "running"):
+        return "was ended because it ran out of memory" + (
+            ", and is started again and again" if again else ""
+        )
     if container.state in ("exited", "dead"):
         reason = f": {container.error}" if container.error else ""
         return f"ended with exit status {container.exit_code}{reason}"
-    if container.state == "restarting" or container.restarts > restarts_before:
+    if container.state == "restarting" or again:
         status = f" with exit status {container.exit_code}" if container.exit_code else ""
         return f"ended{status} and is started again and again"
     if container.state == "paused":
@@ -78,11 +83,35 @@ def failure_of(folder: StackFolder, fault: Fault, lines: Sequence[str], *, also:
     parts = [f"{container.service} ({container.name}): {fault.what}" + (f"; {also}" if also else "")]
     parts += [f"  | {line}" for line in lines[-SHOWN_LINES:]] or ["  | (it printed nothing)"]
     if meaning is not None:
+        meaning = _of_this_container(folder, container, meaning)
         parts.append(f"this means: {meaning.what}")
     logs, down = folder.command_line("logs", container.service), folder.command_line("down")
     look = f"the stack is left as it is: `{logs}` shows its logs, `{down}` stops it"
     return UnhealthyError(
-        "\n".join(parts), hint=f"{_capitalised(meaning.step)}. {_capitalised(look)}." if meaning else look
+        "\n".join(parts),
+        hint=f"{_capitalised(_of_this_stack(folder, meaning))}. {_capitalised(look)}." if meaning else look,
+    )
+
+
+def _of_this_stack(folder: StackFolder, meaning: Meaning) -> str:
+    """The next step, its commands about the stack in place of `TARGET`."""
+    return re.sub(
+        "`paddock ([a-z ]+) TARGET([^`]*)`",
+        lambda found: f"`{folder.paddock(found[1], *found[2].split())}`",
+        meaning.step,
+    )
+
+
+def _of_this_container(folder: StackFolder, container: Container, meaning: Meaning) -> Meaning:
+    """The meaning with the container's own limit, and the commands that raise it, where memory is short."""
+    if not (meaning.memory and container.memory_limit):
+        return meaning
+    more = diagnosis.more_memory(container.service, container.memory_limit)
+    limit = diagnosis.memory(container.memory_limit)
+    return Meaning(
+        what=f"{meaning.what}; {container.service} may use {limit} of memory ({more.partition('=')[0]})",
+        step=f"give it more: `{folder.paddock('config set', more)}`, then `{folder.paddock('up')}`; or give "
+        "the model less in its configuration",
     )
 
 
@@ -101,6 +130,7 @@ class Watch:
     folder: StackFolder
     project: str
     restarts_before: Mapping[str, int]  # by container id
+    began: str = "0"  # when the stack was started, by the engine's clock
 
     def present(self) -> tuple[Container, ...]:
         """The containers now. Raises UnhealthyError where there are none."""
@@ -122,6 +152,10 @@ class Watch:
 
     def failure(self, fault: Fault, *, also: str = "") -> UnhealthyError:
         """The error for a container that failed, with the last lines that it printed."""
+        if fault.container.id in containers.ran_out_of_memory(self.client, self.project, self.began):
+            container = replace(fault.container, oom_killed=True)
+            before = self.restarts_before.get(container.id, 0)
+            fault = Fault(container=container, what=failed(container, before, loading=False) or fault.what)
         lines = containers.last_lines(self.client, fault.container, READ_LINES)
         return failure_of(self.folder, fault, lines, also=also)
 

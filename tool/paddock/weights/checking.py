@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paddock.errors import WeightsError
+from paddock.errors import WeightsError, quoted
 from paddock.matrix.records import Model, Source
 from paddock.report import Reporter
 from paddock.weights import lockfile, setfiles
@@ -75,7 +75,8 @@ def refuse_problems(models_dir: Path, checked: Sequence[Checked]) -> tuple[Check
     """Raise WeightsError that lists every problem in `checked`; return it when there is none."""
     if not checked:
         raise WeightsError(
-            f"{models_dir}: found no weights, expected at least one set", hint="paddock models fetch MODEL"
+            f"{models_dir}: found no weights, expected at least one set",
+            hint=f"`paddock models fetch paddleocr-vl-1.6 --to {quoted(models_dir)}` brings some",
         )
     problems = [problem for checked_set in checked for problem in checked_set.problems]
     if problems:

@@ -166,6 +166,6 @@ def _no_source(weights: WeightSet, failures: Sequence[SourceError]) -> SourceErr
     own = next((failure.hint for failure in failures if failure.hint), "")
     general = (
         "carry the weights in with --from DIR, name a mirror with HF_ENDPOINT, MODELSCOPE_ENDPOINT or "
-        "PADDOCK_BOS_ENDPOINT, or make small test weights with `paddock models make-test`"
+        "PADDOCK_BOS_ENDPOINT, or make small test weights (`paddock models make-test --help`)"
     )
     return SourceError(f"{weights.name}: no source gave it:{reasons}", hint=own or general)

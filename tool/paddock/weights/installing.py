@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from paddock import durable
-from paddock.errors import Interrupted, PreflightError, SourceError, WeightsError
+from paddock.errors import Interrupted, SourceError, WeightsError, refusal
 from paddock.matrix.fieldtypes import FrozenDict
 from paddock.matrix.records import Source, WeightSet
 from paddock.report import Reporter
@@ -227,10 +227,7 @@ def _partial(models_dir: Path, name: str, report: Reporter) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as refused:
-        where = refused.filename or partial
-        raise PreflightError(
-            f"{where}: {refused.strerror}, expected a directory that can be written"
-        ) from refused
+        raise refusal(refused, refused.filename or partial) from refused
     with durable.locked(lock, waiting=lambda: report.say(waiting)):
         try:
             yield partial

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paddock import durable
-from paddock.errors import PreflightError, WeightsError
+from paddock.errors import PreflightError, WeightsError, refusal
 from paddock.jsonvalues import MalformedError, field, optional, typed
 from paddock.matrix.records import Source
 
@@ -74,7 +74,7 @@ def read(models_dir: Path) -> dict[str, LockedSet]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as refused:
-        raise WeightsError(f"{path}: {refused.strerror}, expected a file that can be read") from refused
+        raise refusal(refused, path, raising=WeightsError) from refused
     except (ValueError, MalformedError) as wrong:
         raise WeightsError(
             f"{path}: cannot be read ({wrong}), expected the lock file that paddock writes",

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import yaml
 
 from paddock import durable
-from paddock.errors import PreflightError, WeightsError
+from paddock.errors import PreflightError, WeightsError, refusal, step_after
 from paddock.jsonvalues import MalformedError, field, typed
 from paddock.matrix.records import WeightSet, WeightsRole
 from paddock.report import Advance, Reporter
@@ -142,7 +142,7 @@ def _copy_file(source: Path, to: Path, advance: Advance) -> None:
     try:
         content = source.open("rb")
     except OSError as refused:
-        raise WeightsError(f"{source}: {refused.strerror}, expected a file that can be read") from refused
+        raise refusal(refused, source, raising=WeightsError) from refused
     with content, durable.writing(to, raising=PreflightError):
         to.parent.mkdir(parents=True, exist_ok=True)
         with to.open("xb") as out:
@@ -155,7 +155,10 @@ def _block(content: BinaryIO, source: Path) -> bytes:
     try:
         return content.read(BLOCK)
     except OSError as failed:  # a medium with bad sectors
-        raise WeightsError(f"{source}: cannot be read ({failed.strerror}), expected a whole file") from failed
+        raise WeightsError(
+            f"{source}: cannot be read ({failed.strerror}), expected a whole file",
+            hint=step_after(failed, source),
+        ) from failed
 
 
 def _matches(name: str, pattern: str, role: WeightsRole) -> bool:

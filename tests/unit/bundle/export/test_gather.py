@@ -28,7 +28,9 @@ class Engine:
     images: tuple[EngineImage, ...]
 
     def image(self, reference: str) -> EngineImage | None:
-        return next((image for image in self.images if reference in image.references), None)
+        found = (image for image in self.images if reference in (*image.references, image.id, image.id[7:19]))
+        digested = (image for image in self.images if f"@{image.id}" in reference)
+        return next(found, None) or next(digested, None)
 
     def configuration(self, image: EngineImage) -> bytes:
         return json.dumps({"rootfs": {"type": "layers", "diff_ids": image.layers}}).encode()
@@ -108,3 +110,61 @@ def test_the_wrapper_comes_with_the_tools_image() -> None:
     files = {file.path: file for file in contents.files}
     assert files["paddock"].executable
     assert b"mine/" in files["paddock"].data
+
+
+ID = "sha256:" + "ab" * 32
+OWN = "paddock-carried:" + "ab" * 6
+
+
+def named(*references: str) -> EngineImage:
+    return EngineImage(id=ID, references=references, platform="linux/amd64", layers=LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("names", "reference", "carried"),
+    [
+        (("a:1",), ID, "a:1"),
+        (("a:1", "paddock-incoming:0123456789abcdef-0-1"), ID, "a:1"),
+        (("a:1",), ID[7:19], "a:1"),
+        (("a:1",), f"a@{ID}", "a:1"),
+        (("a:1", "b:2"), f"host:5000/a@{ID}", ""),
+        (("host:5000/a:1", "b:2"), f"host:5000/a@{ID}", "host:5000/a:1"),
+        (("a:1", "b:2"), "b:2", "b:2"),
+        (("a:1",), "docker.io/library/a:1", "a:1"),
+        (("x/a:1",), "index.docker.io/x/a:1", "x/a:1"),
+        (("a:latest",), "a", "a:latest"),
+    ],
+)
+def test_an_image_is_carried_under_a_name_that_a_site_can_give(
+    names: tuple[str, ...], reference: str, carried: str
+) -> None:
+    if not carried:
+        with pytest.raises(UsageError, match="expected one of its names"):
+            gathered([named(*names)], reference)
+        return
+    assert [image.reference for image in gathered([named(*names)], reference).images] == [carried]
+
+
+def test_one_image_under_two_ways_to_call_it_is_carried_once() -> None:
+    contents = gathered([named("a:1")], "a:1", ID, "docker.io/library/a:1", f"a@{ID}")
+    assert [image.reference for image in contents.images] == ["a:1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (("a:1", "b:2"), "give --image a:1 or --image b:2"),
+        ((), f"name it, `docker tag {ID} {OWN}`, and give --image {OWN}"),
+    ],
+)
+def test_an_id_of_an_image_without_one_name_is_refused_with_what_to_give(
+    names: tuple[str, ...], hint: str
+) -> None:
+    with pytest.raises(UsageError, match="expected one of its names") as refused:
+        gathered([named(*names)], ID)
+    assert refused.value.hint == hint
+
+
+def test_what_cannot_be_a_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="--image: found A:1, expected NAME:TAG"):
+        gathered([], "A:1")

@@ -19,14 +19,13 @@ from paddock.bundle.format import signature
 from paddock.bundle.format.manifest import SIGNATURE, Manifest, StackName
 from paddock.bundle.format.reader import OpenBundle
 from paddock.bundle.format.revoked import REVOKED, revoked_to_bytes
-from paddock.bundle.imagestore import tags
 from paddock.bundle.site import importing, loading, loadplan, proof
 from paddock.bundle.site import stack as site_stack
 from paddock.bundle.site import state as site_state
 from paddock.bundle.site.incoming import ImportRequest
 from paddock.bundle.site.rollback import roll_back
 from paddock.bundle.site.state import SiteState
-from paddock.errors import BundleError, Interrupted
+from paddock.errors import BundleError, DataError, Interrupted
 from recording import Recorder
 from samples import bundles
 
@@ -99,6 +98,18 @@ def test_a_plan_changes_nothing(
     assert engine.loaded == {}
     assert "in none of these folders" in report.warned[-1]
     assert not (tmp_path / "state/installed.json").exists()
+
+
+def test_settings_that_compose_refuses_are_named_before_anything_is_changed(
+    engine: MemoryEngine, bundle: Manifest, tmp_path: Path, report: Recorder
+) -> None:
+    settings = tmp_path / "state/stacks/stack/.env"
+    settings.parent.mkdir(parents=True)
+    settings.write_bytes(b"API_PORT='80\n")
+    with pytest.raises(DataError, match=r"\.env:1:10: found no closing '"):
+        importing.import_bundle(request(tmp_path), report=report)
+    assert engine.loaded == {}
+    assert settings.read_bytes() == b"API_PORT='80\n"
 
 
 def test_a_plan_of_what_is_there_has_no_steps(
@@ -193,29 +204,25 @@ def test_an_interrupt_says_how_it_goes_on(
     assert list(engine.names()) == [loadplan.staging_name(bundle.id, 0, 1)]
 
 
-def test_an_import_that_was_cut_short_can_be_abandoned(
-    engine: MemoryEngine, bundle: Manifest, tmp_path: Path, report: Recorder
+def test_somebody_who_may_not_open_the_engines_folder_flushes_every_disk(
+    engine: MemoryEngine,
+    bundle: Manifest,
+    tmp_path: Path,
+    report: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(proof, "prove", stopping(proof.prove, 1, KillError()))
-        with pytest.raises(KillError):
-            importing.import_bundle(request(tmp_path), report=report)
-    assert engine.names() != {}
-    assert importing.abandon(report=report) == (bundle.id,)
-    assert engine.names() == {}
-    assert importing.abandon(report=report) == ()
+    """As every user but root: /var/lib/docker has mode 0710."""
+    flushed: list[Path | None] = []
 
+    def flush(disk: Path | None) -> None:
+        flushed.append(disk)
+        if disk is not None:
+            raise PermissionError
 
-def test_an_import_that_has_begun_to_give_names_is_not_abandoned(
-    engine: MemoryEngine, bundle: Manifest, tmp_path: Path, report: Recorder
-) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(importing, "switch", stopping(tags.switch, 2, KillError()))
-        with pytest.raises(KillError):
-            importing.import_bundle(request(tmp_path), report=report)
-    assert importing.abandon(report=report) == ()
-    assert "finish it with `paddock import`" in report.warned[-1]
+    monkeypatch.setattr(importing, "flush_disk", flush)
+    monkeypatch.setattr("paddock.bundle.imagestore.store.EngineStore.disk", lambda _: tmp_path)
     importing.import_bundle(request(tmp_path), report=report)
+    assert flushed == [tmp_path, None]
     assert engine.names() == ids(bundle)
 
 

@@ -70,6 +70,18 @@ def test_a_new_stack_keeps_settings_and_files_of_the_site_but_not_those_of_the_b
     assert (site_stack.previous(folder) / "gone.sh").is_file()
 
 
+def test_what_the_site_wrote_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    install(tmp_path, "old", {"compose.yaml": COMPOSE, ".env.example": b"API_PORT=8080\nIMAGE_VERSION=1\n"})
+    written = (
+        b"\xef\xbb\xbf# Schl\xfcssel\r\nexport API_PORT = '9090' # ours\r\nIMAGE_VERSION: 1\r\nN='a\nb'\r\n"
+    )
+    (tmp_path / "stack/.env").write_bytes(written)
+    new = b"API_PORT=8080\nIMAGE_VERSION=2\n# How many.\nJOBS=4\n"
+    install(tmp_path, "new", {"compose.yaml": COMPOSE, ".env.example": new})
+    kept = written.replace(b"IMAGE_VERSION: 1\r\n", b"IMAGE_VERSION: 2\r\n# How many.\r\nJOBS=4\r\n")
+    assert (tmp_path / "stack/.env").read_bytes() == kept
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640])
 def test_the_sites_settings_keep_their_mode(tmp_path: Path, mode: int) -> None:
     """The password of a proxy may stand in them."""

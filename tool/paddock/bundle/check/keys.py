@@ -19,7 +19,7 @@ from paddock.bundle.format.reader import OpenBundle, read_whole
 from paddock.bundle.format.revoked import LARGEST, REVOKED, parse_revoked, revoked_to_bytes
 from paddock.bundle.format.signature import PublicKey, read_comment, read_public
 from paddock.durable import write_durably, writing
-from paddock.errors import BundleError
+from paddock.errors import BundleError, quoted, step_after
 
 HOST = Path("/etc/paddock")  # no variable names another one: a user must not get around it
 _KEYS = "keys"
@@ -85,7 +85,8 @@ class KeyStore:
                 raise BundleError(
                     f"{trusted.path}: found key {trusted.key.id}, expected one of those in"
                     f" {self.host / _KEYS}, which alone count on this host",
-                    hint="`paddock trust list` names them; root adds one: `paddock trust add PUB --host`",
+                    hint="`paddock trust list` names them; root adds one:"
+                    f" `paddock trust add {quoted(trusted.path)} --host`",
                 )
         return tuple(by_key[trusted.key] for trusted in named) or of_host
 
@@ -137,9 +138,10 @@ class KeyStore:
         except FileNotFoundError:
             return ()
         except OSError as failed:
+            hint = f"let every user read it: `sudo chmod a+rx {quoted(folder)} {quoted(place)}`"
             raise BundleError(
                 f"{place}: cannot be read ({failed.strerror}), expected the keys that count here",
-                hint=f"let every user read it: sudo chmod a+rx {folder} {place}",
+                hint=hint if isinstance(failed, PermissionError) else step_after(failed, place),
             ) from failed
         revoked = self.revoked()
         return tuple(_read(path, revoked) for path in paths)
@@ -176,6 +178,6 @@ def _read(path: Path, revoked: frozenset[PublicKey]) -> TrustedKey:
     if dated and not _DATE.fullmatch(until):
         raise BundleError(
             f'{path}: found {until!r} behind "until", expected a date such as 2027-12-31',
-            hint="pin the key again: `paddock trust add PUB --until DATE`",
+            hint=f"write a date there, or pin the key again without one: `paddock trust add {quoted(path)}`",
         )
     return TrustedKey(path=path, key=key, until=until, revoked=_is_revoked(key, revoked))

@@ -22,12 +22,20 @@ from paddock.errors import BundleError
 _FILE = "sequences.json"
 
 
-def check(manifest: Manifest, signed: Signed | None, state: Path, *, allow_older: bool = False) -> None:
+def check(
+    manifest: Manifest,
+    signed: Signed | None,
+    state: Path,
+    *,
+    allow_older: bool = False,
+    folders: str = "DIR",
+) -> None:
     """Raise BundleError where the site has had a newer bundle of this stack or of these images.
 
     Stacks share images, so the bundles of two stacks may come in any order as long as no name moves to an
     older image; of a bundle without a stack no image may be older, whatever its tag. A number ahead of this
-    host's clock is always refused: once recorded, it would keep out every bundle after it.
+    host's clock is always refused: once recorded, it would keep out every bundle after it. `folders` are
+    those of the bundle, as a command names them.
     """
     if signed is None or not signed.checked:
         return
@@ -36,7 +44,7 @@ def check(manifest: Manifest, signed: Signed | None, state: Path, *, allow_older
             f"bundle {manifest.id}: has sequence {signed.sequence}, which is more than a day ahead of this"
             f" host's clock ({datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {int(time.time())})",
             hint="set the clock that is wrong: this host's (`date`), or the workshop's, and then have the"
-            " bundle signed again (`paddock sign`)",
+            " bundle signed again (`paddock sign DIR --key KEY`)",
         )
     if allow_older:
         return
@@ -45,7 +53,7 @@ def check(manifest: Manifest, signed: Signed | None, state: Path, *, allow_older
             f"bundle {manifest.id}: has sequence {signed.sequence}, expected at least {number}:"
             f" a newer one for {what} was imported here",
             hint="an old bundle can bring old faults back; `paddock rollback` returns to the previous images,"
-            " `paddock import --allow-older DIR` imports this one all the same",
+            f" `paddock import --allow-older {folders}` imports this one all the same",
         )
 
 

@@ -51,7 +51,8 @@ def check(bundle: OpenBundle, keys: Sequence[TrustedKey]) -> Signed | None:
         if keys:
             raise BundleError(
                 f"bundle {bundle.manifest.id}: has no signature, expected one by {_named(keys)}",
-                hint=f"{SIGNATURE} was not copied, or the bundle was never signed: `paddock sign`",
+                hint=f"{SIGNATURE} was not copied, or the workshop has not signed the bundle yet:"
+                " `paddock sign DIR --key KEY`",
             )
         return None
     where = str(copies[0])
@@ -90,7 +91,7 @@ def _sequence(signature: Signature, manifest: Manifest, where: str) -> int:
         raise BundleError(
             f"{where}: found the comment {signature.comment!r},"
             f" expected 'bundle:{manifest.id} sequence:<number>'",
-            hint="it belongs to another bundle, or was not made by `paddock sign`",
+            hint="it belongs to another bundle, or was not made by paddock: `paddock sign DIR --key KEY` is",
         )
     return int(match[2])
 

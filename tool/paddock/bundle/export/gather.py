@@ -13,17 +13,20 @@ from pathlib import Path
 
 from paddock import __version__, paths
 from paddock.bundle.export.contents import CarriedFile, Contents, SourceImage
+from paddock.bundle.format.imagenames import as_listed, is_name, repository, with_tag
 from paddock.bundle.format.manifest import DELTA_ARCHIVE, FULL_ARCHIVE, StackName
 from paddock.bundle.format.revoked import REVOKED, revoked_to_bytes
 from paddock.bundle.format.signature import PublicKey
 from paddock.bundle.format.stackfiles import OF_THE_BUNDLE, STACK
 from paddock.bundle.imagestore.layers import EngineLayers
+from paddock.bundle.imagestore.tags import is_staging
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix.images import TOOL
 from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
 from paddock.stack.configuration import Configuration
+from paddock.stack.envfile import with_setting
 from paddock.stack.folder import (
     COMPOSE_FILE,
     FETCH_FILE,
@@ -64,15 +67,16 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     """
     whole = request.whole
     configuration = whole.folder.read() if whole else None
-    named = tuple(_tagged(service.image) for service in configuration.services) if configuration else ()
+    named = tuple(_of_the_stack(service.image) for service in configuration.services) if configuration else ()
     if not named and not request.references:
         raise UsageError("export: found neither a target nor --image, expected at least one of them")
     tool = None if request.tool_prefix is None else TOOL.reference(prefix=request.tool_prefix)
     built = dict.fromkeys(named, f"`paddock build {whole.folder.options}`" if whole else "")
     built |= {tool: "`paddock build tool`"} if tool else {}
-    images = _images(layers, tuple(dict.fromkeys((*named, *map(_tagged, request.references), *built))), built)
+    further = (_carried_as(layers, reference) for reference in request.references)
+    images = _images(layers, tuple(dict.fromkeys((*named, *further, *built))), built)
     if whole:
-        _require_match(whole.stack, [image for image in images if image.reference in named])
+        _require_match(whole, [image for image in images if image.reference in named])
     platform = images[0].platform
     return Contents(
         platform=platform,
@@ -110,6 +114,49 @@ def _images(
     return images
 
 
+def _of_the_stack(reference: str) -> str:
+    """The name of an image of the stack. Raises UsageError for one that an engine at a site cannot give."""
+    tagged = with_tag(reference)
+    if is_name(tagged):
+        return tagged
+    raise UsageError(
+        f"the stack: found the image {reference}, expected NAME:TAG: an engine that loads it cannot give it"
+        " another name",
+        hint="name it by a tag in compose.yaml, compose.override.yaml or .env",
+    )
+
+
+def _carried_as(layers: EngineLayers, reference: str) -> str:
+    """The name under which an image is carried that --image calls `reference`.
+
+    An id or a digest stands for the one name that its image has. Raises UsageError where it has several
+    names, or none.
+    """
+    tagged = as_listed(with_tag(reference))
+    if is_name(tagged) and layers.image(tagged) is not None:
+        return tagged
+    image = layers.image(reference)
+    if image is None and not is_name(tagged):
+        raise UsageError(
+            f"--image: found {reference}, expected NAME:TAG", hint="`docker images` lists the names here"
+        )
+    if image is None:
+        return tagged  # which is missing
+    names = [name for name in image.references if is_name(name) and not is_staging(name)]
+    if "@" in reference:
+        names = [name for name in names if repository(name) == repository(as_listed(reference))]
+    if len(names) == 1:
+        return names[0]
+    own = f"paddock-carried:{image.id.partition(':')[2][:12]}"
+    raise UsageError(
+        f"--image: found {reference}, an image with {len(names) or 'no'} names, expected one of its names:"
+        " only a name can be given at a site",
+        hint=f"give --image {' or --image '.join(names)}"
+        if names
+        else f"name it, `docker tag {image.id} {own}`, and give --image {own}",
+    )
+
+
 def _not_built(missing: Sequence[str], built: Mapping[str, str]) -> PreflightError:
     commands = dict.fromkeys(built[reference] for reference in missing if reference in built)
     hint = "`docker images` lists those that are there"
@@ -128,8 +175,9 @@ def _require_one_platform(images: Iterable[SourceImage]) -> None:
         )
 
 
-def _require_match(stack: Stack, images: Iterable[SourceImage]) -> None:
+def _require_match(whole: WholeStack, images: Iterable[SourceImage]) -> None:
     """Raise BundleError unless the images were built for the stack, and for a platform that it runs on."""
+    stack = whole.stack
     expected = {"io.paddock.target": stack.target.name, "io.paddock.variant": str(stack.variant)}
     for image in images:
         if image.platform not in stack.target.platforms:
@@ -142,7 +190,7 @@ def _require_match(stack: Stack, images: Iterable[SourceImage]) -> None:
             if (found := image.labels.get(label, value)) != value:
                 raise BundleError(
                     f"{image.reference}: found {label}={found}, expected {value}",
-                    hint="build the images of this stack again (`paddock build`)",
+                    hint=f"build the images of this stack again: `paddock build {whole.folder.options}`",
                 )
 
 
@@ -198,12 +246,11 @@ def _programs_for_upstream(folder: StackFolder, configuration: Configuration) ->
 def _settings(folder: StackFolder, changed: Mapping[str, str]) -> bytes:
     """The stack's `.env`, with the variables of this environment that choose images, and with `changed`."""
     path = folder.path / ".env"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    settings = path.read_bytes() if path.is_file() else b""
     chosen = {name: os.environ[name] for name in OF_THE_BUNDLE if name in os.environ}
-    replaced = {**chosen, **changed}
-    kept = [line for line in lines if line.partition("=")[0] not in replaced]
-    settings = [*kept, *(f"{name}={value}" for name, value in replaced.items())]
-    return "".join(f"{line}\n" for line in settings).encode()
+    for name, value in {**chosen, **changed}.items():
+        settings = with_setting(settings, name, value, path)
+    return settings
 
 
 def _wrapper(templates: Path, image_prefix: str) -> tuple[CarriedFile, ...]:
@@ -260,8 +307,3 @@ def _filled(template: Path, values: dict[str, str]) -> bytes:
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)
     return text.encode()
-
-
-def _tagged(reference: str) -> str:
-    """The reference with the tag that engines assume when none is given."""
-    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"

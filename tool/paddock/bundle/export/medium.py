@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paddock.errors import BundleError
+from paddock.errors import BundleError, step_after
 
 _CONTINUES = "the same command goes on where it stopped"
 _FAT_LARGEST = (4 << 30) - 1  # bytes of one file
@@ -25,7 +25,7 @@ def medium_named(folder: Path) -> Iterator[None]:
         if refused.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = f"make room there: {_CONTINUES}; or begin anew in another directory"
             raise BundleError(f"{folder}: the disk is full ({refused.strerror})", hint=hint) from refused
-        hint = f"check the medium; {_CONTINUES}"
+        hint = f"{step_after(refused, folder)}; {_CONTINUES}"
         raise BundleError(f"{folder}: cannot be written to ({refused})", hint=hint) from refused
 
 

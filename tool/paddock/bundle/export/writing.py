@@ -50,7 +50,7 @@ from paddock.bundle.layers.framewriter import FrameCompressor, own_compression
 from paddock.bundle.layers.rawlayer import LayerSource, RawLayer, checked
 from paddock.bundle.layers.softwarelist import SoftwareReader, overlaid
 from paddock.durable import write_durably
-from paddock.errors import BundleError, Interrupted
+from paddock.errors import BundleError, Interrupted, quoted
 from paddock.report import Advance, Reporter
 
 PART_SIZE = 3900 << 20  # bytes; fits on FAT32
@@ -121,7 +121,7 @@ def _not_empty(folder: Path, names: Sequence[str]) -> BundleError:
     if MANIFEST in names:
         return BundleError(
             f"{folder}: holds a finished bundle, expected an empty directory",
-            hint="`paddock bundle inspect` shows what is in it; name another directory",
+            hint=f"`paddock bundle inspect {quoted(folder)}` shows what is in it; name another directory",
         )
     listed = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
     return BundleError(

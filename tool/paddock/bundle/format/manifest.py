@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from paddock.bundle.format.digests import sha256
+from paddock.bundle.format.imagenames import is_name
 from paddock.bundle.format.records import Size, canonical_json, parse_json, read_record
 from paddock.errors import BundleError
 
@@ -297,10 +298,15 @@ def _check_archive(manifest: Manifest, where: str) -> None:
 
 
 def _check_images(manifest: Manifest, where: str) -> None:
-    """Every image's layers are described, and its configuration and manifest are in the archive."""
+    """Every image has a name that engines give, and all of it is described or in the archive."""
     described = {layer.diff_id for layer in manifest.layers}
     carried = {blob.digest for blob in manifest.blobs}
     for image in manifest.images:
+        if not is_name(image.reference):
+            raise BundleError(
+                f"{where}: found the image {image.reference}, expected NAME:TAG, which engines can give",
+                hint="have it exported again, with `paddock export --image NAME:TAG --output DIR`",
+            )
         for diff_id in image.layers:
             if diff_id not in described:
                 raise BundleError(f"{where}: {image.reference}: the layer {diff_id} is not described")

@@ -21,11 +21,11 @@ from types import TracebackType
 
 from paddock.bundle.format.digests import digest_of, sha256
 from paddock.bundle.format.manifest import LARGEST, MANIFEST, File, Manifest, parse
-from paddock.errors import BundleError
+from paddock.errors import BundleError, is_of_this_host, quoted, refusal, step_after
 
 STEP = 1 << 20  # bytes that are read at once
 _OPEN_PARTS = 8  # files that are kept open
-_COPY_AGAIN = "take it from the workshop again; `paddock verify` there says whether it was whole"
+_COPY_AGAIN = "take it from the workshop again; there `paddock verify DIR` says whether it was whole"
 _PLAIN_ONLY = "a bundle has plain files only: remove this and copy the file again"
 
 
@@ -56,6 +56,11 @@ class OpenBundle:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+    @property
+    def folders(self) -> str:
+        """The folders of the bundle, as a command names them."""
+        return " ".join(map(quoted, self.directories))
 
     def close(self) -> None:
         """Close the parts that were read, so that the medium can be removed."""
@@ -95,7 +100,7 @@ class OpenBundle:
         if sha256(data) != file.sha256:
             raise BundleError(
                 f"{path}: is not what {MANIFEST} says",
-                hint="copy the bundle again; `paddock verify` says more",
+                hint=f"copy the bundle again; `paddock verify {self.folders}` says more",
             )
         return data
 
@@ -130,7 +135,7 @@ class OpenBundle:
                 data = _pread(self._descriptor(number), offset, length)
         except OSError as failed:
             self.close()
-            raise unreadable(part.name, failed) from failed
+            raise unreadable(part.name, failed, near=self.directories[0]) from failed
         if len(data) != length:
             raise BundleError(
                 f"{part.name}: found its end at byte {offset + len(data)}, expected {part.size} bytes"
@@ -173,7 +178,7 @@ class OpenBlob:
         if digest_of(hasher) != self.digest:
             raise BundleError(
                 f"the blob {self.digest}: found {digest_of(hasher)}",
-                hint="the medium gave other bytes; run `paddock verify`",
+                hint=f"the medium gave other bytes; `paddock verify {self._bundle.folders}` names the file",
             )
 
     def read(self, limit: int) -> bytes:
@@ -265,12 +270,14 @@ def read_whole(path: Path, limit: int) -> bytes:
     return data
 
 
-def unreadable(name: str, failed: OSError) -> BundleError:
-    """The BundleError for what the system says about a medium."""
-    return BundleError(
-        f"{name}: cannot be read ({failed.strerror})",
-        hint="see that the medium is still there and whole, then repeat the command",
-    )
+def unreadable(name: str, failed: OSError, *, near: Path | None = None) -> BundleError:
+    """The BundleError for what the system says about a file of a medium; `near` is where it should be.
+
+    Raises PreflightError where that says nothing about the medium, such as too many open files.
+    """
+    if is_of_this_host(failed):
+        raise refusal(failed, name) from failed
+    return BundleError(f"{name}: cannot be read ({failed.strerror})", hint=step_after(failed, near or name))
 
 
 def _pread(descriptor: int, offset: int, length: int) -> bytes:

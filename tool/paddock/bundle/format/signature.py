@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from paddock.bundle.format.reader import read_whole
-from paddock.durable import write_durably
+from paddock.durable import write_durably, writing
 from paddock.errors import BundleError
 
 if TYPE_CHECKING:  # at run time loaded where it is used: it is large, and few commands sign or check
@@ -31,7 +31,7 @@ _ID, _PUBLIC, _SECRET, _SIGNED = 8, 32, 64, 64  # lengths in bytes
 _SECRET_FILE = 158  # bytes in the second line of a secret key's file
 _SALT_AND_LIMITS = bytes(48)  # what a password would need
 _NO_CHECKSUM = bytes(32)
-_HOW_TO_MAKE_KEYS = "`paddock keygen` makes keys, and so does `minisign -G -W`"
+_HOW_TO_MAKE_KEYS = "`paddock keygen KEY` makes a pair, and so does `minisign -G -W`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,14 +152,9 @@ def keygen(path: Path) -> PublicKey:
     for file in (path, public):
         if os.path.lexists(file):
             raise BundleError(f"{file}: exists, expected a new file", hint="a key that was replaced is lost")
-    try:
+    with writing(path):
         write_durably(path, key.to_bytes(), mode=0o600, replace=False)
         write_durably(public, key.public.to_bytes(), replace=False)
-    except OSError as failed:
-        raise BundleError(
-            f"{path}: cannot be written ({failed.strerror})",
-            hint="name a file in a folder that can be written",
-        ) from failed
     return key.public
 
 
@@ -191,7 +186,7 @@ def read_secret(path: Path) -> SecretKey:
     if data[2:4] != _NO_PASSWORD:
         raise BundleError(
             f"{path}: is protected by a password, expected a key without one",
-            hint="sign with `minisign -S`, or make a key with `paddock keygen`",
+            hint="sign with minisign itself, or make a key without one: `paddock keygen KEY`",
         )
     number, pair = data[54:62], data[62 : 62 + _SECRET]
     key = SecretKey(number=number, seed=pair[:32])
@@ -222,7 +217,7 @@ def parse_signature(data: bytes, *, where: str) -> Signature:
 def _no_signature(where: str) -> BundleError:
     return BundleError(
         f"{where}: is not a signature as `minisign -S` writes it (prehashed, with its own first line)",
-        hint="it is damaged or was made in another way; sign again with `paddock sign`",
+        hint="it is damaged or was made in another way; sign again: `paddock sign DIR --key KEY`",
     )
 
 

@@ -1,10 +1,11 @@
-"""Names of images: giving a name to an image, and the name that keeps the image which had it before."""
+"""Names of images: giving one, the one that keeps what had it before, and those of an import's time."""
 
 from __future__ import annotations
 
 from paddock.bundle.imagestore.store import refused
 from paddock.engine import docker
 
+STAGING = "paddock-incoming"  # repository of the names that images have while they are being loaded
 _LONGEST_TAG = 128  # characters
 _PREVIOUS = "-previous"
 
@@ -13,6 +14,11 @@ def previous_name(reference: str) -> str:
     """The name of the image that had `reference` before the last import; load.sh gives the same."""
     repository, tag = _split(reference)
     return f"{repository}:{(tag or 'latest')[: _LONGEST_TAG - len(_PREVIOUS)]}{_PREVIOUS}"
+
+
+def is_staging(reference: str, bundle: str = "") -> bool:
+    """Whether an image is called so while that bundle is imported, or any bundle."""
+    return reference.startswith(f"{STAGING}:{bundle}-" if bundle else f"{STAGING}:")
 
 
 def switch(client: docker.DockerClient, reference: str, image: str) -> None:

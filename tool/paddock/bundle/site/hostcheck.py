@@ -25,7 +25,7 @@ def require_platform(manifest: Manifest, store: EngineStore) -> None:
         raise BundleError(
             f"bundle {manifest.id}: is for {manifest.platform},"
             f" the engine of this host runs {store.platform}",
-            hint="Bring the bundle for this platform. `paddock export` makes it from images for it.",
+            hint="bring the bundle for this platform; a workshop of that platform exports it",
         )
     for image in manifest.images:
         if len(image.layers) > _MOST_LAYERS:

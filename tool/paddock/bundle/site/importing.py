@@ -9,12 +9,10 @@ command goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from paddock import engine
 from paddock.bundle.check import sequences, verify
 from paddock.bundle.check.keys import KeyStore
 from paddock.bundle.check.trust import Signed
@@ -30,7 +28,7 @@ from paddock.bundle.site import state as site_state
 from paddock.bundle.site.incoming import ImportRequest, Incoming
 from paddock.bundle.site.loading import EngineRefusedError, Loader
 from paddock.bundle.site.loadplan import LoadPlan
-from paddock.bundle.site.state import GoodPart, Installed, Journal, SiteState, Switch
+from paddock.bundle.site.state import GoodPart, Installed, Journal, Switch
 from paddock.durable import flush_disk, writing, writing_out
 from paddock.errors import BundleError, EngineError, Interrupted
 from paddock.report import Reporter
@@ -138,29 +136,6 @@ def _imported(incoming: Incoming, switches: tuple[Switch, ...], *, files: int) -
     )
 
 
-def abandon(*, report: Reporter) -> tuple[str, ...]:
-    """Give up the imports that were cut short, and remove what they loaded; the bundles' ids.
-
-    An import that has begun to give names is kept: only the same import can finish it.
-    """
-    state = SiteState(site_state.folder())
-    with site_state.locked(state.path):
-        abandoned = []
-        for bundle in state.unfinished():
-            journal = state.journal(bundle)
-            if journal is not None and journal.switches is not None:
-                report.warn(
-                    f"bundle {bundle}: its images are proven and partly named;"
-                    " finish it with `paddock import`"
-                )
-                continue
-            with closing(engine.connect(timeout=None)) as client:
-                loading.remove_staging(client, bundle)
-            state.forget(bundle)
-            abandoned.append(bundle)
-    return tuple(abandoned)
-
-
 def _is_installed(incoming: Incoming) -> bool:
     """Whether the engine has every image under its name, and the stack is in place."""
     if incoming.plan.steps:
@@ -231,8 +206,11 @@ def _prove(incoming: Incoming, report: Reporter) -> int:
 
 
 def _flush(store: EngineStore) -> None:
+    """Flush the engine's disk, or every disk for a user who may not open the engine's folder."""
     try:
         flush_disk(store.disk())
+    except PermissionError:
+        flush_disk(None)
     except OSError as failed:
         raise BundleError(
             f"{store.disk()}: cannot be written ({failed.strerror})", hint="the engine's disk may be failing"

@@ -124,6 +124,9 @@ def opened(request: ImportRequest, report: Reporter) -> Iterator[Incoming]:
         stack.callback(client.close)
         store = image_store.read(client)
         hostcheck.require_platform(manifest, store)
+        folder = request.to or site_stack.default_folder(state.path, manifest)
+        if folder is not None:
+            site_stack.require_readable_settings(folder)
         if stackfiles.files(manifest) and not request.any_host:
             _require_cards(bundle)
         known = tuple(state.manifests())
@@ -144,7 +147,7 @@ def opened(request: ImportRequest, report: Reporter) -> Iterator[Incoming]:
             inventory=inventory,
             plan=plan,
             bases=bases,
-            folder=request.to or site_stack.default_folder(state.path, manifest),
+            folder=folder,
         )
 
 
@@ -173,10 +176,13 @@ def _require_trust(
         if not request.unsigned:
             raise BundleError(
                 nobody,
-                hint="`paddock trust add KEY.pub` pins the workshop's key; --unsigned imports it unchecked",
+                hint="`paddock trust add KEY.pub` pins the workshop's key;"
+                f" `paddock import --unsigned {bundle.folders}` imports it unchecked",
             )
         report.warn(nobody)
-    sequences.check(bundle.manifest, signed, state.path, allow_older=request.allow_older)
+    sequences.check(
+        bundle.manifest, signed, state.path, allow_older=request.allow_older, folders=bundle.folders
+    )
     return signed
 
 

@@ -18,8 +18,9 @@ from paddock.bundle.format import archive
 from paddock.bundle.format.manifest import Image, Layer, Manifest
 from paddock.bundle.imagestore import store
 from paddock.bundle.imagestore.store import Store
+from paddock.bundle.imagestore.tags import is_staging
 from paddock.bundle.site.inventory import Inventory
-from paddock.bundle.site.loadplan import STAGING, StagedImage, Step, staged_image
+from paddock.bundle.site.loadplan import StagedImage, Step, staged_image
 from paddock.engine import docker
 from paddock.errors import BundleError, EngineError
 from paddock.report import Advance
@@ -178,11 +179,11 @@ def _naming(name: str) -> Iterator[None]:
         ) from failure
 
 
-def remove_staging(client: docker.DockerClient, bundle: str = "") -> None:
-    """Remove the names that imports gave (of one bundle, or of all); images with another name stay."""
+def remove_staging(client: docker.DockerClient, bundle: str) -> None:
+    """Remove the names that the import of a bundle gave for its time; images with another name stay."""
     for image in store.images(client):
         for reference in image.references:
-            if reference.startswith(f"{STAGING}:{bundle}"):
+            if is_staging(reference, bundle):
                 remove_name(client, reference)
 
 
@@ -275,10 +276,7 @@ def _require_no_failure(line: bytes, name: str) -> None:
 
 
 def _not_loaded(name: str, reason: str) -> EngineRefusedError:
-    hint = (
-        "Repeat the import. If it fails again, `paddock verify` checks the bundle,"
-        " and the engine's log may say more."
-    )
+    hint = "repeat the import; if it fails again, see what the engine says (`journalctl --unit docker -n 50`)"
     if "no space left" in reason:
         hint = "make room on the engine's disk (`docker system df`), then repeat the import"
     return EngineRefusedError(f"{name}: the engine did not load it: {_clipped(reason)}", hint=hint)

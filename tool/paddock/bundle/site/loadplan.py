@@ -19,9 +19,9 @@ from paddock.bundle.format import archive, digests
 from paddock.bundle.format.chainids import chain_ids
 from paddock.bundle.format.manifest import Image, Layer, Manifest
 from paddock.bundle.imagestore.store import EngineImage, Store
+from paddock.bundle.imagestore.tags import STAGING
 from paddock.bundle.site.inventory import Inventory
 
-STAGING = "paddock-incoming"  # repository of the names that images have while they are being loaded
 SMALL_STEP = 64 << 20  # raw bytes; smaller layers share a step up to this size
 IMAGE_OVERHEAD = 1.02  # of raw bytes: files take whole blocks of a disk, names and folders take some
 RESERVE = 64 << 20  # bytes that should stay free

@@ -17,10 +17,11 @@ from paddock.bundle.format.manifest import Image, Manifest
 from paddock.bundle.imagestore import store as image_store
 from paddock.bundle.imagestore.savedlayers import gives_layers
 from paddock.bundle.imagestore.store import EngineStore, Store
+from paddock.bundle.imagestore.tags import STAGING
 from paddock.bundle.layers.rawlayer import LayerSource, RawLayer
 from paddock.bundle.layers.sampling import Sample, is_visible, samples
 from paddock.bundle.site.content import MadeLayer
-from paddock.bundle.site.loadplan import STAGING, identity, is_complete
+from paddock.bundle.site.loadplan import identity, is_complete
 from paddock.engine import docker
 from paddock.errors import BundleError
 
@@ -28,7 +29,8 @@ LAYERS = 4  # of an image: its largest ones
 WINDOWS = 2  # of a layer
 FILES = 2  # in a window
 
-_HINT = "the engine lost something; `docker image rm` what it has of it, then import again"
+_HINT = "the engine lost something; `paddock import --abandon` removes what it has, then import again"
+_NAME = f"{STAGING}-proof"  # of the container
 _TAR_OVERHEAD = 64 * tarfile.BLOCKSIZE  # bytes around one file in an archive, generously
 
 
@@ -90,10 +92,9 @@ def _largest_layers(manifest: Manifest, image: Image, source: LayerSource) -> li
 @contextmanager
 def _container(client: docker.DockerClient, image: str) -> Iterator[str]:
     """A container that is created and not started: its files are those of the image."""
-    name = f"{STAGING}-proof"
+    remove_left_container(client)
     try:
-        _remove(client, name)  # of a proof that was killed
-        created = client.api.create_container(image, command=["none"], name=name, network_disabled=True)
+        created = client.api.create_container(image, command=["none"], name=_NAME, network_disabled=True)
     except docker.errors.DockerException as failure:
         raise image_store.refused(failure) from failure
     container = str(created["Id"])
@@ -101,6 +102,11 @@ def _container(client: docker.DockerClient, image: str) -> Iterator[str]:
         yield container
     finally:
         _remove(client, container)
+
+
+def remove_left_container(client: docker.DockerClient) -> None:
+    """Remove the container of a proof that was killed: while it is there, its image cannot be removed."""
+    _remove(client, _NAME)
 
 
 def _remove(client: docker.DockerClient, container: str) -> None:

@@ -17,7 +17,7 @@ from paddock.bundle.site import stack as site_stack
 from paddock.bundle.site import state as site_state
 from paddock.bundle.site.state import Installed, SiteState, Switch
 from paddock.engine import docker
-from paddock.errors import BundleError
+from paddock.errors import BundleError, quoted
 from paddock.report import Reporter
 
 
@@ -74,7 +74,7 @@ def _exchange(last: Installed, client: docker.DockerClient) -> Installed:
     if not movable and (folder is None or not site_stack.has_two(folder)):
         raise BundleError(
             f"bundle {last.bundle}: its import replaced nothing, so there is nothing to go back to",
-            hint="`paddock down` stops the stack, `docker image rm` removes its images",
+            hint=_removal(last, folder),
         )
     for moved in movable:
         if store.image(client, str(moved.previous)) is None:
@@ -91,6 +91,13 @@ def _exchange(last: Installed, client: docker.DockerClient) -> Installed:
     return replace(
         last, undone=not last.undone, switches=tuple(_turned_round(moved) for moved in last.switches)
     )
+
+
+def _removal(last: Installed, folder: Path | None) -> str:
+    """How to be rid of what an import brought."""
+    images = " ".join(moved.reference for moved in last.switches)
+    stop = f"`paddock down {quoted(folder)}` stops the stack, " if folder else ""
+    return f"{stop}`docker image rm {images}` removes its images"
 
 
 def _turned_round(moved: Switch) -> Switch:

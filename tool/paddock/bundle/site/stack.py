@@ -15,6 +15,7 @@ from paddock.bundle.format.reader import OpenBundle
 from paddock.bundle.format.stackfiles import MARK, OF_THE_BUNDLE, STACK, files
 from paddock.durable import flush_folder, write_durably, writing
 from paddock.errors import BundleError
+from paddock.stack import dotenv
 from paddock.stack.envfile import is_tuned, keep_settings
 
 _EXAMPLE, _SETTINGS = ".env.example", ".env"
@@ -45,6 +46,13 @@ def has_two(folder: Path) -> bool:
 
 def _aside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.exchange")
+
+
+def require_readable_settings(folder: Path) -> None:
+    """Raise DataError where a site's `.env` is not what Compose could read: nothing is imported over it."""
+    settings = folder / _SETTINGS
+    if settings.is_file():
+        list(dotenv.statements(dotenv.decoded(settings.read_bytes()), settings))
 
 
 def prepare(bundle: OpenBundle, folder: Path) -> Path:
@@ -120,16 +128,17 @@ def _place(data: bytes, path: Path, *, executable: bool) -> None:
 
 
 def _write_settings(new: Path, folder: Path) -> None:
-    """Write `.env`: the bundle's example with the site's values, except for those that choose its images.
+    """Write `.env`: the site's, except for what chooses the bundle's images; without one, the example.
 
-    A file that was there keeps its mode, because a password of a proxy may stand in it.
+    A file that was there keeps its mode, because a password of a proxy may stand in it. Raises DataError
+    where Compose could not read it.
     """
     example = new / _EXAMPLE
     if not example.is_file():
         return
-    text, mode, before = example.read_text("utf-8"), 0o644, folder / _SETTINGS
+    data, mode, before = example.read_bytes(), 0o644, folder / _SETTINGS
     if before.is_file():
-        text = keep_settings(text, before.read_text("utf-8"), but=OF_THE_BUNDLE)
+        data = keep_settings(data, before.read_bytes(), before, but=OF_THE_BUNDLE)
         mode = stat.S_IMODE(before.stat().st_mode)
-    write_durably(new / _SETTINGS, text.encode(), mode=mode)
+    write_durably(new / _SETTINGS, data, mode=mode)
     (new / _SETTINGS).chmod(mode)  # whatever the umask

@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from paddock import durable
+from paddock import durable, paths
 from paddock.bundle.format.manifest import LARGEST, Manifest, parse
 from paddock.bundle.format.reader import read_whole
 from paddock.bundle.format.records import parse_json, read_record, read_records
 from paddock.durable import flush_folder, write_durably, writing
-from paddock.errors import BundleError
+from paddock.errors import BundleError, quoted
 
 _INSTALLED = "installed.json"
-_DAMAGED = "it is written by `paddock import`; move it away, then import the bundle again"
 _LONGEST_PID = 20  # bytes of a lock file
 
 
@@ -91,11 +90,10 @@ class Journal:
 def folder() -> Path:
     """Where the state is, or will be."""
     if chosen := os.environ.get("PADDOCK_STATE"):
-        return Path(chosen).expanduser().absolute()
+        return paths.expanded(chosen).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/paddock")
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "paddock"
+    return paths.expanded(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "paddock"
 
 
 @contextmanager
@@ -135,7 +133,7 @@ class SiteState:
         path = self.path / _INSTALLED
         if not path.exists():
             return ()
-        return read_records(_read_json(path), Installed, where=str(path), hint=_DAMAGED)
+        return read_records(_read_json(path), Installed, where=str(path), hint=_damaged(path))
 
     def remember(self, installed: Installed, manifest: Manifest) -> None:
         """Add a bundle; its manifest tells later which blobs its images consist of."""
@@ -159,7 +157,7 @@ class SiteState:
         path = self._journal_path(bundle)
         if not path.exists():
             return None
-        return read_record(_read_json(path), Journal, where=str(path), hint=_DAMAGED)
+        return read_record(_read_json(path), Journal, where=str(path), hint=_damaged(path))
 
     def note(self, journal: Journal) -> None:
         """Record how far an import has come; it is on the disk when this returns."""
@@ -188,7 +186,12 @@ class SiteState:
 
 
 def _read_json(path: Path) -> object:
-    return parse_json(read_whole(path, LARGEST), where=str(path), hint=_DAMAGED)
+    return parse_json(read_whole(path, LARGEST), where=str(path), hint=_damaged(path))
+
+
+def _damaged(path: Path) -> str:
+    away = quoted(path.with_name(f"{path.name}.damaged"))
+    return f"move it away, `mv {quoted(path)} {away}`, then import the bundle again"
 
 
 def _json(content: object) -> bytes:

@@ -42,7 +42,7 @@ def require_means() -> None:
     found = f"no {', '.join(missing)} on PATH" if missing else "a user that is not root"
     raise PreflightError(
         f"second engine: found {found}, expected root, Docker Engine's dockerd and util-linux",
-        hint="run it as root (`sudo`) on a Linux machine with Docker Engine and paddock installed:"
+        hint="run it as root, as with sudo, on a Linux machine with Docker Engine and paddock installed:"
         " the tool's container has no engine",
     )
 

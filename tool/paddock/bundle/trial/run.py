@@ -33,7 +33,7 @@ from paddock.bundle.site.state import GoodPart, Journal, SiteState
 from paddock.bundle.trial import privateengine
 from paddock.bundle.trial.privateengine import PrivateEngine, private_engine
 from paddock.durable import require_room
-from paddock.errors import BundleError, EngineError, PreflightError, UnhealthyError
+from paddock.errors import BundleError, EngineError, UnhealthyError, refusal
 from paddock.parse import readiness
 from paddock.parse.client import Client
 from paddock.parse.document import inspect
@@ -226,9 +226,7 @@ def _scratch(parent: Path, report: Reporter) -> Iterator[Path]:
     try:
         folder = Path(tempfile.mkdtemp(prefix="paddock-offline-", dir=parent.absolute()))
     except OSError as failed:
-        raise PreflightError(
-            f"{parent}: cannot be written ({failed.strerror}), expected a folder"
-        ) from failed
+        raise refusal(failed, parent) from failed
     try:
         folder.chmod(0o711)  # containers run as other users
         yield folder
