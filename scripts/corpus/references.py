@@ -26,7 +26,7 @@ from looks import Look, look_at
 PDF_SCALE = 2  # pixels for each point: PDFs go to the models at 144 dots per inch
 MEMORY = 3 << 30  # bytes of address space; a page that takes more is a bomb
 WITHIN = 120.0  # seconds for one file
-MOST_PIXELS = 200_000_000  # of one page; more is not decoded
+MOST_PIXELS = 178_956_970  # of one page; more is not decoded, and is refused by `paddock parse` too
 FLAT = 0.05  # points
 INVISIBLE = 3  # text rendering mode of PDF: neither filled nor stroked
 
@@ -180,7 +180,8 @@ def _picture(path: Path, most: int) -> Reference:
 
 def _frame(image: Image.Image, number: int) -> Page | str:
     try:
-        image.seek(number)
+        if image.format != "HEIF":  # opened at its main picture, which need not be the first
+            image.seek(number)
         if image.width * image.height > MOST_PIXELS:
             return f"a picture of {image.width} x {image.height} pixels"
         image.load()
