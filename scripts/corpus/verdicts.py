@@ -24,7 +24,7 @@ CAUSES = {
     "XFA form": r"XFA",
     "cut off": r"cut off|truncated|within an object|ends before|to its end",
     "a size or number beyond the limits": r"API_MAX|expected at most|at most \d",
-    "a kind or compression that is not read": r"expected a? ?PDF|compress|convert it|cannot be converted",
+    "a kind or compression that is not read": r"expected a? ?PDF|form that is|compress|convert it|be conv",
     "no pages": r"no pages|found 0 pages",
     "a page or its box": r"^page \d|Box",
     "reader ended or took too long": r"reader ended|no answer|not read within|come to an end|more memory",
