@@ -55,6 +55,28 @@ target "tool" {
   tags     = ["${IMAGE_PREFIX}tool:${VERSION}"]
 }
 
+group "site" {
+  targets = ["database", "door", "jobs"]
+}
+
+target "database" {
+  inherits = ["_image"]
+  context  = "images/database"
+  tags     = ["${IMAGE_PREFIX}database:${VERSION}"]
+}
+
+target "door" {
+  inherits = ["_image"]
+  context  = "images/door"
+  tags     = ["${IMAGE_PREFIX}door:${VERSION}"]
+}
+
+target "jobs" {
+  inherits = ["_image"]
+  context  = "images/jobs"
+  tags     = ["${IMAGE_PREFIX}jobs:${VERSION}"]
+}
+
 group "ascend-310p" {
   targets = ["ascend-310p-api", "ascend-310p-vlm"]
 }
@@ -664,4 +686,22 @@ target "cpu-embedded-vlm" {
   context  = "images/cpu/vllm"
   target   = "online"
   tags     = ["${IMAGE_PREFIX}cpu-vllm:${VERSION}"]
+}
+
+group "cpu-llama-cpp-embedded" {
+  targets = ["cpu-llama-cpp-embedded-api", "cpu-llama-cpp-embedded-vlm"]
+}
+
+target "cpu-llama-cpp-embedded-api" {
+  inherits = ["_image"]
+  context  = "images/cpu/api"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cpu-api:${VERSION}"]
+}
+
+target "cpu-llama-cpp-embedded-vlm" {
+  inherits = ["_image"]
+  context  = "images/cpu/llama.cpp"
+  target   = "online"
+  tags     = ["${IMAGE_PREFIX}cpu-llama.cpp:${VERSION}"]
 }

@@ -31,7 +31,7 @@ LANES = ("engine-1", "engine-2")  # of tests that use engines
 # projects and names of images of its own.
 SECOND_LANE = (TESTS / "integration" / "bundles", TESTS / "integration" / "embedded")
 IN_FIRST_LANE = {"test_air_gap.py"}  # it takes as long as half of the other bundles
-IN_SECOND_LANE = {"test_parsers.py", "test_weights_at_start.py"}
+IN_SECOND_LANE = {"test_jobs.py", "test_parsers.py", "test_site.py", "test_weights_at_start.py"}
 LONGEST_FILES = 25  # shown
 ENGINE_ANSWERS_WITHIN = 60  # seconds; an engine that just started is slow
 

@@ -101,7 +101,8 @@ class Parser:
             pages, info = await self._pages(request, document, asked, settings)
         require_some(pages)
         if asked.restructurePages:
-            pages = await self._run(self._restructured, request, pages, asked)
+            with request.timed("restructure"):
+                pages = await self._run(self._restructured, request, pages, asked)
         return wrapped(request.log_id, [page.encoded for page in pages], info)
 
     async def _document(self, file: Any) -> bytes:
@@ -122,8 +123,11 @@ class Parser:
         async def work(number: int, first: int, last: int) -> None:
             area = sum(width * height for width, height in document.sizes[first:last])
             async with own, self._pixels.held(area), self._turns.held_in_loop(request):
-                images = dict(enumerate(await document.pages(first, last), first))
-                done[number] = await self._run(self._read, request, document, images, asked, settings)
+                with request.timed("draw"):
+                    images = dict(enumerate(await document.pages(first, last), first))
+                with request.timed("read"):
+                    done[number] = await self._run(self._read, request, document, images, asked, settings)
+                request.pages += len(images)
 
         tasks = [asyncio.ensure_future(work(number, *piece)) for number, piece in enumerate(pieces)]
         try:

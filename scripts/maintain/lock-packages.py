@@ -23,7 +23,7 @@ from paddock import paths
 from paddock.building import doctor
 from paddock.errors import ConfigurationError
 from paddock.matrix import locks
-from paddock.matrix.load import load_registry
+from paddock.matrix.load import load_registry, load_shared_images
 from paddock.matrix.locks import Locked
 from paddock.matrix.records import Image, Platform
 
@@ -104,10 +104,17 @@ def lists() -> Iterator[List]:
     """Every list in templates/locks, once."""
     for target in load_registry(paths.templates()).targets.values():
         for name, image in doctor.images_of(target).items():
-            for platform in target.platforms:
-                path = paths.templates() / "locks" / f"{name}.{platform.rpartition('/')[2]}.txt"
-                if path.is_file():
-                    yield List(path=path, image=image, platform=platform)
+            yield from lists_of(name, image, target.platforms)
+    for name, shared in load_shared_images(paths.templates()).items():
+        yield from lists_of(name, shared.image, shared.platforms)
+
+
+def lists_of(name: str, image: Image, platforms: Sequence[Platform]) -> Iterator[List]:
+    """The lists of one image that there are."""
+    for platform in platforms:
+        path = paths.templates() / "locks" / f"{name}.{platform.rpartition('/')[2]}.txt"
+        if path.is_file():
+            yield List(path=path, image=image, platform=platform)
 
 
 def hashed(package_list: List) -> list[Locked]:

@@ -28,7 +28,7 @@ from paddock.building.doctor import Wanted
 from paddock.errors import ConfigurationError
 from paddock.matrix import pins
 from paddock.matrix.images import TOOL
-from paddock.matrix.load import load_registry, load_tool
+from paddock.matrix.load import load_registry, load_shared_images
 from paddock.matrix.pins import PinnedBase, PinnedPackages, PinnedWeights, Pins
 from paddock.matrix.records import Platform, Source, WeightSet
 from paddock.matrix.registry import Registry
@@ -95,11 +95,15 @@ class Asking:
 def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
     """What the file is to hold, for exactly what the data names."""
     targets = list(data.targets.values())
-    tool = load_tool(templates)
+    shared = load_shared_images(templates)
     packages: dict[str, dict[Platform, PinnedPackages]] = {}
     for target in targets:
         packages |= {name: lists(name, target.platforms, templates) for name in doctor.images_of(target)}
-    packages[TOOL.name] = {platform: PinnedPackages(unpinned=TOOL_LIST) for platform in tool.platforms}
+    for name, image in shared.items():
+        packages |= {name: lists(name, image.platforms, templates)}
+    packages[TOOL.name] = {
+        platform: PinnedPackages(unpinned=TOOL_LIST) for platform in shared[TOOL.name].platforms
+    }
     weights: dict[str, dict[Source, PinnedWeights]] = {}
     for weight_set in sorted(all_weights(data), key=lambda weight_set: weight_set.name):
         known = old.weights.get(weight_set.name, {})
@@ -107,7 +111,7 @@ def current(data: Registry, old: Pins, asking: Asking, templates: Path) -> Pins:
             source: asking.weights(source, where, known.get(source)) for source, where in sources(weight_set)
         }
     return Pins(
-        bases=digests(doctor.wanted(targets, tool), old.bases, asking),
+        bases=digests(doctor.wanted(targets, shared), old.bases, asking),
         packages=dict(sorted(packages.items())),
         weights=weights,
         upstream=digests(doctor.wanted_of_upstream(targets), old.upstream, asking),

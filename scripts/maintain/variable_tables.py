@@ -87,7 +87,10 @@ def _defaults_of_stacks() -> Mapping[str, Sequence[str]]:
     """Every variable of the compose files with the defaults that it has there, those of DEFAULT first."""
     defaults: dict[str, dict[str, None]] = {}
     for path in sorted(_rendered(), key=lambda path: (path.parts[1:2] != (DEFAULT,), path)):
-        of_stack = path.name == "compose.yaml" or (path.parts[0], path.parent.name) == ("compose", "images")
+        of_stack = path.name in ("compose.yaml", "site.yaml") or (path.parts[0], path.parent.name) == (
+            "compose",
+            "images",
+        )
         for use in _USE.finditer(_rendered()[path]) if of_stack else ():
             default = use["default"] if use["default"] != NOTHING else ""
             defaults.setdefault(use["name"], {})[default] = None

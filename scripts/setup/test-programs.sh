@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Have what the tests need beside an engine, from Debian's packages: fonts to draw pages with, FAT32 and exFAT through
 # FUSE whatever the kernel has, two independent readers of what paddock writes (skopeo for archives, minisign for
-# signatures), and a program that connects networks.
+# signatures), a program that connects networks, and PostgreSQL, of which tests start their own.
 #
 # usage: test-programs.sh
 set -euo pipefail
@@ -29,6 +29,7 @@ have exfat-fuse mount.exfat-fuse
 have skopeo skopeo
 have minisign minisign
 have iproute2 ip
+have postgresql /usr/lib/postgresql
 
 if ((${#wanted[@]} == 0)); then
     exit 0
@@ -39,5 +40,10 @@ if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
     exit 9
 fi
 printf 'setup: installing what the tests need from Debian'"'"'s packages: %s\n' "${wanted[*]}" >&2
+# The package would make and start a cluster of its own.
+if [[ ! -e /etc/postgresql-common/createcluster.conf ]]; then
+    install -d /etc/postgresql-common
+    echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+fi
 apt-get update -qq
 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${wanted[@]}" >/dev/null

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from paddock import __version__
-from paddock.matrix.images import TOOL, stack_images
-from paddock.matrix.load import load_tool
+from paddock.matrix.images import shared_image, stack_images
+from paddock.matrix.load import load_shared_images
 from paddock.matrix.records import Variant
 from paddock.render.renderer import CI_FILES, PUBLISH_SCRIPT, Files
 from paddock.render.workspace import Fault, differences, write_files
@@ -20,6 +20,7 @@ from programs import run, succeeded
 from rendered import REGISTRY, RENDERER, TEMPLATES, parsed
 
 GITHUB, GITLAB = CI_FILES
+SHARED = load_shared_images(TEMPLATES)
 EXPECTED = sorted(
     {
         (image.name, str(platform))
@@ -28,11 +29,14 @@ EXPECTED = sorted(
         for image in stack_images(stack)
         for platform in stack.target.platforms
     }
-    | {(TOOL.name, str(platform)) for platform in load_tool(TEMPLATES).platforms}
+    | {(name, str(platform)) for name, image in SHARED.items() for platform in image.platforms}
 )
 BUILT_FROM = {
     image.target: image.name
-    for image in [TOOL, *(image for stack in REGISTRY.stacks() for image in stack_images(stack))]
+    for image in (
+        *map(shared_image, SHARED),
+        *(image for stack in REGISTRY.stacks() for image in stack_images(stack)),
+    )
 }
 
 

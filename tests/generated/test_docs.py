@@ -21,8 +21,8 @@ import pytest
 import blocks
 from paddock import __version__, paths
 from paddock.cli import COMMANDS, paddock
-from paddock.matrix.images import TOOL, stack_images
-from paddock.matrix.load import load_registry
+from paddock.matrix.images import SITE, TOOL, shared_image, stack_images
+from paddock.matrix.load import load_registry, load_shared_images
 from paddock.matrix.records import Variant
 from paddock.weights import markers
 from repository import REPOSITORY
@@ -96,7 +96,9 @@ def test_every_stack_of_the_support_table_is_rendered() -> None:
 
 
 def test_images_and_versions_in_the_documents_are_those_of_today() -> None:
-    real = {image.reference() for stack in STACKS for image in stack_images(stack)} | {TOOL.reference()}
+    real = {image.reference() for stack in STACKS for image in stack_images(stack)} | {
+        shared_image(name).reference() for name in load_shared_images(paths.templates())
+    }
     text = "\n".join(document.read_text("utf-8") for document in DOCUMENTS)
     named = set(re.findall(r"paddock/[a-z0-9.-]+:[\w.-]+", text))
     assert named
@@ -178,7 +180,7 @@ def test_commands_in_shell_blocks_are_understood(document: Path, monkeypatch: py
             "model": REGISTRY.model,
             "backend": REGISTRY.backend,
         }.items():
-            if read.get(kind) not in (None, TOOL.target):
+            if read.get(kind) not in (None, TOOL.target, SITE):
                 look_up(read[kind])  # raises for a name that is not there
 
 

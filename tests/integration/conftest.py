@@ -52,6 +52,13 @@ def shop(stack_prefix: str, tmp_path_factory: pytest.TempPathFactory) -> Worksho
     return made
 
 
+@pytest.fixture(scope="session")
+def site_images() -> str:
+    """The prefix of the images of a site, built from this working tree."""
+    succeeded(programs.run(*PADDOCK, "build", "site", cwd=REPOSITORY, limit=BUILD_LIMIT))
+    return os.environ.get("IMAGE_PREFIX", "paddock/")
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port that nobody listens on."""

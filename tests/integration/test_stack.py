@@ -312,6 +312,7 @@ def test_a_model_without_a_folder_is_rendered_first(shop: Workshop, project: str
         "fetch.yaml",
         "images",
         "pipeline.yaml",
+        "site.yaml",
         "vlm.yaml",
     ]
     shutil.rmtree(made)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -65,6 +67,7 @@ class FakeEngine:
         self.events: list[dict[str, Any]] = []
         self.memory_total = 24 * 2**30
         self.logs = b""
+        self.files: dict[str, bytes] = {}  # of every container
 
     def answer(self, path: str) -> tuple[int, Any]:
         path, _, query = path.partition("?")
@@ -89,6 +92,8 @@ class FakeEngine:
             return (200, {"Id": match[1]}) if match[1] in self.images else (404, {"message": "no such image"})
         if match := re.fullmatch(r"/containers/(\w+)/(json|logs|stats)", path):
             return self._container(match[1], match[2])
+        if re.fullmatch(r"/containers/\w+/archive", path):
+            return self._archive(parse_qs(query)["path"][0])
         return 404, {"message": f"{path}?{query}: not known to this engine"}
 
     def _container(self, identity: str, what: str) -> tuple[int, Any]:
@@ -98,6 +103,16 @@ class FakeEngine:
         if what == "stats":
             return 200, {"memory_stats": {"usage": 3 * 2**30, "stats": {"inactive_file": 2**30}}}
         return 200, container if what == "json" else self.logs
+
+    def _archive(self, path: str) -> tuple[int, Any]:
+        if path not in self.files:
+            return 404, {"message": "no such file"}
+        made = BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as archive:
+            member = tarfile.TarInfo(path.rpartition("/")[2])
+            member.size = len(self.files[path])
+            archive.addfile(member, BytesIO(self.files[path]))
+        return 200, made.getvalue()
 
     @staticmethod
     def _has(container: dict[str, Any], wanted: list[str]) -> bool:

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -151,6 +152,13 @@ class PipelineApi:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def behind_tls(self, certificate: Path) -> str:
+        """From now on with this certificate, which has its key in the same file; the URL."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        return self.url.replace("http:", "https:")
 
     def stop(self) -> None:
         self.held.set()

@@ -40,10 +40,20 @@ def stack_files(stack: Stack) -> Files:
     return RENDERER.stack(stack)
 
 
+RESET = "!reset"  # how Compose is told to take away what another file has
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as Compose reads it."""
+
+
+_Loader.add_constructor(RESET, lambda _loader, _node: RESET)
+
+
 @functools.cache
 def parsed(text: str) -> Any:
     """A YAML document, which is not to be changed: the same text is parsed once."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.load(text, Loader=_Loader)
 
 
 def document(stack: Stack, name: str = "compose.yaml") -> Any:

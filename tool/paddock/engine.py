@@ -44,6 +44,7 @@ __all__ = [
     "BUILDING_ENGINE",
     "MINIMUM_COMPOSE",
     "MINIMUM_ENGINE",
+    "SITE_COMPOSE",
     "TIMEOUT",
     "Endpoint",
     "Release",
@@ -64,6 +65,8 @@ MINIMUM_ENGINE = "20.10.10"
 # To build images: BuildKit 0.11, the first that takes SOURCE_DATE_EPOCH.
 BUILDING_ENGINE = "24.0.0"
 MINIMUM_COMPOSE = "2.0.0"
+# For site.yaml: the first that takes away a port of compose.yaml (`!reset`).
+SITE_COMPOSE = "2.24.4"
 TIMEOUT = 60  # seconds for one answer of the engine
 _LOCAL = "unix:///var/run/docker.sock"
 _LOCAL_TLS = "tcp://localhost:2376"
@@ -164,17 +167,17 @@ def host() -> str:
 
 
 @cache
-def compose_argv() -> tuple[str, ...]:
+def compose_argv(minimum: str = MINIMUM_COMPOSE) -> tuple[str, ...]:
     """How Compose v2 is started: `docker compose` or the standalone `docker-compose`. Raises EngineError."""
     chosen()  # without its context, neither would say more than that
     found = [(argv, version) for argv in _COMPOSE_COMMANDS if (version := _version_of(argv))]
     for argv, version in found:
-        release, minimum = Release.of(version), Release.of(MINIMUM_COMPOSE)
-        if release and minimum and release >= minimum:
+        release, wanted = Release.of(version), Release.of(minimum)
+        if release and wanted and release >= wanted:
             return argv
     have = ", ".join(f"`{process.command_line(argv)}` {version}" for argv, version in found) or "none"
     raise EngineError(
-        f"Docker Compose: found {have}, expected version {MINIMUM_COMPOSE} or later",
+        f"Docker Compose: found {have}, expected version {minimum} or later",
         hint="install Compose v2 (Debian 12: `make engine`; elsewhere the package docker-compose-plugin)",
     )
 

@@ -92,7 +92,7 @@ def quiet_health_checks() -> None:
 
     class NoHealth(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
-            return "GET /health" not in record.getMessage()
+            return not any(path in record.getMessage() for path in ("GET /health", "GET /metrics"))
 
     logging.getLogger("uvicorn.access").addFilter(NoHealth())
 
@@ -127,6 +127,15 @@ def load(configuration: dict[str, Any], predictors: Any) -> tuple[Any, list[str]
         return made(configuration), []
 
 
+def metrics_of(worker: Any) -> Any:
+    """What counts for `/metrics`; None in an image of upstream's without prometheus_client."""
+    try:
+        import metrics
+    except ImportError:
+        return None
+    return metrics.Metrics(worker)
+
+
 def main() -> None:
     """Load the configuration, build the pipeline and serve it."""
     key = read_key()
@@ -146,6 +155,7 @@ def main() -> None:
     import links
     import openapi
     import parsing
+    import recycling
     import server
 
     allowed = links.Allowed.read(limits.names("ALLOW_URLS"))
@@ -154,6 +164,8 @@ def main() -> None:
     recognition = configuration["SubModules"]["VLRecognition"]
     genai = recognition["genai_config"]
     genai.setdefault("client_kwargs", {})["api_key"] = key
+    # One block never waits longer than a whole request may.
+    genai["client_kwargs"]["timeout"] = min(genai["client_kwargs"].get("timeout") or bounds.timeout, bounds.timeout)
     guarded = bool(os.environ.get("API_KEYS"))
     test, notice = uses_test_weights(configuration), notice_of(configuration)
 
@@ -168,16 +180,23 @@ def main() -> None:
         preprocessors=preprocessors,
         preprocesses=preprocesses,
     )
+    operations = {"/layout-parsing": parser.layout_parsing, "/restructure-pages": parser.restructure_pages}
+    ready = Readiness(genai, recognition["model_name"], test_weights=test, notice=notice)
+    worker = recycling.Recycling.read()
+    counts = metrics_of(worker)
     app = door.Door(
         bounds,
         hosts=limits.names("API_HOSTS"),
         keys=keys.Keys(KEYS_FILE) if guarded else None,
-        operations={"/layout-parsing": parser.layout_parsing, "/restructure-pages": parser.restructure_pages},
-        readiness=Readiness(genai, recognition["model_name"], test_weights=test, notice=notice),
+        operations=counts.counting(operations) if counts else operations,
+        readiness=worker.over(ready),
         description=openapi.description(keys=guarded),
     )
     quiet_health_checks()
-    asyncio.run(server.serve(app))
+    served = counts.around(app, operations, published=guarded) if counts else app
+    asyncio.run(server.serve(served, serving=lambda config: recycling.Server(config, worker, ready)))
+    logging.shutdown()
+    os._exit(0)  # the processes that read and predict wait for work; the container ends with this one
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Who may ask: the names and hashes of keys in a file, read again whenever it changes.
 
-A line is `sha256:HEX NAME`, as `paddock keys add` writes it; empty lines and lines that begin with # say nothing.
+A line is `sha256:HEX NAME` and perhaps words for the door of a site, as `paddock keys add` writes it; empty lines and
+lines that begin with # say nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import re
 from pathlib import Path
 
-LINE = re.compile(r"sha256:([0-9a-f]{64})[ \t]+([A-Za-z0-9._-]{1,64})")
+LINE = re.compile(r"sha256:([0-9a-f]{64})[ \t]+([A-Za-z0-9._-]{1,64})(?:[ \t]+[a-z-]+=\S+)*")
 LARGEST = 1_000_000  # bytes of the file
 log = logging.getLogger("uvicorn.error")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -47,16 +48,18 @@ class Connections(H11Protocol):
             self._waiting = None
 
 
-async def serve(app: Any) -> None:
-    """Serve until SIGTERM."""
+async def serve(
+    app: Any, port: int = 8080, serving: Callable[[uvicorn.Config], uvicorn.Server] = uvicorn.Server
+) -> None:
+    """Serve until SIGTERM, or until `serving` is to end by itself."""
     config = uvicorn.Config(
         app,
         host="0.0.0.0",  # noqa: S104 - of the container; Compose says where it is published
-        port=8080,
+        port=port,
         log_level="info",
         http=Connections,
         lifespan="off",
         ws="none",
         server_header=False,
     )
-    await uvicorn.Server(config).serve()
+    await serving(config).serve()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 
@@ -23,6 +24,17 @@ class Request:
 
     log_id: str = ""
     over: bool = False  # nobody waits for the answer any more
+    pages: int = 0  # that were read for it
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, of all its pieces together
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count what is done within to a stage."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.monotonic() - begun
 
 
 class Here(threading.local):

@@ -27,6 +27,13 @@ def test_names_of_keys(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_key_may_at_a_door_is_the_door_s_matter(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(line("first", "chat allow=vlm at-once=4") + line("second", "plain what?"))
+    keys = Keys(file)
+    assert (keys.name_of("first"), keys.name_of("second")) == ("chat", None)
+
+
 def test_a_change_counts_at_once(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(line("first", "one"))

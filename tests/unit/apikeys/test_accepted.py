@@ -24,7 +24,7 @@ def test_a_key_is_kept_as_a_hash_only(path: Path) -> None:
     assert len(key) == 3 + 43  # 32 bytes
     assert path.read_text() == f"sha256:{hashlib.sha256(key.encode()).hexdigest()} scanner\n"
     assert accepted.add(path, "other") != key
-    assert accepted.names(path) == ("scanner", "other")
+    assert [entry.name for entry in accepted.listed(path)] == ["scanner", "other"]
 
 
 def test_the_api_takes_what_was_added_and_not_what_was_revoked(path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_name_that_is_taken_or_unknown(path: Path) -> None:
 
 def test_a_line_that_is_none(path: Path) -> None:
     path.write_text("# a\nsha256:abc one\n")
-    for act in (lambda: accepted.names(path), lambda: accepted.add(path, "two")):
+    for act in (lambda: accepted.listed(path), lambda: accepted.add(path, "two")):
         with pytest.raises(DataError, match=r"keys:2:1: found a line that is no key"):
             act()
     assert path.read_text() == "# a\nsha256:abc one\n"
@@ -84,7 +84,7 @@ def test_a_line_that_is_none(path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file") as refused:
-        accepted.names(tmp_path / "keys")
+        accepted.listed(tmp_path / "keys")
     assert f"`mkdir -p {tmp_path} && paddock keys add NAME --file {tmp_path}/keys`" in refused.value.hint
     with pytest.raises(ConfigurationError, match="cannot be written"):
         accepted.add(tmp_path / "absent" / "keys", "one")

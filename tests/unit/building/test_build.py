@@ -105,7 +105,7 @@ def test_stand_ins_for_packages_are_said_aloud_and_off_unless_asked_for(
 def test_the_tools_image_is_built_of_the_checkout(
     workspace: Path, settings: BuildSettings, asked: Path, report: Recorder
 ) -> None:
-    reference = build_tool(settings, data=DATA, workspace=workspace, report=report)
+    (reference,) = build_tool(settings, data=DATA, workspace=workspace, report=report)
     assert reference.startswith("here/tool:")
     assert asked.read_text().splitlines()[-1].endswith(" tool")
     assert (workspace / "images/tool/Dockerfile").is_file()

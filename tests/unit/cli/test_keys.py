@@ -31,6 +31,19 @@ def test_a_key_from_its_making_to_its_end(tmp_path: Path, capsys: pytest.Capture
     assert run(["keys", "list", "--file", str(tmp_path / "absent")]) == 3
 
 
+def test_what_a_key_may_at_a_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ["--file", str(tmp_path / "keys")]
+    assert run(["keys", "add", "chat", "--allow", "vlm", "--at-once", "4", "--mib-per-hour", "9", *file]) == 0
+    assert run(["keys", "add", "plain", *file]) == 0
+    capsys.readouterr()
+    assert run(["keys", "list", *file]) == 0
+    assert capsys.readouterr().out == "chat allow=vlm at-once=4 mib-per-hour=9\nplain\n"
+    assert run(["keys", "list", *file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["options"] == {"chat": "allow=vlm at-once=4 mib-per-hour=9"}
+    assert run(["keys", "add", "root", "--allow", "everything", *file]) == 2
+    assert run(["keys", "add", "none", "--at-once", "0", *file]) == 2
+
+
 def test_a_file_that_the_api_could_not_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_options_of_one_start(
     assert asked["path"] == tmp_path / "stack"
     assert json.loads(capsys.readouterr().out) == {
         "project": "paddock-cpu",
+        "certificate": "",
         "folder": "/srv/cpu",
         "url": "http://127.0.0.1:8080",
         "ready": True,

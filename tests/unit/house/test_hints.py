@@ -66,7 +66,21 @@ WORDS = frozenset(
     )
 )
 # Whoever reads it knows what to write there, and nobody else does.
-PLACEHOLDERS = frozenset(("DIR", "KEY", "KEY.pub", "MODEL", "NAME", "NAME:TAG", "PASSWORD", "TARGET"))
+PLACEHOLDERS = frozenset(
+    (
+        "CHAIN.pem",
+        "DIR",
+        "FOLDER/door.pem",
+        "KEY",
+        "KEY.pem",
+        "KEY.pub",
+        "MODEL",
+        "NAME",
+        "NAME:TAG",
+        "PASSWORD",
+        "TARGET",
+    )
+)
 FILLED_IN = "FILLED-IN"
 PROSE = frozenset(("weights/markers.py",))  # it writes a file that explains, and no hint
 

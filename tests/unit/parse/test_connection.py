@@ -38,6 +38,24 @@ def test_what_an_address_is() -> None:
     assert read_url("http://10.0.0.7:8080").exposed
 
 
+def test_the_one_certificate_that_is_trusted() -> None:
+    colons = ":".join(["0A"] * 32)
+    pinned = read_url(f"https://ocr.example:8443/#sha256={colons}")
+    assert pinned.fingerprint == "0a" * 32
+    assert (pinned.base, pinned.shown) == ("https://ocr.example:8443", "https://ocr.example:8443")
+    assert read_url(pinned.url) == pinned
+    assert read_url("https://ocr.example").fingerprint == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://ocr.example#sha256=0a", "https://ocr.example#top", f"http://ocr.example#sha256={'0a' * 32}"],
+)
+def test_a_fragment_that_is_no_certificate(url: str) -> None:
+    with pytest.raises(UsageError, match="expected the SHA-256 of a certificate"):
+        read_url(url)
+
+
 def test_parsing_is_imported_without_the_libraries_that_load_slowly() -> None:
     """`paddock parse --help`, `up` and `status` must not wait for them."""
     program = (

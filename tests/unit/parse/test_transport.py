@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ from paddock.parse.client import Client
 from paddock.parse.document import inspect
 from paddock.parse.wire import ParseOptions
 from pipeline_api import HOSTILE, Faults, Maker, PipelineApi, failure, parse, quick_client
-from programs import free_port, run
+from programs import free_port, run, succeeded
 
 
 def test_nobody_listens(make: Maker) -> None:
@@ -231,3 +233,42 @@ def test_memory_stays_small_and_the_batch_goes_on(api: PipelineApi, make: Maker,
     assert all(document["reason"] for document in summary["documents"] if document["status"] == "failed")
     assert int(done.stderr.splitlines()[-1]) < 300 << 10  # kB; Python and its libraries are 50 MB of it
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that nobody signed, for a name that nobody has, with its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = succeeded(
+        run(
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ),
+            *("-subj", "/CN=nobody", "-keyout", folder / "key", "-out", folder / "chain"),
+        )
+    )
+    assert made == ""
+    (folder / "door.pem").write_bytes((folder / "chain").read_bytes() + (folder / "key").read_bytes())
+    return folder / "door.pem"
+
+
+@pytest.mark.needs("openssl")
+def test_the_one_certificate_that_a_url_names_is_trusted_and_no_other(
+    api: PipelineApi, make: Maker, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever signed it, whatever name it has, and whatever bundle of authorities the shell names."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.with_name("chain")))
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.with_name("chain").read_text())).hexdigest()
+    url = api.behind_tls(certificate)
+    page = inspect(make.image("a.png"))
+    assert quick_client(f"{url}#sha256={digest}").parse(page, ParseOptions()).pages
+    for other in (url, f"{url}#sha256={'0' * 64}"):
+        with pytest.raises(PaddockError, match=r"certificate|Fingerprints did not match"):
+            quick_client(other).parse(page, ParseOptions())

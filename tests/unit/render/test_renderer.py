@@ -13,13 +13,14 @@ import pytest
 from paddock import paths
 from paddock.errors import ConfigurationError
 from paddock.matrix import pins
-from paddock.matrix.load import load_api_images, load_registry, load_tool
+from paddock.matrix.load import load_api_images, load_registry, load_shared_images
 from paddock.matrix.records import ContextFiles, Stack, Variant
 from paddock.render.renderer import WRAPPER, Files, Renderer
 
 TEMPLATES = paths.templates()
 RENDERER = Renderer(TEMPLATES)
 REGISTRY = load_registry(TEMPLATES)
+SHARED = load_shared_images(TEMPLATES)
 STACKS = [stack for stack in REGISTRY.stacks() if stack.variant is Variant.ONLINE]
 
 
@@ -48,18 +49,23 @@ def test_a_build_context_holds_what_its_dockerfile_names(stack: Stack) -> None:
         assert names == named_in(files[folder / "Dockerfile"], [templates[folder.name], "shared"]), folder
 
 
-def test_the_tool_s_build_context_holds_what_its_dockerfile_names() -> None:
-    files = RENDERER.tool(load_tool(TEMPLATES))
+@pytest.mark.parametrize("name", SHARED)
+def test_a_shared_build_context_holds_what_its_dockerfile_names(name: str) -> None:
+    files = RENDERER.shared(name, SHARED[name])
     ((folder, names),) = contexts(files).items()
-    assert names == named_in(files[folder / "Dockerfile"], ["tool", "shared"]) != set()
+    assert names == named_in(files[folder / "Dockerfile"], [name, "api", "shared"]) != set()
 
 
 def test_every_file_below_the_templates_of_images_is_in_some_build_context() -> None:
     lists = [backend.files for backend in REGISTRY.backends.values()]
-    lists += [load_tool(TEMPLATES).files, load_api_images(TEMPLATES).files]
+    lists += [load_api_images(TEMPLATES).files, *(image.files for image in SHARED.values())]
     listed = {name for files in lists for name in all_names(files)}
     images = TEMPLATES / "image"
-    present = {path.relative_to(images).as_posix() for path in images.glob("*/*") if path.suffix != ".j2"}
+    present = {
+        path.relative_to(images).as_posix()
+        for path in images.glob("*/*")
+        if path.is_file() and path.suffix != ".j2"
+    }
     assert listed == present
 
 

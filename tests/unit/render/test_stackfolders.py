@@ -50,7 +50,7 @@ def test_a_stack_without_a_folder_is_rendered(workspace: Path, report: Recorder)
     assert found.path == workspace / "compose/cpu-paddleocr-vl-offline"
     assert found.options == "cpu --model paddleocr-vl --offline"
     made = sorted(path.name for path in found.path.iterdir())
-    assert made == [".env", "compose.yaml", "images", "pipeline.yaml", "vlm.yaml"]
+    assert made == [".env", "compose.yaml", "images", "pipeline.yaml", "site.yaml", "vlm.yaml"]
     assert "cpu-paddleocr-vl-offline" in (workspace / "images/docker-bake.hcl").read_text()
     assert "rendering them" in report.said[0]
 

@@ -47,17 +47,19 @@ def test_a_container_that_was_never_started_and_has_no_health_check() -> None:
 def test_urls(host: str, url: str) -> None:
     bindings = {"8080/tcp": [{"HostIp": host, "HostPort": "8080"}]}
     published = containers.read(inspected(HostConfig__PortBindings=bindings))
-    assert containers.url_of([replace(published, service="api")]) == url
-    assert containers.url_of([published]) is None, "a VLM server that is served alone is no pipeline API"
+    assert containers.url_of([replace(published, service="api")], "api") == url
+    assert containers.url_of([published], "api") is None, (
+        "a VLM server that is served alone is no pipeline API"
+    )
 
 
 def test_a_port_on_every_address_is_reached_where_the_engine_is(monkeypatch: pytest.MonkeyPatch) -> None:
     bindings = {"8080/tcp": [{"HostIp": "", "HostPort": "8080"}]}
     found = [replace(containers.read(inspected(HostConfig__PortBindings=bindings)), service="api")]
-    assert containers.url_of(found) == "http://127.0.0.1:8080"
+    assert containers.url_of(found, "api") == "http://127.0.0.1:8080"
     monkeypatch.setenv("DOCKER_HOST", "tcp://gpu-7:2375")
-    assert containers.url_of(found) == "http://gpu-7:8080"
-    assert containers.url_of([containers.read(inspected())]) is None
+    assert containers.url_of(found, "api") == "http://gpu-7:8080"
+    assert containers.url_of([containers.read(inspected())], "api") is None
 
 
 def test_last_lines_leave_health_checks_out(fake_engine: FakeEngine) -> None:

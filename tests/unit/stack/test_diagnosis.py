@@ -18,6 +18,13 @@ SEEN = {
     "another program listens": [
         "OSError: [Errno 98] Address already in use",
     ],
+    "cannot use the site's certificate": [
+        "DOOR_TLS_DIR=/etc/ssl/ocr: found a certificate that expired on Jan  1 00:00:00 2021 GMT",
+        "DOOR_TLS_DIR=/etc/ssl/ocr: found no private key behind the certificates",
+    ],
+    "keys without encryption": [
+        "DOOR_TLS=off: found API_BIND=0.0.0.0, expected 127.0.0.1: keys must not cross a network",
+    ],
     "did not write the API": [
         "/var/lib/paddock/vlm-api-key: no API key after 120 s; the VLM server's container",
     ],

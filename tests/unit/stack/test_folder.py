@@ -62,6 +62,25 @@ def test_a_compose_file_of_the_users_shell_does_not_count(
     assert stack.argv("ps")[2:] == ["--file=compose.yaml", "--file=fetch.yaml", "ps"]
 
 
+def test_a_site_is_one_more_file(program: MakeProgram, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("docker", "echo 2.26.1")
+    stack = StackFolder(path=folder, name="cpu")
+    with pytest.raises(UsageError, match=r"cpu: found no site\.yaml") as refused:
+        stack.with_site()
+    assert "`paddock render`" in refused.value.hint
+    (folder / "site.yaml").write_text("services: {}\n")
+    (folder / "compose.override.yaml").write_text("services: {}\n")
+    site = stack.with_site()
+    files = "compose.yaml:compose.override.yaml:site.yaml"
+    assert site.command_line("up").endswith(f"COMPOSE_FILE={files} docker compose up)")
+    assert site.with_site() == site
+    assert site.without_site().environment["COMPOSE_FILE"] == "compose.yaml:compose.override.yaml"
+    (folder / ".env").write_text("COMPOSE_FILE=compose.yaml:fetch.yaml:site.yaml\n")
+    assert stack.with_site().environment["COMPOSE_FILE"] == "compose.yaml:fetch.yaml:site.yaml"
+    monkeypatch.setenv("COMPOSE_FILE", "/elsewhere/compose.yaml")
+    assert site.argv("ps") == ["docker", "compose", "ps"], "its own choice goes before the shell's"
+
+
 def test_what_a_stack_resolves_to(program: MakeProgram, folder: Path) -> None:
     resolved = {"name": "paddock-cpu", "services": {"vlm": {"image": "paddock/cpu-vllm:0.1.0"}}}
     (folder / "answer.json").write_text(json.dumps(resolved))

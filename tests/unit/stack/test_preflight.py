@@ -122,6 +122,19 @@ def test_keys_that_clients_must_give_are_looked_for_where_a_folder_is_named(tmp_
     preflight.require_files(named)
 
 
+def test_the_certificate_of_a_site_is_looked_for_where_a_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    named = configuration(service("door", binds=(Bind.of(folder, "/etc/paddock/tls"),)))
+    with pytest.raises(PreflightError, match="tls: is not there") as refused:
+        preflight.require_files(named)
+    assert "door.pem" in refused.value.hint
+    folder.mkdir()
+    with pytest.raises(PreflightError, match=r"tls: found no file `door\.pem` in it, expected the door's"):
+        preflight.require_files(named)
+    (folder / "door.pem").touch()
+    preflight.require_files(named)
+
+
 def test_no_keys_are_looked_for_where_none_are_asked_for() -> None:
     nothing = Bind.of(Path("/dev/null"), "/etc/paddock/api-keys")
     preflight.require_files(configuration(service("api", binds=(nothing,))))
@@ -174,6 +187,10 @@ def test_missing_images_are_all_named(fake_engine: FakeEngine) -> None:
     with pytest.raises(PreflightError, match=r"found no image harbor:5000/ocr/tool:2 in") as refused:
         preflight.require_images(FOLDER, fetching, client=client)
     assert "build them (`paddock build tool`)" in refused.value.hint
+    site = configuration(service(image="a:1"), service("door", image="paddock/door:0.1.0"))
+    with pytest.raises(PreflightError, match="found no image paddock/door") as refused:
+        preflight.require_images(FOLDER, site, client=client)
+    assert "build them (`paddock build site`)" in refused.value.hint
     client.close()
 
 
@@ -255,7 +272,12 @@ def test_a_port_that_this_stack_itself_holds(fake_engine: FakeEngine) -> None:
 def test_short_memory_is_a_warning() -> None:
     stack = configuration(service(memory=8 * 10**9), service("vlm", memory=8 * 10**9))
     assert "16.0 GB together, the host has 12.0 GB" in preflight.memory_warning(stack, 12 * 10**9)
+    assert "API_REPLICAS" not in preflight.memory_warning(stack, 12 * 10**9)
     assert preflight.memory_warning(stack, 16 * 10**9) == ""
+    site = configuration(service(memory=8 * 10**9, replicas=3), service("door", memory=10**9))
+    warning = preflight.memory_warning(site, 12 * 10**9)
+    assert "25.0 GB together" in warning
+    assert "3 of them are workers, and API_REPLICAS says how many" in warning
     assert preflight.memory_warning(stack, 0) == ""
     assert preflight.memory_warning(configuration(service(memory=8 * 10**9)), 12 * 10**9) == ""
 

@@ -55,6 +55,23 @@ def test_why_a_stack_cannot_answer(fake_engine: FakeEngine, changes: dict[str, A
     client.close()
 
 
+def test_workers_of_a_site(fake_engine: FakeEngine) -> None:
+    """One may be down, and how often one was renewed is no fault."""
+    fake_engine.files = {f"/var/lib/workers/recycled-{'a' * 12}": b"3"}
+    labels = inspected()["Config"]["Labels"] | {"com.docker.compose.service": "api"}
+    running = inspected(Config__Labels=labels, RestartCount=4)
+    ended = inspected(Config__Labels=labels, State__Status="exited", State__ExitCode=1, Id="b" * 64)
+    fake_engine.containers = [running, ended]
+    client = engine.connect()
+    (found,) = status_of_all(client)
+    assert found.ready
+    assert sorted((worker.restarts, worker.recyclings) for worker in found.services) == [(0, 0), (4, 3)]
+    fake_engine.containers = [ended]
+    (found,) = status_of_all(client)
+    assert (found.ready, found.reason) == (False, "api is exited")
+    client.close()
+
+
 def test_services_that_are_not_there(fake_engine: FakeEngine) -> None:
     stack = configuration(service("api"), service("vlm"))
     client = engine.connect()

@@ -1,10 +1,10 @@
 """The file of the keys that a pipeline API accepts: names and hashes, so whoever reads it cannot use it.
 
     # anything behind a number sign
-    sha256:<64 hexadecimal digits of the SHA-256 of the key's bytes> <name>
+    sha256:<64 hexadecimal digits of the SHA-256 of the key's bytes> <name> [what it may at a door]
 
-The API reads it whenever it changes (`keys.py` of its image). It does so as the group 0, so the file keeps
-its group and is readable for it.
+The API and a site's door read it whenever it changes (`keys.py` and `keyfile.py` of their images), as the
+group 0, so the file keeps its group and is readable for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,29 @@ MODE = 0o640
 PREFIX = "pk_"
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LINE = re.compile(rf"sha256:([0-9a-f]{{64}})[ \t]+({_NAME.pattern})")
+_LINE = re.compile(rf"sha256:([0-9a-f]{{64}})[ \t]+({_NAME.pattern})((?:[ \t]+[a-z-]+=\S+)*)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """What a key may at a site's door. A limit that is None is the one for all, of the stack's `.env`."""
+
+    vlm: bool = False  # ask the VLM server itself
+    at_once: int | None = None  # requests that are open
+    per_minute: int | None = None  # requests
+    mib_per_hour: int | None = None  # of bodies
+
+    def __str__(self) -> str:
+        limits = (
+            ("at-once", self.at_once),
+            ("per-minute", self.per_minute),
+            ("mib-per-hour", self.mib_per_hour),
+        )
+        words = [f"{name}={limit}" for name, limit in limits if limit is not None]
+        return " ".join(["allow=vlm", *words] if self.vlm else words)
+
+
+ORDINARY = Allowance()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,17 +56,18 @@ class Accepted:
 
     line: str
     name: str
+    options: str = ""  # the words behind the name
 
 
-def names(path: Path) -> tuple[str, ...]:
-    """Return the names of the keys in the file, in its order.
+def listed(path: Path) -> tuple[Accepted, ...]:
+    """Return the keys in the file, in its order.
 
     Raises DataError for a line that is none of a key, ConfigurationError when the file cannot be read.
     """
-    return tuple(entry.name for entry in _read(path) if entry.name)
+    return tuple(entry for entry in _read(path) if entry.name)
 
 
-def add(path: Path, name: str) -> str:
+def add(path: Path, name: str, allowance: Allowance = ORDINARY) -> str:
     """Make a key of 32 random bytes and add its hash under `name`; returns the key, which is kept nowhere.
 
     The file is made where there is none. Raises UsageError for a name that is taken or is none.
@@ -60,7 +83,7 @@ def add(path: Path, name: str) -> str:
                 hint="choose another name, or take the old key away first:"
                 f" `paddock keys revoke {name} --file {quoted(path)}`",
             )
-        line = f"sha256:{hashlib.sha256(key.encode()).hexdigest()} {name}"
+        line = f"sha256:{hashlib.sha256(key.encode()).hexdigest()} {name} {allowance}".rstrip()
         _write(path, (*entries, Accepted(line=line, name=name)))
     return key
 
@@ -100,7 +123,7 @@ def _entry(path: Path, number: int, line: str) -> Accepted:
             "found a line that is no key, expected `sha256:HEX NAME`",
             hint="take it out, or put # in front of it",
         )
-    return Accepted(line=line, name=found[2])
+    return Accepted(line=line, name=found[2], options=found[3].strip())
 
 
 def _write(path: Path, entries: tuple[Accepted, ...]) -> None:

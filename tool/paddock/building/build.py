@@ -1,7 +1,7 @@
-"""Building: the two images of a stack, or the tool's own image, with `docker buildx bake`.
+"""Building: the two images of a stack, the tool's own, or those of a site, with `docker buildx bake`.
 
-`build_images` and `build_tool` check the engine and the weights, see to the generated files and the base
-images, and run the build. How buildx is called and what it prints is in `bake`.
+`build_images`, `build_tool` and `build_site` check the engine and the weights, see to the generated files
+and the base images, and run the build. How buildx is called and what it prints is in `bake`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from paddock.building.origin import git_revision, source_date_epoch
 from paddock.building.settings import BuildSettings
 from paddock.errors import EngineError
 from paddock.matrix import locks, pins
-from paddock.matrix.images import TOOL, StackImage, stack_images
-from paddock.matrix.load import load_tool
-from paddock.matrix.records import Platform, Stack, Variant
+from paddock.matrix.images import SITE, TOOL, StackImage, shared_image, stack_images
+from paddock.matrix.load import load_site, load_tool
+from paddock.matrix.records import Platform, Stack, Tool, Variant
 from paddock.matrix.registry import Registry
-from paddock.render.workspace import Difference, include, include_tool
+from paddock.render.workspace import Difference, include, include_shared
 from paddock.report import Reporter
 
 if TYPE_CHECKING:
@@ -93,38 +93,88 @@ def build_tool(
     report: Reporter,
     stand_ins: Mapping[str, str] | None = None,
     no_cache: bool = False,
-) -> str:
+) -> tuple[str, ...]:
     """Build the image that carries the paddock which runs here, and return its reference.
 
     Raises ConfigurationError where paddock does not run from a checkout, else as `build_images` does.
     """
-    checkout = paths.checkout()
-    tool = load_tool(paths.templates())
-    with closing(engine.connect(minimum=engine.BUILDING_ENGINE)) as client:
-        platform = _platform(client, "the tool", tool.platforms)
-        engine.require_buildx()
-        _warn_of_changes(include_tool(data, paths.templates(), workspace), report)
-        taken = dict(stand_ins or {})
-        taken |= ensure_base(
-            tool.image.base,
-            platform,
-            client=client,
-            base_registry=settings.base_registry,
-            pins=pins.load(paths.templates()),
-            stand_ins=taken,
-            report=report,
-        )
-    command = bake_command(
+    return _build_shared(
         TOOL.target,
+        {TOOL.name: load_tool(paths.templates())},
         settings,
-        revision=git_revision(checkout),
-        epoch=source_date_epoch(checkout),
+        data=data,
+        workspace=workspace,
+        report=report,
+        checkout=paths.checkout(),
+        stand_ins=stand_ins,
+        no_cache=no_cache,
+    )
+
+
+def build_site(
+    settings: BuildSettings,
+    *,
+    data: Registry,
+    workspace: Path,
+    report: Reporter,
+    stand_ins: Mapping[str, str] | None = None,
+    no_cache: bool = False,
+) -> tuple[str, ...]:
+    """Build the images that site.yaml of every stack names, and return their references.
+
+    Raises as `build_images` does.
+    """
+    return _build_shared(
+        SITE,
+        load_site(paths.templates()).images,
+        settings,
+        data=data,
+        workspace=workspace,
+        report=report,
+        checkout=None,
+        stand_ins=stand_ins,
+        no_cache=no_cache,
+    )
+
+
+def _build_shared(
+    group: str,
+    shared: Mapping[str, Tool],
+    settings: BuildSettings,
+    *,
+    data: Registry,
+    workspace: Path,
+    report: Reporter,
+    checkout: Path | None,
+    stand_ins: Mapping[str, str] | None,
+    no_cache: bool,
+) -> tuple[str, ...]:
+    images = tuple(map(shared_image, shared))
+    with closing(engine.connect(minimum=engine.BUILDING_ENGINE)) as client:
+        engine.require_buildx()
+        _warn_of_changes(include_shared(images, data, paths.templates(), workspace), report)
+        taken = dict(stand_ins or {})
+        for name, image in shared.items():
+            taken |= ensure_base(
+                image.image.base,
+                _platform(client, f"the image {name}", image.platforms),
+                client=client,
+                base_registry=settings.base_registry,
+                pins=pins.load(paths.templates()),
+                stand_ins=taken,
+                report=report,
+            )
+    command = bake_command(
+        group,
+        settings,
+        revision=git_revision(checkout or workspace),
+        epoch=source_date_epoch(checkout or workspace),
         checkout=checkout,
         stand_ins=taken,
         no_cache=no_cache,
     )
-    run(command, settings, workspace, log=f"build-{TOOL.name}.log", report=report)
-    return TOOL.reference(prefix=settings.image_prefix)
+    run(command, settings, workspace, log=f"build-{group}.log", report=report)
+    return tuple(image.reference(prefix=settings.image_prefix) for image in images)
 
 
 # --- before the build ---------------------------------------------------------------------------------------

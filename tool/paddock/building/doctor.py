@@ -20,7 +20,7 @@ from paddock.building.containerregistry import Answer, Verdict
 from paddock.durable import free_bytes
 from paddock.errors import EngineError
 from paddock.matrix import upstream
-from paddock.matrix.images import TOOL
+from paddock.matrix.fieldtypes import FrozenDict
 from paddock.matrix.pins import Pins
 from paddock.matrix.records import Base, Image, Platform, Target, Tool
 from paddock.paths import workspace
@@ -29,6 +29,7 @@ from paddock.report import Reporter
 # Bytes: two images of a target without an accelerator, their layers and the build cache.
 ROOM_WANTED = 30 * 10**9
 _ROOM = "room on this disk"
+NONE: Mapping[str, Tool] = FrozenDict()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +103,10 @@ def _gigabytes(size: int) -> str:
 # --- base images --------------------------------------------------------------------------------------------
 
 
-def wanted(targets: Iterable[Target], tool: Tool | None = None) -> list[Wanted]:
-    """Every base image of these targets, and of the tool's image, on each platform, each once."""
+def wanted(targets: Iterable[Target], shared: Mapping[str, Tool] = NONE) -> list[Wanted]:
+    """Every base image of these targets, and of `shared` images, on each platform, each once."""
     built = [(images_of(target), target.platforms) for target in targets]
-    if tool:
-        built.append(({TOOL.name: tool.image}, tool.platforms))
+    built += [({name: image.image}, image.platforms) for name, image in shared.items()]
     bases: dict[tuple[str, Platform], Base] = {}
     used_by: dict[tuple[str, Platform], list[str]] = {}
     for images, platforms in built:

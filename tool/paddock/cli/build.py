@@ -38,24 +38,27 @@ def build(
     as_json: bool,
     **settings: str | None,
 ) -> None:
-    """Build the two images of TARGET, both at once; TARGET `tool` is the image that carries paddock itself.
+    """Build the two images of TARGET, both at once.
+
+    TARGET `tool` is the image that carries paddock itself, `site` are those that `paddock up --site` adds.
 
     Options can stand in the environment or in .env under the names in brackets. What pip is told on this
     machine (PIP_CERT, PIP_FIND_LINKS, PIP_INDEX_URL) holds in the build too.
     """
     from paddock import paths
-    from paddock.building.build import build_images, build_tool
+    from paddock.building.build import build_images, build_site, build_tool
     from paddock.building.settings import build_settings
-    from paddock.matrix.images import TOOL
+    from paddock.matrix.images import SITE, TOOL
     from paddock.matrix.load import load_registry
 
     workspace = paths.workspace()
     data = load_registry(paths.templates())
     chosen = build_settings(workspace, {option.upper(): value for option, value in settings.items()})
     report = console.TerminalReporter()
-    if choice.target == TOOL.target:
+    if choice.target in (TOOL.target, SITE):
         _refuse_options(choice, stand_in)
-        reference = build_tool(
+        build_shared = build_site if choice.target == SITE else build_tool
+        references = build_shared(
             chosen,
             data=data,
             workspace=workspace,
@@ -63,7 +66,7 @@ def build(
             stand_ins=_stand_ins(bases),
             no_cache=no_cache,
         )
-        _show(TOOL.name, [reference], as_json=as_json)
+        _show(choice.target, references, as_json=as_json)
         return
     stack = choice.stack(data)
     references = build_images(
@@ -82,7 +85,8 @@ def build(
 def _refuse_options(choice: StackChoice, stand_in: bool) -> None:
     if choice.has_options or stand_in:
         raise UsageError(
-            "tool: found --backend, --model, --offline or --stand-in, expected none: it is no stack"
+            f"{choice.target}: found --backend, --model, --offline or --stand-in, expected none: "
+            "it is no stack"
         )
 
 

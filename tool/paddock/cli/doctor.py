@@ -34,7 +34,7 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     from paddock.building import doctor as checks
     from paddock.building.settings import build_settings
     from paddock.matrix import pins
-    from paddock.matrix.load import load_registry, load_tool
+    from paddock.matrix.load import load_registry, load_shared_images
 
     templates = paths.templates()
     data = load_registry(templates)
@@ -42,9 +42,9 @@ def doctor(*, targets: tuple[str, ...], online: bool, base_registry: str | None,
     results = checks.check_machine()
     if online:
         build = build_settings(paths.workspace(), {"BASE_REGISTRY": base_registry})
-        tool = None if targets else load_tool(templates)
+        shared = checks.NONE if targets else load_shared_images(templates)
         results += checks.check_base_images(
-            [*checks.wanted(chosen, tool), *checks.wanted_of_upstream(chosen)],
+            [*checks.wanted(chosen, shared), *checks.wanted_of_upstream(chosen)],
             pins.load(templates),
             base_registry=build.base_registry,
             ca_bundle=build.ca_bundle,

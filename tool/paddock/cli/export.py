@@ -33,6 +33,9 @@ _SMALLEST_PART = 1 << 20
 @click.option(
     "--image", "images", multiple=True, metavar="REF", help="Another image to carry; may stand repeatedly."
 )
+@click.option(
+    "--site", is_flag=True, help="Carry site.yaml and the images of the door and what belongs to it."
+)
 @click.option("--tool/--no-tool", default=True, help="Carry the tool's image.  [default: tool]")
 @click.option(
     "-o",
@@ -79,6 +82,7 @@ def export(
     *,
     choice: StackChoice,
     images: tuple[str, ...],
+    site: bool,
     tool: bool,
     output: Path | None,
     part_size: str,
@@ -102,6 +106,8 @@ def export(
     """
     if not choice.target and choice.has_options:
         raise UsageError("export: found --backend, --model or --offline without a target")
+    if site and not choice.target:
+        raise UsageError("export: found --site without a target")
     if output is None and not only_plan:
         raise UsageError("export: found no --output DIR, expected one, or --plan")
     if revoked and sign is None:
@@ -121,7 +127,7 @@ def export(
     key = read_secret(sign) if sign else None
     report = console.TerminalReporter()
     request = Request(
-        whole=_whole_stack(choice, report) if choice.target else None,
+        whole=_whole_stack(choice, report, site=site) if choice.target else None,
         references=images,
         tool_prefix=build_settings(paths.workspace(), {}).image_prefix if tool else None,
         revoked=tuple(map(read_public, revoked)),
@@ -168,7 +174,7 @@ def _look_for_room(
         warn_of_room(plan_export(contents, layers, done=done | delta.site.layers), output, report)
 
 
-def _whole_stack(choice: StackChoice, report: Reporter) -> WholeStack:
+def _whole_stack(choice: StackChoice, report: Reporter, *, site: bool) -> WholeStack:
     from paddock import paths
     from paddock.bundle.export.gather import WholeStack
     from paddock.matrix.load import load_registry
@@ -176,6 +182,7 @@ def _whole_stack(choice: StackChoice, report: Reporter) -> WholeStack:
 
     stack = choice.stack(load_registry(paths.templates()))
     folder = choice.folder(report=report)
+    folder = folder.with_site() if site else folder
     if stack.variant is Variant.ONLINE:
         report.warn(f"{stack.name} reads its weights from a folder that is not in the bundle: carry it too")
     return WholeStack(stack=stack, folder=folder)

@@ -49,15 +49,31 @@ def key_in(path: Path | None, report: Reporter) -> str:
 def keys() -> None:
     """Add, list and revoke the keys of a pipeline API's clients.
 
-    The file holds names and hashes, no keys. The API reads it again whenever it changes: nothing is to be
-    restarted. It does so as the group 0, so the file has mode 0640 and keeps its group.
+    The file holds names and hashes, no keys. The API, or the door of a site, reads it again whenever it
+    changes: nothing is to be restarted. It does so as the group 0, so the file has mode 0640 and keeps its
+    group.
     """
+
+
+_limit = click.IntRange(1, 999_999_999)
 
 
 @keys.command("add")
 @click.argument("name")
 @_file
-def add(name: str, path: Path) -> None:
+@click.option("--allow", type=click.Choice(["vlm"]), help="At a site's door: ask the VLM server itself, too.")
+@click.option("--at-once", type=_limit, metavar="N", help="At a site's door: most requests that are open.")
+@click.option("--per-minute", type=_limit, metavar="N", help="At a site's door: most requests a minute.")
+@click.option("--mib-per-hour", type=_limit, metavar="N", help="At a site's door: most MiB sent in an hour.")
+def add(
+    name: str,
+    path: Path,
+    *,
+    allow: str | None,
+    at_once: int | None,
+    per_minute: int | None,
+    mib_per_hour: int | None,
+) -> None:
     """Make a key for the client NAME, and print it: this is the only time that it can be seen.
 
     Send it to a file that only the client's user can read, which `paddock parse --key-file` takes:
@@ -69,7 +85,10 @@ def add(name: str, path: Path) -> None:
     """
     from paddock.apikeys import accepted
 
-    key = accepted.add(path, name)
+    allowance = accepted.Allowance(
+        vlm=allow == "vlm", at_once=at_once, per_minute=per_minute, mib_per_hour=mib_per_hour
+    )
+    key = accepted.add(path, name, allowance)
     report = console.TerminalReporter()
     report.say(f"{path}: has the key {name} now; what follows is shown this once")
     if path.stat().st_gid != 0:
@@ -81,19 +100,20 @@ def add(name: str, path: Path) -> None:
 @_file
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(path: Path, *, as_json: bool) -> None:
-    """Print the names of the keys.
+    """Print the names of the keys, and what each may at the door of a site beyond the others.
 
     Exit status: 0 printed; 3 the file cannot be read, or has a line that is no key.
     """
     from paddock.apikeys import accepted
 
-    names = accepted.names(path)
+    listed = accepted.listed(path)
     if as_json:
-        console.result_json({"file": str(path), "keys": list(names)})
+        options = {entry.name: entry.options for entry in listed if entry.options}
+        console.result_json({"file": str(path), "keys": [entry.name for entry in listed], "options": options})
         return
-    for name in names:
-        console.result(name)
-    if not names:
+    for entry in listed:
+        console.result(f"{entry.name} {entry.options}".rstrip())
+    if not listed:
         console.TerminalReporter().say(f"{path}: has no key, so nobody may ask")
 
 

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     type=click.Choice(["own", "upstream"]),
     help="Whose images to run for this start; IMAGES in the stack's .env keeps it.",
 )
+@click.option(
+    "--site",
+    is_flag=True,
+    help="With the door and several workers for this start; COMPOSE_FILE in the stack's .env keeps it.",
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until a page has been parsed.")
 @click.option(
     "--timeout",
@@ -40,6 +45,7 @@ def up(
     choice: StackChoice,
     port: int | None,
     images: str | None,
+    site: bool,
     wait: bool,
     timeout: float | None,
     key_file: Path | None,
@@ -63,6 +69,8 @@ def up(
     given = {"API_PORT": str(port or ""), IMAGES: images or ""}
     environment = {name: value for name, value in given.items() if value}
     folder = choice.folder(environment=environment, report=report)
+    if site:
+        folder = folder.with_site()
     key = key_in(key_file, report)
     _show(launch.up(folder, report=report, wait=wait, timeout=timeout, key=key), as_json=as_json)
 
@@ -88,6 +96,8 @@ def _show(started: Started, *, as_json: bool) -> None:
         return
     if started.url:
         console.result(started.url)
+    if started.certificate:
+        console.result(f"certificate: {started.certificate}")
     if started.weights:
         names = [f"{weights.name} (test)" if weights.test else weights.name for weights in started.weights]
         console.result(f"weights: {', '.join(names)}")

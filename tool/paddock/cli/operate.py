@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 
 from paddock import console
 from paddock.cli.stackoptions import StackChoice, stack_options
-from paddock.errors import UnhealthyError, UsageError
+from paddock.errors import EngineError, UnhealthyError, UsageError
 
 if TYPE_CHECKING:
     from paddock.stack.status import ServiceStatus, StackStatus
@@ -69,11 +69,17 @@ def logs(
     if tail is not None and not re.fullmatch(r"\d+|all", tail):
         raise UsageError(f'--tail: found "{tail}", expected a number or all')
 
+    from paddock import engine
+    from paddock.stack import containers, entrance
     from paddock.stack import logs as container_logs
 
-    container_logs.follow(
-        choice.folder(), services, on_line=console.result, follow=follow, tail=tail, since=since
-    )
+    folder = choice.folder()
+    with (
+        suppress(EngineError),
+        closing(engine.connect()) as client,
+    ):  # without one, Compose says what is wrong
+        folder = entrance.as_started(folder, containers.of_project(client, folder.read().project))
+    container_logs.follow(folder, services, on_line=console.result, follow=follow, tail=tail, since=since)
 
 
 def _show(stacks: Sequence[StackStatus], *, as_json: bool) -> None:
@@ -149,7 +155,9 @@ def _row(service: ServiceStatus) -> list[str]:
         state,
         service.health or "-",
         console.duration(service.uptime),
-        str(service.restarts),
+        f"{service.restarts} ({service.recyclings} recycled)"
+        if service.recyclings
+        else str(service.restarts),
         _memory(service),
         ", ".join(service.ports) or "-",
         service.image or "-",
@@ -185,6 +193,7 @@ def _service_record(service: ServiceStatus) -> dict[str, object]:
         "health_message": service.health_message,
         "exit_code": service.exit_code,
         "restarts": service.restarts,
+        "recyclings": service.recyclings,
         "oom_killed": service.oom_killed,
         "uptime_seconds": round(service.uptime) if service.uptime is not None else None,
         "ports": list(service.ports),

@@ -38,15 +38,15 @@ def default_url() -> str:
 def _running_apis() -> list[str]:
     """The pipeline APIs that run on this engine; none where no engine answers, since parsing needs none."""
     from paddock import engine
-    from paddock.stack import containers
+    from paddock.stack import containers, entrance
 
     try:
         with closing(engine.connect()) as client:
             running = [container for container in containers.ours(client) if container.state == "running"]
+            stacks = groupby(running, key=lambda container: container.project)
+            return [url for _, stack in stacks if (url := entrance.url_of(client, tuple(stack))) is not None]
     except EngineError:
         return []
-    stacks = groupby(running, key=lambda container: container.project)
-    return [url for _, stack in stacks if (url := containers.url_of(tuple(stack))) is not None]
 
 
 @click.command("parse")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from paddock import __version__
@@ -23,7 +23,7 @@ from paddock.matrix.records import (
 class StackImage:
     """One image that paddock builds: how bake calls it, what it is made from and what it is called."""
 
-    role: str  # "api" or "vlm"; "tool" is beside all stacks
+    role: str  # "api" or "vlm"; "tool" and those of a site are beside all stacks
     target: str  # in the bake file
     context: str  # build context, relative to the workspace
     name: str  # repository without prefix
@@ -45,7 +45,25 @@ class StackImage:
         )
 
 
-TOOL = StackImage(role="tool", target="tool", context="images/tool", name="tool", suffix="", weights=())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """What a site adds to a stack: images, by the names of the services that run them."""
+
+    images: Mapping[str, Tool]
+
+
+def shared_image(name: str) -> StackImage:
+    """An image that all targets share, by its name."""
+    return StackImage(role=name, target=name, context=f"images/{name}", name=name, suffix="", weights=())
+
+
+TOOL = shared_image("tool")
+SITE = "site"  # what `paddock build` and the bake file call all images of a site
+
+
+def site_images(site: Site) -> tuple[StackImage, ...]:
+    """The images of a site, in order of name."""
+    return tuple(map(shared_image, sorted(site.images)))
 
 
 def stack_images(stack: Stack) -> tuple[StackImage, ...]:
@@ -75,12 +93,15 @@ class PublishedImage:
     platforms: tuple[Platform, ...]
 
 
-def published_images(stacks: Iterable[Stack], tool: Tool) -> tuple[PublishedImage, ...]:
-    """The tool's image and the images of these stacks, in order of name.
+def published_images(stacks: Iterable[Stack], shared: Mapping[str, Tool]) -> tuple[PublishedImage, ...]:
+    """The images that all targets share, and those of these stacks, in order of name.
 
     Offline images hold weights and stay at home.
     """
-    images = {TOOL.name: PublishedImage(name=TOOL.name, target=TOOL.target, platforms=tool.platforms)}
+    images = {
+        name: PublishedImage(name=name, target=shared_image(name).target, platforms=image.platforms)
+        for name, image in shared.items()
+    }
     for stack in stacks:
         if stack.variant is Variant.OFFLINE:
             continue

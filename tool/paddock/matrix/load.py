@@ -12,6 +12,7 @@ from pathlib import Path
 from paddock.errors import ConfigurationError
 from paddock.matrix import strictyaml
 from paddock.matrix.fieldtypes import FrozenDict
+from paddock.matrix.images import TOOL, Site
 from paddock.matrix.records import ApiImages, Backend, Model, Target, Tool
 from paddock.matrix.references import Check
 from paddock.matrix.registry import Files, Record, Registry
@@ -37,6 +38,16 @@ def load_registry(templates: Path) -> Registry:
 def load_tool(templates: Path) -> Tool:
     """What the tool's own image is made of. Raises DataError."""
     return strictyaml.read(templates / "tool.yaml", Tool).record
+
+
+def load_site(templates: Path) -> Site:
+    """What a site adds to a stack. Raises DataError."""
+    return strictyaml.read(templates / "site.yaml", Site).record
+
+
+def load_shared_images(templates: Path) -> Mapping[str, Tool]:
+    """The images that all targets share, by name: the tool's and those of a site. Raises DataError."""
+    return FrozenDict({TOOL.name: load_tool(templates), **load_site(templates).images})
 
 
 def load_api_images(templates: Path) -> ApiImages:

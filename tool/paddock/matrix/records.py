@@ -290,7 +290,7 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """The image that carries paddock itself."""
+    """An image that all targets share: the one that carries paddock itself, or one of a site's."""
 
     platforms: tuple[Platform, ...]
     image: Image

@@ -123,7 +123,7 @@ class Client:
         from paddock.parse.transport import Transport  # noqa: PLC0415 - loads requests
 
         address = read_url(url)
-        self.base, self.url = address.base, address.shown
+        self.base, self.url = address.url, address.shown
         self._timeout, self._resends, self._patience, self._pause = timeout, resends, patience, pause
         self._answered, self._has_key = False, bool(key)
         self._say, self._said = say, threading.Lock()  # held from what was said until the server is back

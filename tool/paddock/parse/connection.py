@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from urllib.parse import urlsplit
@@ -10,18 +11,29 @@ from urllib.parse import urlsplit
 from paddock.errors import UsageError
 
 CONNECT_TIMEOUT = 10.0  # seconds
+_PINNED = "sha256="  # before the fingerprint in a URL's fragment
 SMALL_ANSWER = 1 << 20  # bytes: the most that is read of every answer but that to a document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where a pipeline API is. `base` is where requests go; `shown` is the same without a password."""
+    """Where a pipeline API is. `base` is where requests go; `shown` is the same without a password.
+
+    `fingerprint` is the SHA-256 of the one certificate that is trusted there, in hexadecimal; empty where
+    certificate authorities decide.
+    """
 
     base: str
     shown: str
     local: bool  # on this machine
     exposed: bool  # what is sent there can be read on its way
     has_password: bool
+    fingerprint: str = ""
+
+    @property
+    def url(self) -> str:
+        """What `read_url` makes this address of."""
+        return f"{self.base}#{_PINNED}{self.fingerprint}" if self.fingerprint else self.base
 
 
 class Breakdown(Enum):
@@ -50,7 +62,10 @@ class NoAnswerError(Exception):
 
 
 def read_url(url: str) -> Address:
-    """Return the address that `url` names. Raises UsageError unless it is an HTTP or HTTPS URL."""
+    """Return the address that `url` names; `#sha256=HEX` at its end is the certificate that is trusted there.
+
+    Raises UsageError unless it is an HTTP or HTTPS URL.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -58,6 +73,11 @@ def read_url(url: str) -> Address:
         raise UsageError(f"{url}: not a URL: {wrong}") from wrong
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url}: not the URL of a pipeline API, expected one like http://127.0.0.1:8080")
+    fingerprint = parts.fragment.removeprefix(_PINNED).replace(":", "").lower()
+    if parts.fragment and (parts.scheme == "http" or not re.fullmatch(r"[0-9a-f]{64}", fingerprint)):
+        raise UsageError(
+            f"{url}: found #{parts.fragment}, expected the SHA-256 of a certificate such as #{_PINNED}0a1b..."
+        )
     local = _is_local(parts.hostname)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = parts.path.rstrip("/")
@@ -67,6 +87,7 @@ def read_url(url: str) -> Address:
         local=local,
         exposed=parts.scheme == "http" and not local,
         has_password=bool(parts.password),
+        fingerprint=fingerprint,
     )
 
 

@@ -122,7 +122,7 @@ class Transport:
     ) -> requests.Response:
         session.trust_env = self._environment
         session.mount("http://", _Adapter(call))
-        session.mount("https://", _Adapter(call))
+        session.mount("https://", _Adapter(call, self._address.fingerprint))
         headers = {"Connection": "close", "Content-Type": "application/json", "Accept-Encoding": "identity"}
         try:
             return session.request(
@@ -133,6 +133,7 @@ class Transport:
                 auth=_Bearer(self._key) if self._key else None,
                 timeout=(min(CONNECT_TIMEOUT, call.left()), call.left()),
                 allow_redirects=False,
+                verify=not self._address.fingerprint,  # one certificate is trusted, whoever signed it
                 stream=True,
             )
         except (requests.RequestException, HTTPError, OSError) as failure:
@@ -221,16 +222,17 @@ class _Call:
 class _Adapter(HTTPAdapter):
     """requests' adapter with connections that their call can shut down."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: _Call, fingerprint: str = "") -> None:
         self._pools = _pool_classes(call)
+        self._trusted = {"assert_fingerprint": fingerprint} if fingerprint else {}
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - requests' own signature
-        super().init_poolmanager(*arguments, **options)
+        super().init_poolmanager(*arguments, **(options | self._trusted))
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:  # noqa: ANN401 - requests' own signature
-        manager = super().proxy_manager_for(proxy, **options)
+        manager = super().proxy_manager_for(proxy, **(options | self._trusted))
         manager.pool_classes_by_scheme = self._pools
         return manager
 

@@ -15,8 +15,17 @@ import jinja2
 from paddock import __version__
 from paddock.errors import ConfigurationError
 from paddock.matrix import advisories, pins, upstream
-from paddock.matrix.images import TOOL, StackImage, published_images, stack_images
-from paddock.matrix.load import load_api_images, load_tool
+from paddock.matrix.images import (
+    SITE,
+    TOOL,
+    Site,
+    StackImage,
+    published_images,
+    shared_image,
+    site_images,
+    stack_images,
+)
+from paddock.matrix.load import load_api_images, load_shared_images, load_site
 from paddock.matrix.pins import Pins
 from paddock.matrix.records import (
     IMAGE_PREFIX,
@@ -35,6 +44,8 @@ from paddock.matrix.records import (
     WeightsRole,
 )
 from paddock.matrix.registry import Registry
+
+_COMMENTS = {".lua": "--", ".sql": "--"}  # how one begins in what else is copied; elsewhere with #
 
 Files = Mapping[PurePosixPath, str]
 
@@ -72,20 +83,22 @@ class Renderer:
             files |= self.contexts(stack)
         for stack in stacks:
             files |= self.stack(stack)
-        tool = load_tool(self._templates)
-        files |= self.tool(tool)
+        for name, image in self._shared_images.items():
+            files |= self.shared(name, image)
+        files[WRAPPER] = self.wrapper()
         files[BAKE_FILE] = self.bake(stacks)
         files[VEX_FILE] = self.vex(registry)
-        files |= self.ci(committed, tool)
+        files |= self.ci(committed)
         return dict(sorted(files.items()))
 
-    def tool(self, tool: Tool) -> dict[PurePosixPath, str]:
-        """The build context of the tool's image, and the script that runs it as if it were paddock."""
-        folder = PurePosixPath(TOOL.context)
-        bases = self._bases(tool.image, tool.platforms)
-        dockerfile = self._text("image/tool/Dockerfile.j2", image=tool.image, bases=bases)
-        copies = self._copies(folder, tool.files.of(tool.image))
-        return {folder / "Dockerfile": dockerfile, **copies, WRAPPER: self.wrapper()}
+    def shared(self, name: str, shared: Tool) -> dict[PurePosixPath, str]:
+        """The build context of an image that all targets share."""
+        image = shared_image(name)
+        folder = PurePosixPath(image.context)
+        bases = self._bases(shared.image, shared.platforms)
+        dockerfile = self._text(f"image/{name}/Dockerfile.j2", image=shared.image, bases=bases)
+        copies = self._copies(folder, shared.files.of(shared.image))
+        return {folder / "Dockerfile": dockerfile, **copies, **self._locks(folder, image, shared.platforms)}
 
     def wrapper(self, image_prefix: str = IMAGE_PREFIX) -> str:
         """The script that runs the tool's image, by default under this prefix."""
@@ -116,9 +129,13 @@ class Renderer:
         }
         if stack.api is not None:
             templates["pipeline.yaml"] = "compose/pipeline.yaml.j2"
+            templates["site.yaml"] = "compose/site.yaml.j2"
         if stack.variant is Variant.ONLINE:
             templates["fetch.yaml"] = "compose/fetch.yaml.j2"
-        files = {folder / name: self._text(template, stack=stack) for name, template in templates.items()}
+        files = {
+            folder / name: self._text(template, stack=stack, site=self._site)
+            for name, template in templates.items()
+        }
         api_files = self._api_images.files.always
         programs = {} if upstream.reason_against(stack) else _programs_for_upstream(stack, api_files)
         shared = {UPSTREAM_PROGRAMS / name: self._copy(self._templates / at) for name, at in programs.items()}
@@ -126,11 +143,18 @@ class Renderer:
 
     def bake(self, stacks: Iterable[Stack]) -> str:
         """The bake file for these stacks; its paths are relative to the workspace."""
-        return self._text("image/docker-bake.hcl.j2", stacks=list(stacks), images=stack_images, tool=TOOL)
+        return self._text(
+            "image/docker-bake.hcl.j2",
+            stacks=list(stacks),
+            images=stack_images,
+            tool=TOOL,
+            site=SITE,
+            site_images=site_images(self._site),
+        )
 
-    def ci(self, stacks: Iterable[Stack], tool: Tool) -> dict[PurePosixPath, str]:
-        """What builds and publishes the images of these stacks, and the tool's, in continuous integration."""
-        images = published_images(stacks, tool)
+    def ci(self, stacks: Iterable[Stack]) -> dict[PurePosixPath, str]:
+        """What builds and publishes these stacks' images and the shared ones in continuous integration."""
+        images = published_images(stacks, self._shared_images)
         files = {path: self._text(template, images=images) for path, template in CI_FILES.items()}
         return {**files, PUBLISH_SCRIPT: self._copy(self._templates / "ci/publish.sh")}
 
@@ -145,7 +169,11 @@ class Renderer:
         else:
             names = stack.backend.files.of(part.image)
         copies = self._copies(folder, names)
-        return {folder / "Dockerfile": dockerfile, **copies, **self._locks(folder, image, stack)}
+        return {
+            folder / "Dockerfile": dockerfile,
+            **copies,
+            **self._locks(folder, image, stack.target.platforms),
+        }
 
     def _bases(self, image: Image, platforms: Iterable[Platform]) -> Mapping[Platform, str]:
         """What a Dockerfile starts from on each platform, by digest where that is known."""
@@ -156,6 +184,14 @@ class Renderer:
     @functools.cached_property
     def _pins(self) -> Pins:
         return pins.load(self._templates)
+
+    @functools.cached_property
+    def _site(self) -> Site:
+        return load_site(self._templates)
+
+    @functools.cached_property
+    def _shared_images(self) -> Mapping[str, Tool]:
+        return load_shared_images(self._templates)
 
     @functools.cached_property
     def _api_images(self) -> ApiImages:
@@ -173,9 +209,11 @@ class Renderer:
             files[folder / source.name] = self._copy(source)
         return files
 
-    def _locks(self, folder: PurePosixPath, image: StackImage, stack: Stack) -> dict[PurePosixPath, str]:
+    def _locks(
+        self, folder: PurePosixPath, image: StackImage, platforms: Iterable[Platform]
+    ) -> dict[PurePosixPath, str]:
         files = {}
-        for platform in stack.target.platforms:
+        for platform in platforms:
             arch = platform.rpartition("/")[2]
             lock = self._templates / "locks" / f"{image.name}.{arch}.txt"
             if lock.is_file():
@@ -186,7 +224,7 @@ class Renderer:
         """A file that is taken as it is, with the header put after a `#!` line."""
         text = source.read_text("utf-8")
         first, rest = text.split("\n", 1) if text.startswith("#!") else ("", text)
-        header = _header(source.relative_to(self._templates).as_posix())
+        header = _header(source.relative_to(self._templates).as_posix(), _COMMENTS.get(source.suffix, "#"))
         return "\n".join([*([first] if first else []), header, rest])
 
     def _text(self, template: str, *, stack: Stack | None = None, **names: object) -> str:
@@ -201,8 +239,8 @@ class Renderer:
             raise ConfigurationError(f"templates/{template}: {failure}") from failure
 
 
-def _header(template: str) -> str:
-    return f"# Generated by `paddock render` from templates/{template}; change that file instead."
+def _header(template: str, comment: str = "#") -> str:
+    return f"{comment} Generated by `paddock render` from templates/{template}; change that file instead."
 
 
 def _stack_names(stack: Stack) -> dict[str, object]:
@@ -219,7 +257,7 @@ def _stack_names(stack: Stack) -> dict[str, object]:
         "layout_weights": stack.model.weight_set(WeightsRole.LAYOUT),
         "vlm_configuration": stack.backend.configuration,
         "image_reference": image_reference,
-        "tool_reference": TOOL.reference_in_stack,
+        "shared_reference": lambda name: shared_image(name).reference_in_stack,
         "filled": _filled,
         "host_variables": _host_variables(stack),
         **_upstream_names(stack),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from paddock.durable import write_durably
 from paddock.errors import DataError
-from paddock.matrix.images import TOOL, stack_images
+from paddock.matrix.images import StackImage, stack_images
 from paddock.matrix.records import Stack
 from paddock.matrix.registry import Registry
 from paddock.render.renderer import BAKE_FILE, UPSTREAM_PROGRAMS, Files, Renderer
@@ -85,10 +85,12 @@ def include(stack: Stack, data: Registry, templates: Path, workspace: Path) -> l
     return _include(files, {f"compose/{stack.name}", str(UPSTREAM_PROGRAMS), *contexts}, workspace)
 
 
-def include_tool(data: Registry, templates: Path, workspace: Path) -> list[Difference]:
-    """Do the same for what the tool's image needs."""
+def include_shared(
+    images: Iterable[StackImage], data: Registry, templates: Path, workspace: Path
+) -> list[Difference]:
+    """Do the same for what these images need, which all targets share."""
     files = Renderer(templates).all(data, also=present_stacks(data, workspace))
-    return _include(files, {TOOL.context}, workspace)
+    return _include(files, {image.context for image in images}, workspace)
 
 
 def _include(files: Files, folders: Collection[str], workspace: Path) -> list[Difference]:

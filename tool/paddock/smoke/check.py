@@ -31,7 +31,7 @@ from paddock.smoke.served import (
     test_weights_in,
 )
 from paddock.smoke.verdicts import NO_READING, READS_PLAIN, Side, Smoke, judged
-from paddock.stack import containers
+from paddock.stack import containers, entrance
 from paddock.stack.configuration import Configuration
 from paddock.stack.folder import StackFolder
 
@@ -84,7 +84,7 @@ def _check_stack(
     present = {container.service: container for container in listed}
     api = service_with_pipeline(configuration)
     asking = api or served_alone(folder, configuration)
-    url = containers.url_of(listed, service=asking.name) or ""
+    url = entrance.url_of(client, listed, service=asking.name) or ""
     runs = asking.name in present and present[asking.name].state == "running"
     if not runs or (api is not None and not url):
         raise _not_running(folder, Side.VLM if api is None else Side.API)

@@ -49,10 +49,11 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """A port of the host that leads into a container. `host` is empty where it listens on every address."""
+    """A port of the host that leads to one `inside` a container. `host` is empty for every address."""
 
     host: str
     port: int
+    inside: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +101,7 @@ class Service:
     memory: int | None
     start_period: float
     upstream: bool = False  # runs an image of upstream's
+    replicas: int = 1  # containers of it; `memory` is for each
     once: bool = False  # runs to its end and is not restarted; other services may wait for that
 
 
@@ -167,6 +169,7 @@ def _service(name: str, document: Mapping[str, Any]) -> Service:
         environment=FrozenDict({key: str(value or "") for key, value in environment.items()}),
         memory=int(memory) if memory else None,
         start_period=seconds(str(health.get("start_period") or "")),
+        replicas=int((document.get("deploy") or {}).get("replicas", 1)),
         upstream=_UPSTREAM_LABEL in (document.get("labels") or {}).items(),
         once=document.get("restart") == NO_RESTART,
     )
@@ -174,7 +177,11 @@ def _service(name: str, document: Mapping[str, Any]) -> Service:
 
 def _published(service: Mapping[str, Any]) -> tuple[Published, ...]:
     return tuple(
-        Published(host=str(port.get("host_ip") or ""), port=int(port["published"]))
+        Published(
+            host=str(port.get("host_ip") or ""),
+            port=int(port["published"]),
+            inside=int(port.get("target") or 0),
+        )
         for port in service.get("ports") or ()
         if str(port.get("published") or "").isdigit()
     )

@@ -67,9 +67,14 @@ def ours(client: docker.DockerClient) -> tuple[Container, ...]:
     return tuple(container for container in _listed(client, [OURS]) if container.project)
 
 
-def url_of(containers: Sequence[Container], service: str = "api") -> str | None:
-    """Where a service of a stack answers, seen from here; None where it is not there or not published."""
+def url_of(containers: Sequence[Container], service: str, *, inside: int | None = None) -> str | None:
+    """Where a service of a stack answers, seen from here; None where it is not there or not published.
+
+    `inside` is the port in the container where it publishes several.
+    """
     for port in _ports_of(containers, service):
+        if inside not in (None, port.inside):
+            continue
         everywhere = port.host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not listened on
         host = engine.host() if everywhere else port.host
         return f"http://[{host}]:{port.port}" if ":" in host else f"http://{host}:{port.port}"
@@ -236,8 +241,12 @@ def _is_done(state: Mapping[str, Any], host: Mapping[str, Any]) -> bool:
 def _published(host: Mapping[str, Any]) -> tuple[Published, ...]:
     bindings = host.get("PortBindings") or {}
     return tuple(
-        Published(host=binding.get("HostIp", ""), port=int(binding["HostPort"]))
-        for addresses in bindings.values()
+        Published(
+            host=binding.get("HostIp", ""),
+            port=int(binding["HostPort"]),
+            inside=int(inside.partition("/")[0]),
+        )
+        for inside, addresses in bindings.items()
         for binding in addresses or ()
         if str(binding.get("HostPort", "")).isdigit()
     )

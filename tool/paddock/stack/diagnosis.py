@@ -127,6 +127,18 @@ _CAUSES = (
         ".env), or fetch the weights elsewhere and set MODELS_DIR to their folder in place of COMPOSE_FILE; "
         "docs/guides/models.md has both ways",
     ),
+    # What supervise.py of the door's image says; Docker's words where the port of its metrics is taken
+    _cause(
+        r"DOOR_TLS_DIR=.*: found",
+        "the door cannot use the site's certificate",
+        "put a chain that holds and its key into door.pem in that folder, readable for group 0; empty, "
+        "DOOR_TLS_DIR in the stack's .env has the door sign one itself",
+    ),
+    _cause(
+        r"DOOR_TLS=(off|\S+): (found API_BIND|expected)",
+        "the door would take keys without encryption from beyond this host",
+        "leave DOOR_TLS at on, or API_BIND at 127.0.0.1",
+    ),
     _cause(
         r"no api key after",
         "the VLM server's container did not write the API key",

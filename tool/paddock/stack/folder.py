@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from paddock.stack.configuration import Configuration, read_configuration, resol
 COMPOSE_FILE = "compose.yaml"
 ENV_FILE = ".env"
 FETCH_FILE = "fetch.yaml"  # beside it: an optional part, switched on by COMPOSE_FILE in .env
+SITE_FILE = "site.yaml"  # the same: the door and several workers
 OVERRIDE_FILES = ("compose.override.yaml", "compose.override.yml")  # a user's own; Compose reads them
 IMAGES_FOLDER = "images"  # beside it: the files that compose.yaml extends
 PROGRAMS_VARIABLE = "UPSTREAM_PROGRAMS"  # where the programs are that upstream's images are started with
 IMAGES = "IMAGES"  # the variable that says whose images a stack runs: own or upstream
 
+_CHOICE = "COMPOSE_FILE"  # Compose's own variable for the names of its files
 _CONFIG_TIMEOUT = 60.0  # seconds
 
 # What Compose says when images/upstream.yaml refuses, and when IMAGES names no file of images/.
@@ -54,7 +56,8 @@ class StackFolder:
         """The Compose command for this stack, to run in `path`: there it finds compose.yaml and .env."""
         project = ["--project-name", self.project] if self.project else []
         # COMPOSE_FILE in the user's shell would lead to another stack
-        files = [f"--file={name}" for name in self._files()] if os.environ.get("COMPOSE_FILE") else []
+        elsewhere = os.environ.get("COMPOSE_FILE") and _CHOICE not in self.environment
+        files = [f"--file={name}" for name in self._files()] if elsewhere else []
         return [*engine.compose_argv(), *files, *project, *arguments]
 
     def command_line(self, *arguments: str) -> str:
@@ -112,6 +115,23 @@ class StackFolder:
             )
         return None
 
+    def with_site(self) -> StackFolder:
+        """The same stack with site.yaml, whatever its `.env` says. Raises UsageError where it has none."""
+        if not (self.path / SITE_FILE).is_file():
+            raise UsageError(
+                f"{self.name}: found no {SITE_FILE} in {short(self.path)}, expected what a site adds to it",
+                hint="`paddock render` writes it; a stack without a pipeline API has none",
+            )
+        files = self._files()
+        return self._with(files if SITE_FILE in files else [*files, SITE_FILE])
+
+    def without_site(self) -> StackFolder:
+        """The same stack without site.yaml, whatever its `.env` says."""
+        return self._with([name for name in self._files() if name != SITE_FILE])
+
+    def _with(self, files: Sequence[str]) -> StackFolder:
+        return replace(self, environment=FrozenDict({**self.environment, _CHOICE: os.pathsep.join(files)}))
+
     def settings(self) -> Mapping[str, str]:
         """What `.env` sets, as Compose reads it. Raises DataError where Compose refuses it."""
         return dotenv.values_in(self.path / ENV_FILE, {**os.environ, **self.environment})
@@ -121,7 +141,7 @@ class StackFolder:
         return {**self.settings(), **os.environ, **self.environment}.get(name) or default
 
     def _files(self) -> list[str]:
-        chosen = self.settings().get("COMPOSE_FILE")
+        chosen = self.environment.get(_CHOICE) or self.settings().get(_CHOICE)
         if chosen:
             return chosen.split(os.pathsep)
         names = (COMPOSE_FILE, *OVERRIDE_FILES)

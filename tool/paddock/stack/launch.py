@@ -14,7 +14,7 @@ from paddock import engine, process
 from paddock.engine import docker
 from paddock.errors import EngineError, Interrupted, ProgramError
 from paddock.report import Reporter
-from paddock.stack import containers, preflight, waiting, weightsinuse
+from paddock.stack import containers, entrance, preflight, waiting, weightsinuse
 from paddock.stack.configuration import Configuration
 from paddock.stack.containers import PROJECT
 from paddock.stack.diagnosis import explained
@@ -37,7 +37,10 @@ class UsedWeightSet:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A stack after `up`. `url` None for a stack without pipeline API; `ready` False when nobody waited."""
+    """A stack after `up`. `url` None for a stack without pipeline API; `ready` False when nobody waited.
+
+    `certificate` says what the door of a site shows; empty without one.
+    """
 
     project: str
     folder: str
@@ -45,6 +48,7 @@ class Started:
     ready: bool
     model: str
     weights: tuple[UsedWeightSet, ...]
+    certificate: str = ""
 
 
 def up(
@@ -77,6 +81,9 @@ def _up(
 ) -> Started:
     configuration = folder.read()
     project = configuration.project
+    site = any(service.name == entrance.DOOR for service in configuration.services)
+    if site:
+        engine.compose_argv(engine.SITE_COMPOSE)
     preflight.check(folder, configuration, client=client, report=report)
     before = _StateBefore.of(client, project)
     watch = Watch(
@@ -90,12 +97,14 @@ def _up(
         for service in configuration.services:
             if service.once:
                 _run_once(watch, service.name, report=report)
-        _compose(folder, report, "up", "--detach")
+        # A door that an earlier start had is in the way of the port that this one publishes.
+        leaving = [] if site or not before.door else ["--remove-orphans"]
+        _compose(folder, report, "up", "--detach", *leaving)
         if wait:
             limit = time_limit(configuration, timeout)
             url, model = waiting.wait(watch, report=report, timeout=limit, key=key)
         else:
-            url, model = containers.url_of(watch.present()), ""
+            url, model = entrance.url_of(client, watch.present()), ""
     except (KeyboardInterrupt, Interrupted):
         _undo(folder, configuration, before, report=report)
         raise Interrupted(f"{folder.name}: interrupted while it started", hint=before.outcome()) from None
@@ -110,6 +119,7 @@ def _up(
         ready=wait,
         model=model,
         weights=_used_weight_sets(client, configuration),
+        certificate=entrance.certificate_of(url, configuration),
     )
 
 
@@ -138,8 +148,10 @@ def down(folder: StackFolder, *, report: Reporter, volumes: bool = False) -> Non
     """Stop a stack and remove its containers and networks; with `volumes` its API key too."""
     project = folder.read().project
     with closing(engine.connect()) as client:
-        if not containers.of_project(client, project):
-            report.say(f"{project}: there are no containers")
+        present = containers.of_project(client, project)
+    if not present:
+        report.say(f"{project}: there are no containers")
+    folder = entrance.as_started(folder, present)
     _compose(folder, report, "down", *(["--volumes"] if volumes else []))
 
 
@@ -172,6 +184,7 @@ class _StateBefore:
 
     existed: bool
     running: bool
+    door: bool
     volumes: bool
     restarts: Mapping[str, int]  # by container id
 
@@ -181,6 +194,7 @@ class _StateBefore:
         return cls(
             existed=bool(present),
             running=any(container.state in ("running", "restarting", "paused") for container in present),
+            door=any(container.service == entrance.DOOR for container in present),
             volumes=bool(client.volumes.list(filters={"label": f"{PROJECT}={project}"})),
             restarts={container.id: container.restarts for container in present},
         )

@@ -17,11 +17,12 @@ from pathlib import Path
 from paddock import engine
 from paddock.engine import docker
 from paddock.errors import PreflightError, quoted, step_after
-from paddock.matrix.images import TOOL
+from paddock.matrix.images import SITE, TOOL
 from paddock.report import Reporter
 from paddock.stack import containers, hostcards
-from paddock.stack.configuration import Bind, Configuration, Device, Published
+from paddock.stack.configuration import Bind, Configuration, Device, Published, Service
 from paddock.stack.containers import Container
+from paddock.stack.entrance import CERTIFICATES, NOTHING
 from paddock.stack.folder import StackFolder
 from paddock.stack.weightsinuse import CONFIGURATION, MODELS, WeightsInUse, in_use, models_bind
 
@@ -30,9 +31,14 @@ _GB = 10**9
 _PROGRAMS = "/opt/paddock"  # where upstream's images get the programs that ours hold
 _API_KEYS = "/etc/paddock/api-keys"  # where the pipeline API gets the folder of its clients' keys
 _USER, _GROUP = "10001:0", 0  # whom our processes run as; RUN_AS changes the user, never the group
-_NOTHING = Path("/dev/null")  # mounted there while no key is asked for
 _CARD_NODE = re.compile(r"([a-z]+)[0-9]+")  # nodes without a number serve all cards
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
+
+# Folders that must hold a file: where it is mounted, the file, and what it is.
+_HOLDING = (
+    (_API_KEYS, "keys", "the keys of the API's clients"),
+    (CERTIFICATES, "door.pem", "the door's certificate chain with its key"),
+)
 
 _MODELS_HINT = (
     "`paddock models fetch MODEL` downloads weights, `paddock models make-test MODEL` makes small test "
@@ -86,11 +92,12 @@ def require_files(configuration: Configuration) -> None:
                     f"{bind.source}: is not there, expected {what} of the service {service.name}",
                     hint=_mount_hint(bind),
                 )
-            if bind.target == _API_KEYS and bind.source != _NOTHING and not (bind.here / "keys").is_file():
-                raise PreflightError(
-                    f"{bind.source}: found no file `keys` in it, expected the keys of the API's clients",
-                    hint=_mount_hint(bind),
-                )
+            for target, name, what in _HOLDING:
+                if bind.target == target and bind.source != NOTHING and not (bind.here / name).is_file():
+                    raise PreflightError(
+                        f"{bind.source}: found no file `{name}` in it, expected {what}",
+                        hint=_mount_hint(bind),
+                    )
         models = models_bind(service.binds)
         if models is not None and not models.here.is_dir():
             raise PreflightError(
@@ -132,6 +139,11 @@ def _mount_hint(bind: Bind) -> str:
         return (
             f"`paddock keys add NAME --file {bind.source}/keys` makes the first key; API_KEYS_DIR in the "
             "stack's .env names the folder, and empty it asks for no key"
+        )
+    if bind.target == CERTIFICATES:
+        return (
+            "`cat CHAIN.pem KEY.pem > FOLDER/door.pem` makes it, and group 0 must be able to read it; empty, "
+            "DOOR_TLS_DIR in the stack's .env has the door sign a certificate itself"
         )
     if bind.target.startswith(CONFIGURATION):
         return "restore it: `paddock render` writes it again"
@@ -197,7 +209,11 @@ def require_images(folder: StackFolder, configuration: Configuration, *, client:
             hint=f"`docker pull {missing[0]}` where there is a network, then `docker save` and `docker load` "
             "bring it here",
         )
-    build = f"build them (`{_build_commands(folder, missing)}`), " if folder.options else ""
+    build = (
+        f"build them (`{_build_commands(folder, [needed[image] for image in missing])}`), "
+        if folder.options
+        else ""
+    )
     raise PreflightError(
         f"{what}, and PULL_POLICY=never forbids pulling",
         hint=f"{build}load them (`docker load`), or set PULL_POLICY=missing where a container registry has "
@@ -205,11 +221,17 @@ def require_images(folder: StackFolder, configuration: Configuration, *, client:
     )
 
 
-def _build_commands(folder: StackFolder, missing: Sequence[str]) -> str:
-    """The commands that build these images; the tool's own image belongs to no target."""
-    tools = [image for image in missing if image.rpartition("/")[2].startswith(f"{TOOL.name}:")]
-    commands = [f"paddock build {folder.options}"] if len(tools) < len(missing) else []
-    return "; ".join([*commands, *([f"paddock build {TOOL.target}"] if tools else [])])
+def _build_commands(folder: StackFolder, missing: Sequence[Service]) -> str:
+    """The commands that build the images of these services."""
+    return "; ".join(dict.fromkeys(f"paddock build {_built_as(folder, service)}" for service in missing))
+
+
+def _built_as(folder: StackFolder, service: Service) -> str:
+    """What `paddock build` takes for the image: those of a site are named after their services."""
+    name = service.image.rpartition("/")[2].partition(":")[0]
+    if name == TOOL.name:
+        return TOOL.target
+    return SITE if name == service.name else folder.options
 
 
 # --- ports --------------------------------------------------------------------------------------------------
@@ -286,12 +308,14 @@ def _cannot_listen(port: Published) -> str:
 
 def memory_warning(configuration: Configuration, present: int) -> str:
     """A warning where the containers may use more than the host's `present` bytes; 0 is unknown."""
-    wanted = sum(service.memory or 0 for service in configuration.services)
+    wanted = sum((service.memory or 0) * service.replicas for service in configuration.services)
     if not present or wanted <= present:
         return ""
+    workers = sum(service.replicas for service in configuration.services if service.replicas > 1)
+    fewer = f"; {workers} of them are workers, and API_REPLICAS says how many" if workers else ""
     return (
         f"memory: the containers may use {wanted / _GB:.1f} GB together, the host has {present / _GB:.1f} "
-        "GB; API_MEMORY and VLM_MEMORY in .env set the limits"
+        f"GB; API_MEMORY and VLM_MEMORY in .env set the limits{fewer}"
     )
 
 

@@ -13,10 +13,11 @@ from itertools import groupby
 from typing import Any
 
 from paddock.engine import docker
+from paddock.errors import EngineError
 from paddock.matrix.fieldtypes import FrozenDict
 from paddock.parse import readiness
 from paddock.parse.readiness import Readiness
-from paddock.stack import containers
+from paddock.stack import containers, entrance
 from paddock.stack.configuration import Configuration
 from paddock.stack.containers import Container
 
@@ -40,6 +41,7 @@ _ASK_VERSIONS = (
     "print(json.dumps(found))"
 )
 _AT_ONCE = 16
+_WORKERS = "/var/lib/workers"  # the folder that the workers of a site have in common
 ABSENT = "absent"
 DONE = "done"  # it was to run once, and has ended well
 
@@ -55,6 +57,7 @@ class ServiceStatus:
     health_message: str
     exit_code: int
     restarts: int
+    recyclings: int  # restarts among them that a worker of a site asked for itself
     oom_killed: bool
     uptime: float | None
     ports: tuple[str, ...]
@@ -111,12 +114,13 @@ def _status(
 ) -> StackStatus:
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - heavy
 
-    url = containers.url_of(present)
+    url = entrance.url_of(client, present)
     # a paused API would keep us waiting, and that it is paused shows without asking
     answers = all(container.state == "running" for container in present if container.published)
     with ThreadPoolExecutor(_AT_ONCE, "status") as pool:
         asked = pool.submit(readiness.ask, url) if url is not None and answers else None
         memory = [pool.submit(_memory, client, container) for container in present]
+        recycled = [pool.submit(_recyclings, client, container) for container in present]
         packages = [pool.submit(_packages, client, container) for container in present]
         killed = [pool.submit(containers.killed_for_memory, client, container) for container in present]
         restarted = pool.submit(containers.ran_out_of_memory, client, present[0].project)
@@ -129,9 +133,12 @@ def _status(
                     or container.id in restarted.result(),
                 ),
                 used.result(),
+                times.result(),
                 versions.result(),
             )
-            for container, used, versions, kills in zip(present, memory, packages, killed, strict=True)
+            for container, used, times, versions, kills in zip(
+                present, memory, recycled, packages, killed, strict=True
+            )
         ]
         answer = asked.result() if asked is not None else None
     have_container = {container.service for container in present}
@@ -151,9 +158,13 @@ def _status(
 
 
 def _reason(services: Sequence[ServiceStatus], answer: Readiness | None) -> str:
-    """Why a stack cannot parse; empty when it can. A container that does not run says more than the API."""
+    """Why a stack cannot parse; empty when it can. A container that does not run says more than the API.
+
+    Of several workers one may be down: the others do its work.
+    """
+    up = {service.service for service in services if service.state in ("running", DONE)}
     for service in services:
-        if service.state not in ("running", DONE):
+        if service.service not in up:
             memory = " (out of memory)" if service.oom_killed else ""
             return f"{service.service} is {service.state}{memory}"
     if answer is not None:
@@ -162,7 +173,9 @@ def _reason(services: Sequence[ServiceStatus], answer: Readiness | None) -> str:
     return f"{', '.join(waiting)}: not healthy" if waiting else ""
 
 
-def _service(container: Container, memory: int | None, packages: Mapping[str, str]) -> ServiceStatus:
+def _service(
+    container: Container, memory: int | None, recyclings: int, packages: Mapping[str, str]
+) -> ServiceStatus:
     running = container.state == "running"
     return ServiceStatus(
         service=container.service,
@@ -172,6 +185,7 @@ def _service(container: Container, memory: int | None, packages: Mapping[str, st
         health_message=container.health_message if running and container.health == "unhealthy" else "",
         exit_code=container.exit_code,
         restarts=container.restarts,
+        recyclings=recyclings,
         oom_killed=container.oom_killed,
         uptime=(datetime.now(UTC) - container.started).total_seconds()
         if running and container.started
@@ -194,6 +208,7 @@ def _absent(name: str) -> ServiceStatus:
         health_message="",
         exit_code=0,
         restarts=0,
+        recyclings=0,
         oom_killed=False,
         uptime=None,
         ports=(),
@@ -240,6 +255,17 @@ def used_memory(stats: Mapping[str, Any]) -> int | None:
     detail = memory.get("stats") or {}
     cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))
     return max(int(memory["usage"]) - int(cache), 0)
+
+
+def _recyclings(client: docker.DockerClient, container: Container) -> int:
+    """How often a worker of a site has ended to be started again; recycling.py of its image counts."""
+    if container.service != "api" or container.state != "running":
+        return 0
+    try:
+        counted = containers.file_in(client, container, f"{_WORKERS}/recycled-{container.id[:12]}")
+        return int(counted or 0)
+    except (EngineError, ValueError):
+        return 0
 
 
 def _packages(client: docker.DockerClient, container: Container) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ from paddock.parse import readiness
 from paddock.parse.document import Document, Kind
 from paddock.parse.wire import ParsedDocument, ParseOptions
 from paddock.report import Reporter
-from paddock.stack import containers, diagnosis, testpage
+from paddock.stack import containers, diagnosis, entrance, testpage
 from paddock.stack.containers import Container
 from paddock.stack.diagnosis import Meaning
 from paddock.stack.folder import StackFolder
@@ -194,8 +194,7 @@ def wait(watch: Watch, *, report: Reporter, timeout: float, key: str = "") -> tu
     first failure, or when `timeout` seconds are over.
     """
     patience = Patience(report, timeout)
-    url = containers.url_of(watch.present())
-    model = _until_ready(watch, url, patience)
+    url, model = _until_ready(watch, patience)
     if url is not None:
         report.say(f"{watch.project}: ready; sending a first page")
         try:
@@ -208,13 +207,14 @@ def wait(watch: Watch, *, report: Reporter, timeout: float, key: str = "") -> tu
     return url, model
 
 
-def _until_ready(watch: Watch, url: str | None, patience: Patience) -> str:
-    """Wait until the stack says that it is ready; returns the model's name."""
+def _until_ready(watch: Watch, patience: Patience) -> tuple[str | None, str]:
+    """Wait until the stack says that it is ready; returns its URL and the model's name."""
     while True:
         present = watch.healthy()
+        url = entrance.url_of(watch.client, present)
         state = readiness.ask(url) if url is not None else _readiness_by_health(present)
         if state.ready:
-            return state.model
+            return url, state.model
         if patience.left <= 0:
             late = Fault(container=_late(present), what=f"is not ready after {patience.waited:.0f} s")
             raise watch.failure(late, also=state.reason)

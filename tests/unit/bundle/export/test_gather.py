@@ -11,12 +11,15 @@ import pytest
 
 from paddock import paths
 from paddock.bundle.export.contents import Contents
-from paddock.bundle.export.gather import Request, gather
+from paddock.bundle.export.gather import Request, gather, stack_files
 from paddock.bundle.format.revoked import REVOKED, parse_revoked
 from paddock.bundle.format.signature import PublicKey, generate
 from paddock.bundle.imagestore.store import EngineImage
 from paddock.errors import BundleError, PreflightError, UsageError
 from paddock.matrix.images import TOOL
+from paddock.stack.folder import StackFolder
+from repository import REPOSITORY
+from stack_records import configuration, service
 
 LAYERS = ("sha256:" + "1" * 64, "sha256:" + "2" * 64)
 
@@ -110,6 +113,19 @@ def test_the_wrapper_comes_with_the_tools_image() -> None:
     files = {file.path: file for file in contents.files}
     assert files["paddock"].executable
     assert b"mine/" in files["paddock"].data
+
+
+def test_a_site_is_carried_with_its_file_and_its_choice() -> None:
+    folder = StackFolder(path=REPOSITORY / "compose/cpu", name="cpu")
+    plain = {file.path: file.data for file in stack_files(folder, configuration(service()))}
+    assert "stack/site.yaml" not in plain
+    assert b"\nCOMPOSE_FILE=" not in plain["stack/.env.example"]
+    site = {
+        file.path: file.data
+        for file in stack_files(folder.with_site(), configuration(service(), service("door")))
+    }
+    assert site.keys() - plain.keys() == {"stack/site.yaml"}
+    assert b"\nCOMPOSE_FILE=compose.yaml:site.yaml\n" in site["stack/.env.example"]
 
 
 ID = "sha256:" + "ab" * 32

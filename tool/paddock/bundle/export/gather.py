@@ -26,6 +26,7 @@ from paddock.matrix.load import load_registry
 from paddock.matrix.records import Stack
 from paddock.render.renderer import Renderer
 from paddock.stack.configuration import Configuration
+from paddock.stack.entrance import DOOR
 from paddock.stack.envfile import with_setting
 from paddock.stack.folder import (
     COMPOSE_FILE,
@@ -33,6 +34,7 @@ from paddock.stack.folder import (
     IMAGES_FOLDER,
     OVERRIDE_FILES,
     PROGRAMS_VARIABLE,
+    SITE_FILE,
     StackFolder,
 )
 
@@ -73,10 +75,17 @@ def gather(layers: EngineLayers, request: Request, templates: Path) -> Contents:
     tool = None if request.tool_prefix is None else TOOL.reference(prefix=request.tool_prefix)
     built = dict.fromkeys(named, f"`paddock build {whole.folder.options}`" if whole else "")
     built |= {tool: "`paddock build tool`"} if tool else {}
+    built |= {
+        _of_the_stack(service.image): "`paddock build site`"
+        for service in (configuration.services if configuration else ())
+        if service.image.rpartition("/")[2].startswith(f"{service.name}:")
+    }
     further = (_carried_as(layers, reference) for reference in request.references)
     images = _images(layers, tuple(dict.fromkeys((*named, *further, *built))), built)
-    if whole:
-        _require_match(whole, [image for image in images if image.reference in named])
+    if whole and configuration:
+        roles = {part.role for part in whole.stack.parts}
+        served = {_of_the_stack(service.image) for service in configuration.services if service.name in roles}
+        _require_match(whole, [image for image in images if image.reference in served])
     platform = images[0].platform
     return Contents(
         platform=platform,
@@ -219,13 +228,16 @@ def stack_files(folder: StackFolder, configuration: Configuration) -> tuple[Carr
         *(path.relative_to(folder.path).as_posix() for path in inside),
     }
     paths_by_name = {name: folder.path / name for name in names if (folder.path / name).is_file()}
+    site = any(service.name == DOOR for service in configuration.services)
+    paths_by_name |= {SITE_FILE: folder.path / SITE_FILE} if site else {}
     programs = _programs_for_upstream(folder, configuration)
     paths_by_name |= {f"{IMAGES_FOLDER}/{_PROGRAMS_IN_BUNDLE}/{path.name}": path for path in programs}
     files = [
         CarriedFile(path=f"{STACK}{name}", data=path.read_bytes())
         for name, path in sorted(paths_by_name.items())
     ]
-    settings = _settings(folder, {PROGRAMS_VARIABLE: f"./{_PROGRAMS_IN_BUNDLE}"} if programs else {})
+    changed = {PROGRAMS_VARIABLE: f"./{_PROGRAMS_IN_BUNDLE}"} if programs else {}
+    settings = _settings(folder, {**changed, **(folder.environment if site else {})})
     return (*files, CarriedFile(path=f"{STACK}.env.example", data=settings))
 
 

@@ -121,7 +121,7 @@ def _try(request: ImportRequest, store: Store, left_out: str, report: Reporter) 
 
 def _start(path: Path, report: Reporter) -> Started:
     """Start the stack in a folder, and have it parse the sample."""
-    folder = StackFolder(path=path, name=path.name)
+    folder = StackFolder(path=path, name=path.name).without_site()  # the keys for a door are the site's
     try:
         began = time.monotonic()
         stack = launch.up(folder, report=report)
